@@ -1,0 +1,52 @@
+"""The annealed split Gibbs sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+if TYPE_CHECKING:
+    from operators import LinearOperator
+
+Noise = Callable[[Sequence[int]], torch.Tensor]
+
+
+class Prior(Protocol):
+    """What the sampler asks of a prior: one draw of ``p(x | u)`` for ``u = x + sigma n``, ``n ~ N(0, I)``."""
+
+    evaluations: int  # network evaluations that one draw takes
+
+    def draw(self, u: torch.Tensor, sigma: float, noise: Noise) -> torch.Tensor: ...
+
+
+def split_gibbs(
+    y: torch.Tensor,  #         [B, *operator.out_shape]
+    operator: LinearOperator,
+    prior: Prior,
+    levels: Sequence[float],  # sigma_1 .. sigma_N, decreasing
+    sigma_y: float,  #          noise level of the likelihood draws
+    noise: Noise,
+    u: torch.Tensor | None = None,
+    average: float = 0.0,
+) -> Iterator[torch.Tensor]:
+    """Sample ``x ~ p(x | y)`` by draws from the prior and from the likelihood in turn; yield ``x`` after each level.
+
+    At one level sigma the chain's stationary law is that of ``p(x) N(u; x, sigma² I) N(y; A u, sigma_y² I)``, whose
+    x-marginal is the posterior under a measurement noise of covariance ``sigma_y² I + sigma² A A^T``; annealing sigma
+    towards 0 leads it to the posterior itself (Vono et al. 2019; Wu et al. 2024, PnP-DM).
+
+    ``u`` is the noisy image the first draw starts from (a warm start); without one it is drawn from the measurement.
+    With ``average`` > 0 what is yielded is ``x_avg <- average x_avg + (1 - average) x``, started at the first draw,
+    while the chain itself goes on with ``x``. Images are ``[B, C, H, W]``, noise levels are on their scale.
+    """
+    if u is None:
+        u = operator.draw(y.new_zeros(len(y), *operator.in_shape), y, sigma_y, levels[0], noise)
+    x_avg = None
+    for i, sigma in enumerate(levels):
+        x = prior.draw(u, sigma, noise)
+        x_avg = x if x_avg is None else torch.lerp(x, x_avg, average)
+        yield x_avg
+        if i + 1 < len(levels):
+            u = operator.draw(x, y, sigma_y, levels[i + 1], noise)
