@@ -1,0 +1,166 @@
+"""Picture files <-> tensors. Inside, images are [C, H, W] in [-1, 1]; files are the only place with 0..255."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+PACKAGED = "skimage:"  # prefix of the names of the pictures that come with scikit-image
+ALIASES = {"cat": "chelsea", "immunohistochemistry": "ihc"}  # as scikit-image's own functions call them
+
+
+def list_pictures(inputs: Sequence[str | Path]) -> list[str | Path]:
+    """The pictures named by ``inputs``, in order: a file or a ``skimage:NAME`` is itself, a directory its pictures.
+
+    A directory gives the files directly inside it whose suffix is one of ``SUFFIXES``, sorted by name.
+
+    Raises:
+        ValueError: a path does not exist, or a directory holds no picture.
+    """
+    pictures: list[str | Path] = []
+    for source in inputs:
+        if str(source).startswith(PACKAGED):
+            pictures.append(str(source))
+            continue
+        path = Path(source)
+        if not path.exists():
+            raise ValueError(f"{path}: no such file or directory")
+        if not path.is_dir():
+            pictures.append(path)
+            continue
+        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not inside:
+            raise ValueError(f"{path}: no pictures in this directory ({' '.join(SUFFIXES)})")
+        pictures.extend(inside)
+    return pictures
+
+
+def picture_name(source: str | Path) -> str:
+    """The name its outputs carry: ``face`` for ``data/face.png``, ``astronaut`` for ``skimage:astronaut``."""
+    text = str(source)
+    return text.removeprefix(PACKAGED) if text.startswith(PACKAGED) else Path(text).stem
+
+
+def read_image(source: str | Path, channels: int = 3) -> torch.Tensor:
+    """Read a picture as a float32 tensor ``[channels, H, W]`` in [-1, 1].
+
+    Anything Pillow reads: 8 and 16 bits per channel, gray, palette, CMYK. The EXIF orientation is applied,
+    transparency is laid over white, and of an animation the first frame is taken. With ``channels=1`` colours become
+    gray by Rec. 601 luma; with ``channels=3`` gray is repeated.
+
+    Args:
+        source: a path, or ``skimage:NAME`` for one of the pictures packaged with scikit-image.
+
+    Raises:
+        ValueError: the file is missing, truncated, not a picture, or holds values without a known range (floats).
+    """
+    path = _packaged_path(str(source)) if str(source).startswith(PACKAGED) else Path(source)
+    if not path.is_file():
+        raise ValueError(f"{path}: is a directory, not a picture" if path.is_dir() else f"{path}: no such file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as file:
+                file.load()
+                picture = ImageOps.exif_transpose(file)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise ValueError(f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError) as error:  # what Pillow's decoders raise
+        reason = "not a picture in a known format" if "cannot identify" in str(error) else str(error)
+        raise ValueError(f"{path}: cannot be read as a picture ({reason})") from None
+    values = torch.from_numpy(_unit_values(picture, "L" if channels == 1 else "RGB", path))
+    return (values * 2 - 1).reshape(picture.height, picture.width, channels).permute(2, 0, 1).contiguous()
+
+
+def _packaged_path(source: str) -> Path:
+    """Where scikit-image keeps a packaged picture; found without importing it, and never downloaded."""
+    name = source.removeprefix(PACKAGED)
+    package = find_spec("skimage")
+    folder = Path(package.submodule_search_locations[0]) / "data"
+    packaged = {p.stem: p for p in folder.iterdir() if p.suffix in (".png", ".jpg")}
+    path = packaged.get(ALIASES.get(name, name))
+    if path is None:
+        names = ", ".join(sorted(packaged))
+        raise ValueError(f"{source}: scikit-image has no packaged picture of this name; it has {names}")
+    return path
+
+
+def _unit_values(picture: Image.Image, mode: str, path: Path) -> np.ndarray:
+    """Pixels as float32 in [0, 1], ``[H, W]`` for mode "L" or ``[H, W, 3]`` for mode "RGB"."""
+    if picture.mode == "F":
+        raise ValueError(f"{path}: floating-point pixels have no known range; save it with 8 or 16 bits per channel")
+    if picture.mode.startswith("I"):  # 16-bit gray, which some Pillow releases open as 32-bit integers
+        gray = np.asarray(picture).astype(np.float32) / 65535
+        if gray.min() < 0 or gray.max() > 1:
+            raise ValueError(f"{path}: 32-bit pixels have no known range; save it with 8 or 16 bits per channel")
+        return gray if mode == "L" else np.repeat(gray[..., None], 3, axis=2)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.asarray(picture.convert("RGB" if picture.mode != "L" else "L").convert(mode), dtype=np.float32) / 255
+
+
+def read_plane(path: str | Path) -> np.ndarray:
+    """Read a mask or a kernel: a picture (as gray, black 0 and white 1) or a 2-D ``.npy`` array; float32 ``[H, W]``.
+
+    Raises:
+        ValueError: the file is missing or unreadable, or its array is not a 2-D array of finite real numbers.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".npy":
+        return ((read_image(path, channels=1)[0] + 1) / 2).numpy()
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path}: cannot be read as a NumPy array ({error})") from None
+    if values.ndim != 2 or not (np.issubdtype(values.dtype, np.number) or values.dtype == bool) or 0 in values.shape:
+        raise ValueError(f"{path}: expected a 2-D array of numbers, found {values.dtype} of shape {values.shape}")
+    if np.iscomplexobj(values) or not np.isfinite(values).all():
+        raise ValueError(f"{path}: expected finite real numbers")
+    return values.astype(np.float32)
+
+
+def to_bytes(image: torch.Tensor) -> np.ndarray:
+    """``[C, H, W]`` in [-1, 1] (clipped to it) to uint8 ``[H, W]`` for one channel, ``[H, W, 3]`` for three."""
+    values = ((image.detach().cpu().double().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return values[0].numpy() if len(values) == 1 else values.permute(1, 2, 0).numpy()
+
+
+def write_image(image: torch.Tensor, path: str | Path) -> None:
+    """Write ``[C, H, W]`` in [-1, 1], C = 1 or 3, as an 8-bit PNG; atomically (see ``write_atomically``)."""
+    buffer = io.BytesIO()
+    Image.fromarray(to_bytes(image)).save(buffer, format="PNG")
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let ``write(file)`` fill ``path``, which then appears whole or not at all, whatever interrupts it."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files private; a result is an ordinary file
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
