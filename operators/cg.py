@@ -1,0 +1,139 @@
+"""Batched conjugate gradients. Every image is a system of its own, with its own step lengths and its own stop.
+
+A system that has converged is frozen: its steps are zero from then on, so an image's result does not depend on its
+neighbours in the batch.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Map = Callable[[Tensor], Tensor]
+
+TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}  # relative to the first residual
+MAX_ITERATIONS = 1000
+
+
+def solve_spd(
+    apply: Map,
+    b: Tensor,
+    precondition: Map | None = None,
+    tol: float | None = None,
+    max_iterations: int = MAX_ITERATIONS,
+) -> tuple[Tensor, int]:
+    """Solve M x = b for each image by preconditioned conjugate gradients, from x = 0.
+
+    Arguments:
+        apply: x -> M x, symmetric positive definite, acting on each image of a batch `[B, ...]` by itself.
+        b: right-hand sides `[B, ...]`.
+        precondition: r -> an approximation of M^-1 r, symmetric positive definite.
+        tol: stop an image once |M x - b| <= tol |b|; by default 1e-6 in float32, 1e-12 in float64.
+        max_iterations: give up then, with a `RuntimeWarning`.
+
+    Returns the solution `[B, ...]` and the number of iterations of the slowest image.
+    """
+    tol = TOLERANCE[b.dtype] if tol is None else tol
+    precondition = precondition or _identity
+    x, residual = torch.zeros_like(b), b
+    target = tol * _dot(b, b).sqrt()
+    direction = z = precondition(residual)
+    gamma = _dot(residual, z)
+    for iteration in range(max_iterations):
+        active = _dot(residual, residual).sqrt() > target
+        if not active.any():
+            return x, iteration
+        image = apply(direction)
+        step = _ratio(gamma, _dot(direction, image), active)
+        x = x + _each(step, x) * direction
+        residual = residual - _each(step, residual) * image
+        z = precondition(residual)
+        gamma, previous = _dot(residual, z), gamma
+        direction = z + _each(_ratio(gamma, previous, active), z) * direction
+    _warn_of(_dot(residual, residual).sqrt() > target, max_iterations, tol)
+    return x, max_iterations
+
+
+def solve_least_squares(
+    forward: Map,
+    adjoint: Map,
+    r: Tensor,
+    lam: float | Tensor,
+    precondition: Map | None = None,
+    tol: float | None = None,
+    max_iterations: int = MAX_ITERATIONS,
+) -> tuple[Tensor, int]:
+    """argmin_d |A d - r|² + lam |d|² for each image by CGLS (Björck 1996, section 7.4), from d = 0.
+
+    Applies A and A^T in turn and never the normal matrix, so that rounding errors are not squared. With `lam = 0` and
+    no preconditioner the iterates stay in the range of A^T and tend to A^+ r.
+
+    Arguments:
+        forward, adjoint: d -> A d and r -> A^T r on batches.
+        r: data `[B, ...]`.
+        lam: damping, a number or a tensor that broadcasts against d.
+        precondition: an approximation of (A^T A + lam I)^-1, symmetric positive definite.
+        tol: stop an image once |A^T (r - A d) - lam d| <= tol |A^T r|, or once that gradient is down to its own
+            rounding error, eps |A| |r - A d|; by default as in `solve_spd`.
+        max_iterations: give up then, with a `RuntimeWarning`.
+
+    Returns the solution and the number of iterations of the slowest image.
+    """
+    tol = TOLERANCE[r.dtype] if tol is None else tol
+    eps = torch.finfo(r.dtype).eps
+    precondition = precondition or _identity
+    residual, gradient = r, adjoint(r)
+    d = torch.zeros_like(gradient)
+    target = tol * _dot(gradient, gradient).sqrt()
+    norm = torch.zeros_like(target)  # a lower bound of |A| that tightens as the iteration goes
+    direction = z = precondition(gradient)
+    gamma = _dot(gradient, z)
+    for iteration in range(max_iterations):
+        rounding = eps * norm * _dot(residual, residual).sqrt()
+        active = _dot(gradient, gradient).sqrt() > torch.maximum(target, rounding)
+        if not active.any():
+            return d, iteration
+        image = forward(direction)
+        energy, image_energy = _dot(direction, direction), _dot(image, image)
+        norm = torch.maximum(norm, _ratio(image_energy, energy, active).sqrt())
+        damping = lam.flatten() if isinstance(lam, Tensor) else lam
+        step = _ratio(gamma, image_energy + damping * energy, active)
+        d = d + _each(step, d) * direction
+        residual = residual - _each(step, residual) * image
+        gradient = adjoint(residual) - lam * d
+        z = precondition(gradient)
+        gamma, previous = _dot(gradient, z), gamma
+        direction = z + _each(_ratio(gamma, previous, active), z) * direction
+    _warn_of(active, max_iterations, tol)
+    return d, max_iterations
+
+
+def _identity(residual: Tensor) -> Tensor:
+    return residual
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).flatten(1).sum(1)
+
+
+def _ratio(a: Tensor, b: Tensor, active: Tensor) -> Tensor:
+    """a / b where the system is active, 0 where it is frozen or has nothing left to do."""
+    return torch.where(active & (b > 0), a / torch.where(b > 0, b, 1), 0)
+
+
+def _each(value: Tensor, like: Tensor) -> Tensor:
+    """One value for each image `[B]`, with the trailing dimensions to multiply `like`."""
+    return value.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _warn_of(unfinished: Tensor, iterations: int, tol: float) -> None:
+    if unfinished.any():
+        warnings.warn(
+            f"conjugate gradients stopped after {iterations} iterations with {int(unfinished.sum())} of "
+            f"{len(unfinished)} images above the tolerance {tol:g}",
+            RuntimeWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,27 @@
+"""Denoising: the measurement is the image itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from operators.base import LinearOperator
+
+
+class Identity(LinearOperator):
+    """A = I."""
+
+    def __init__(self, in_shape: tuple[int, int, int]):
+        super().__init__(in_shape, in_shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return y
+
+    def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
+        return v + (y - v) / (1 + lam)
+
+    def diagonal_mean(self) -> Tensor:
+        return torch.ones(1)

@@ -1,0 +1,80 @@
+"""Inpainting: some pixels are observed, the others are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from operators.base import LinearOperator, Noise
+
+
+class Mask(LinearOperator):
+    """y = m x, with m = 1 on the observed pixels and 0 on the missing ones.
+
+    `mask` is `[H, W]`, `[1|C, H, W]`, or `[B, 1|C, H, W]` for a mask of its own for each image; boolean, or a number
+    type with no other values than 0 and 1. Raises ValueError for another size or other values.
+
+    Missing pixels of `y` are ignored, whatever they hold; `measure` leaves them at 0, without noise.
+    """
+
+    def __init__(self, in_shape: tuple[int, int, int], mask: Tensor):
+        batch_size = len(mask) if mask.ndim == 4 else None
+        super().__init__(in_shape, in_shape, batch_size)
+        self.register_buffer("mask", check_mask(mask, in_shape), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mask * x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.mask * y
+
+    def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
+        return v + self.mask * (y - v) / (1 + lam)
+
+    def measure(self, x: Tensor, sigma_y: float | Tensor, noise: Noise) -> Tensor:
+        return self.mask * super().measure(x, sigma_y, noise)
+
+    def diagonal_mean(self) -> Tensor:
+        return self.mask.flatten(1).mean(1)
+
+
+def check_mask(mask: Tensor, in_shape: tuple[int, int, int]) -> Tensor:
+    """A 0/1 mask `[H, W]`, `[1|C, H, W]` or `[B, 1|C, H, W]` as a float tensor of four dimensions, or ValueError."""
+    channels, height, width = in_shape
+    if not isinstance(mask, Tensor) or mask.ndim not in (2, 3, 4):
+        found = f"a tensor of {mask.ndim} dimensions" if isinstance(mask, Tensor) else f"a {type(mask).__name__}"
+        raise ValueError(f"mask is {found} but must be a tensor [H, W], [1|C, H, W] or [B, 1|C, H, W]")
+    mask = mask.reshape((1,) * (4 - mask.ndim) + tuple(mask.shape))
+    if mask.shape[2:] != (height, width):
+        raise ValueError(f"mask is {mask.shape[2]}x{mask.shape[3]} but the image is {height}x{width}")
+    if mask.shape[1] not in (1, channels):
+        raise ValueError(f"mask has {mask.shape[1]} channels but the image has {channels}")
+    binary = mask.to(torch.get_default_dtype())
+    if not torch.logical_or(binary == 0, binary == 1).all():
+        raise ValueError("mask has values other than 0 (missing) and 1 (observed)")
+    return binary
+
+
+def box_mask(
+    size: tuple[int, int], box: tuple[int, int] = (128, 128), corner: tuple[int, int] | None = None
+) -> Tensor:
+    """Mask `[1, H, W]` with a missing rectangle of `box` pixels, its upper left pixel at `corner` (default: centred)."""
+    (height, width), (rows, columns) = size, box
+    top, left = ((height - rows) // 2, (width - columns) // 2) if corner is None else corner
+    if min(rows, columns) < 1 or min(top, left) < 0 or top + rows > height or left + columns > width:
+        raise ValueError(f"a box of {rows}x{columns} at ({top}, {left}) is not inside the image of {height}x{width}")
+    mask = torch.ones(1, height, width)
+    mask[:, top : top + rows, left : left + columns] = 0
+    return mask
+
+
+def random_mask(size: tuple[int, int], fraction: float, seed: int) -> Tensor:
+    """Mask `[1, H, W]` with exactly `round(fraction H W)` missing pixels at random places, the same in all channels."""
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"fraction of missing pixels is {fraction} but must be between 0 and 1")
+    pixels = size[0] * size[1]
+    order = np.argsort(np.random.default_rng(seed).random(pixels), kind="stable")
+    mask = torch.ones(pixels)
+    mask[torch.from_numpy(order[: round(fraction * pixels)])] = 0
+    return mask.reshape(1, *size)
