@@ -56,9 +56,7 @@ def check_mask(mask: Tensor, in_shape: tuple[int, int, int]) -> Tensor:
     return binary
 
 
-def box_mask(
-    size: tuple[int, int], box: tuple[int, int] = (128, 128), corner: tuple[int, int] | None = None
-) -> Tensor:
+def box_mask(size: tuple[int, int], box: tuple[int, int] = (128, 128), corner: tuple[int, int] | None = None) -> Tensor:
     """Mask `[1, H, W]` with a missing rectangle of `box` pixels, its upper left pixel at `corner` (default: centred)."""
     (height, width), (rows, columns) = size, box
     top, left = ((height - rows) // 2, (width - columns) // 2) if corner is None else corner

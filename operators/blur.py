@@ -1,0 +1,44 @@
+"""Gaussian blur, and the choice of the operator that blurs with a given kernel."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from torch import Tensor
+
+from operators.base import LinearOperator
+from operators.boundary import check_boundary, fold
+from operators.convolution import CircularConvolution, Convolution
+from operators.kernels import gaussian_taps
+from operators.separable import SeparableOperator
+
+
+class GaussianBlur(SeparableOperator):
+    """Gaussian blur of standard deviation `std` pixels by `size` x `size` taps, with an exact prox at any boundary.
+
+    `size` is `2 ceil(4 std) + 1` unless given, and may exceed the image; `boundary` is reflect, replicate, zero or
+    circular (see `operators.boundary`).
+    """
+
+    def __init__(self, in_shape: tuple[int, int, int], std: float, size: int | None = None, boundary: str = "reflect"):
+        _, height, width = in_shape
+        taps = gaussian_taps(std, 2 * math.ceil(4 * std) + 1 if size is None else size).numpy()
+        super().__init__(in_shape, blur_matrix(height, taps, boundary), blur_matrix(width, taps, boundary))
+
+
+def blur_matrix(size: int, taps: np.ndarray, boundary: str) -> np.ndarray:
+    """Convolution of a signal of `size` samples with `taps`, centred on tap `len(taps) // 2`, as a square matrix."""
+    check_boundary(boundary)
+    rows = np.arange(size)[:, None]
+    columns, present = fold(rows - np.arange(len(taps)) + len(taps) // 2, size, boundary)
+    matrix = np.zeros((size, size))
+    np.add.at(matrix, (np.broadcast_to(rows, columns.shape), columns), present * taps)
+    return matrix
+
+
+def blur(in_shape: tuple[int, int, int], kernel: Tensor, boundary: str = "circular") -> LinearOperator:
+    """The operator that blurs by `kernel`: by FFT and exactly when circular, else with conjugate gradients."""
+    if check_boundary(boundary) == "circular":
+        return CircularConvolution(in_shape, kernel)
+    return Convolution(in_shape, kernel, boundary)

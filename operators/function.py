@@ -1,0 +1,66 @@
+"""An operator from the user's own functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from operators.base import LinearOperator
+
+Map = Callable[[Tensor], Tensor]
+
+AGREEMENT = {torch.float32: 1e-4, torch.float64: 1e-10}  # relative error that rounding may explain
+
+
+class FunctionOperator(LinearOperator):
+    """The linear map that `forward` computes, on batches `[B, *in_shape]`.
+
+    `adjoint` defaults to the derivative of `forward` by autograd (for a linear map, its vector-Jacobian product *is*
+    the adjoint). `example`, an image batch `[B, *in_shape]` of any values, gives the dtype and device on which the
+    functions are tried; tensors that they hold are theirs to move. A `torch.nn.Module` may be passed as a function.
+
+    Raises ValueError if `forward` is not linear, or `adjoint` not its adjoint, on random images.
+    """
+
+    def __init__(
+        self, in_shape: tuple[int, ...], forward: Map, adjoint: Map | None = None, example: Tensor | None = None
+    ):
+        example = torch.zeros(1, *in_shape) if example is None else example
+        if tuple(example.shape[1:]) != tuple(in_shape):
+            raise ValueError(
+                f"example has shape {tuple(example.shape)} but must be [B, {', '.join(map(str, in_shape))}]"
+            )
+        generator = torch.Generator().manual_seed(0)
+        a, b = torch.randn(2, *example.shape, generator=generator).to(example)
+        with torch.no_grad():
+            image_a, image_b, image_sum = forward(a), forward(b), forward(2 * a - 3 * b)
+        if image_a.ndim < 2 or len(image_a) != len(example):
+            raise ValueError(
+                f"forward gave shape {tuple(image_a.shape)} for a batch of {len(example)}: expected [B, ...]"
+            )
+        agreement = AGREEMENT[example.dtype]
+        defect, size = (image_sum - 2 * image_a + 3 * image_b).norm(), image_a.norm() + image_b.norm()
+        if not defect <= agreement * size:
+            raise ValueError(
+                f"forward is not linear: A(2a - 3b) differs from 2 A(a) - 3 A(b) by {defect / size:.1e} of their size"
+            )
+        super().__init__(in_shape, tuple(image_a.shape[1:]))
+        self._forward, self._adjoint = forward, adjoint
+        back = self.adjoint(image_b)
+        inner, outer = (image_a * image_b).sum(), (a * back).sum()
+        if not (inner - outer).abs() <= agreement * image_a.norm() * image_b.norm():
+            raise ValueError(
+                f"adjoint is not the adjoint of forward: <A a, y> = {inner:.6g} but <a, A^T y> = {outer:.6g}"
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._forward(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        if self._adjoint is not None:
+            return self._adjoint(y)
+        with torch.inference_mode(False), torch.enable_grad():
+            x = torch.zeros(len(y), *self.in_shape, dtype=y.dtype, device=y.device, requires_grad=True)
+            return torch.autograd.grad(self._forward(x), x, y.clone(), create_graph=y.requires_grad)[0]

@@ -1,0 +1,68 @@
+"""Super-resolution: reduce by an integer factor with an antialiasing filter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from operators.boundary import fold
+from operators.separable import SeparableOperator
+
+
+class Resize(SeparableOperator):
+    """Reduction of both dimensions by an integer `factor`, output size `ceil(H / factor)` by `ceil(W / factor)`.
+
+    `filter` is `cubic`, `lanczos3` or `area`, stretched by the factor (antialiasing). Output pixel i is centred at
+    `(i + 1/2) factor - 1/2`; beyond the edges the image is reflected (edge pixel repeated), and the weights of every
+    output pixel sum to 1. Where the factor does not divide the size, the last output pixel reaches over the edge.
+
+    `cubic` is the Keys filter with a = -0.5: the measurement is that of MATLAB's `imresize` with antialiasing, edges
+    included. Pillow's BICUBIC and torch's antialiased bicubic have the same weights but cut and renormalise them at
+    the edges instead of reflecting, so they agree in the interior alone. (torch's bicubic *without* antialiasing and
+    OpenCV's use a = -0.75 and do not stretch the filter.)
+    """
+
+    def __init__(self, in_shape: tuple[int, int, int], factor: int, filter: str = "cubic"):
+        _, height, width = in_shape
+        super().__init__(in_shape, resize_matrix(height, factor, filter), resize_matrix(width, factor, filter))
+        self.factor = factor
+
+
+def resize_matrix(size: int, factor: int, filter: str = "cubic") -> np.ndarray:
+    """The reduction of a signal of `size` samples as a matrix `[ceil(size / factor), size]`; see `Resize`."""
+    if isinstance(factor, bool) or not isinstance(factor, int) or not 1 <= factor <= size:
+        raise ValueError(f"factor is {factor} but must be an integer from 1 to the image size {size}")
+    if filter not in FILTERS:
+        raise ValueError(f"filter is {filter!r} but must be one of {', '.join(FILTERS)}")
+    kernel, radius = FILTERS[filter]
+    reach = int(np.ceil(radius * factor))
+    rows = -(-size // factor)
+    matrix = np.zeros((rows, size))
+    for row in range(rows):
+        centre = (row + 0.5) * factor - 0.5
+        index = np.arange(int(centre) - reach, int(centre) + reach + 2)
+        weights = kernel((index - centre) / factor)
+        np.add.at(matrix[row], fold(index, size, "reflect")[0], weights / weights.sum())
+    return matrix
+
+
+def _cubic(t: np.ndarray) -> np.ndarray:
+    """Keys 1981, equation 15 (a = -1/2)."""
+    t = np.abs(t)
+    return np.where(t <= 1, (1.5 * t - 2.5) * t**2 + 1, np.where(t < 2, ((-0.5 * t + 2.5) * t - 4) * t + 2, 0.0))
+
+
+def _lanczos3(t: np.ndarray) -> np.ndarray:
+    return np.where(np.abs(t) < 3, np.sinc(t) * np.sinc(t / 3), 0.0)
+
+
+def _area(t: np.ndarray) -> np.ndarray:
+    return (np.abs(t) < 0.5).astype(np.float64)
+
+
+FILTERS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {  # name -> filter, radius of its support
+    "cubic": (_cubic, 2.0),
+    "lanczos3": (_lanczos3, 3.0),
+    "area": (_area, 0.5),
+}

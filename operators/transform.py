@@ -1,0 +1,81 @@
+"""Incomplete measurements in an orthonormal transform domain: magnetic resonance imaging, compressed sensing."""
+
+from __future__ import annotations
+
+import torch
+from scipy.linalg import hadamard
+from torch import Tensor
+from torch.fft import fft2, ifft2, irfft2, rfft2
+
+from operators.base import LinearOperator, Noise, damped_inverse
+from operators.mask import check_mask
+
+
+class MaskedFourier(LinearOperator):
+    """Some coefficients of the orthonormal two-dimensional DFT of each channel, real parts first: `[B, 2C, H, W]`.
+
+    `mask` is as in `Mask`, on the frequency grid of `torch.fft.fft2` (frequency zero at the corner); coefficients
+    that are not observed are 0 in `y`. For a real image, k and -k carry the same information: A^T A is the circular
+    convolution whose spectrum is (m(k) + m(-k)) / 2, and the prox is exact.
+    """
+
+    def __init__(self, in_shape: tuple[int, int, int], mask: Tensor):
+        channels, height, width = in_shape
+        mask = check_mask(mask, in_shape)
+        super().__init__(in_shape, (2 * channels, height, width), len(mask) if len(mask) > 1 else None)
+        self.register_buffer("mask", mask, persistent=False)
+        opposite = mask.flip(2, 3).roll((1, 1), (2, 3))  # the value at -k
+        self.register_buffer("power", ((mask + opposite) / 2)[..., : width // 2 + 1].clone(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        coefficients = self.mask * fft2(x, norm="ortho")
+        return torch.cat([coefficients.real, coefficients.imag], 1)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        real, imaginary = y.chunk(2, 1)
+        return ifft2(self.mask * torch.complex(real, imaginary), norm="ortho").real
+
+    def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
+        gradient = rfft2(self.adjoint(y - self.forward(v)))
+        return v + irfft2(gradient * damped_inverse(self.power, lam), s=self.in_shape[1:])
+
+    def measure(self, x: Tensor, sigma_y: float | Tensor, noise: Noise) -> Tensor:
+        y = super().measure(x, sigma_y, noise)
+        return torch.cat([self.mask * part for part in y.chunk(2, 1)], 1)
+
+    def diagonal_mean(self) -> Tensor:
+        return self.mask.flatten(1).mean(1)
+
+
+class MaskedHadamard(LinearOperator):
+    """Some coefficients of the orthonormal two-dimensional Walsh-Hadamard transform of each channel, 0 elsewhere.
+
+    `mask` is as in `Mask`, in the natural (Sylvester) order of `scipy.linalg.hadamard`. Both sizes must be powers of 2.
+    """
+
+    def __init__(self, in_shape: tuple[int, int, int], mask: Tensor):
+        mask = check_mask(mask, in_shape)
+        super().__init__(in_shape, in_shape, len(mask) if len(mask) > 1 else None)
+        self.register_buffer("mask", mask, persistent=False)
+        for name, size in zip(("vertical", "horizontal"), in_shape[1:], strict=True):
+            if size & (size - 1):
+                raise ValueError(f"image is {in_shape[1]}x{in_shape[2]} but a Hadamard transform needs powers of 2")
+            self.register_exact(name, torch.from_numpy(hadamard(size, dtype=float)) / size**0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mask * self._transform(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self._transform(self.mask * y)
+
+    def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
+        return v + self._transform(self.mask * (y - self._transform(v)) / (1 + lam))
+
+    def measure(self, x: Tensor, sigma_y: float | Tensor, noise: Noise) -> Tensor:
+        return self.mask * super().measure(x, sigma_y, noise)
+
+    def diagonal_mean(self) -> Tensor:
+        return self.mask.flatten(1).mean(1)
+
+    def _transform(self, x: Tensor) -> Tensor:
+        return self.vertical @ x @ self.horizontal  # symmetric and orthonormal: its own inverse
