@@ -111,28 +111,6 @@ def _unit_values(picture: Image.Image, mode: str, path: Path) -> np.ndarray:
     return np.asarray(picture.convert("RGB" if picture.mode != "L" else "L").convert(mode), dtype=np.float32) / 255
 
 
-def read_plane(path: str | Path) -> np.ndarray:
-    """Read a mask or a kernel: a picture (as gray, black 0 and white 1) or a 2-D ``.npy`` array; float32 ``[H, W]``.
-
-    Raises:
-        ValueError: the file is missing or unreadable, or its array is not a 2-D array of finite real numbers.
-    """
-    path = Path(path)
-    if path.suffix.lower() != ".npy":
-        return ((read_image(path, channels=1)[0] + 1) / 2).numpy()
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path}: cannot be read as a NumPy array ({error})") from None
-    if values.ndim != 2 or not (np.issubdtype(values.dtype, np.number) or values.dtype == bool) or 0 in values.shape:
-        raise ValueError(f"{path}: expected a 2-D array of numbers, found {values.dtype} of shape {values.shape}")
-    if np.iscomplexobj(values) or not np.isfinite(values).all():
-        raise ValueError(f"{path}: expected finite real numbers")
-    return values.astype(np.float32)
-
-
 def to_bytes(image: torch.Tensor) -> np.ndarray:
     """``[C, H, W]`` in [-1, 1] (clipped to it) to uint8 ``[H, W]`` for one channel, ``[H, W, 3]`` for three."""
     values = ((image.detach().cpu().double().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

@@ -1,0 +1,58 @@
+"""Masks and blur kernels from files: pictures or NumPy arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .image import read_image
+
+GRAY_SHARE = 0.1  # of a mask's pixels may be between black and white (edges, JPEG) before it is taken for a photograph
+
+
+def read_mask(path: Path) -> torch.Tensor:
+    """A mask file as ``[H, W]`` of 1 (white: observed) and 0 (black: missing).
+
+    Raises:
+        ValueError: unreadable, not black and white, or black all over.
+    """
+    values = torch.from_numpy(read_plane(path))
+    gray = ((values > 0.1) & (values < 0.9)).float().mean().item()
+    if gray > GRAY_SHARE or values.min() < 0 or values.max() > 1:
+        raise ValueError(f"mask {path}: expected black (missing) and white (observed) pixels; {gray:.0%} are neither")
+    mask = (values >= 0.5).float()
+    if not mask.any():
+        raise ValueError(f"mask {path}: no pixel is white (observed)")
+    return mask
+
+
+def read_kernel(path: Path) -> torch.Tensor:
+    """A blur kernel file as ``[h, w]`` float64, scaled to sum to 1. Raises ValueError where its sum is not positive."""
+    kernel = torch.from_numpy(read_plane(path)).double()
+    if not kernel.sum() > 0:
+        raise ValueError(f"kernel {path}: its sum is {kernel.sum().item():g} but must be positive")
+    return kernel / kernel.sum()
+
+
+def read_plane(path: str | Path) -> np.ndarray:
+    """Read a mask or a kernel: a picture (as gray, black 0 and white 1) or a 2-D ``.npy`` array; float32 ``[H, W]``.
+
+    Raises:
+        ValueError: the file is missing or unreadable, or its array is not a 2-D array of finite real numbers.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".npy":
+        return ((read_image(path, channels=1)[0] + 1) / 2).numpy()
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path}: cannot be read as a NumPy array ({error})") from None
+    if values.ndim != 2 or not (np.issubdtype(values.dtype, np.number) or values.dtype == bool) or 0 in values.shape:
+        raise ValueError(f"{path}: expected a 2-D array of numbers, found {values.dtype} of shape {values.shape}")
+    if np.iscomplexobj(values) or not np.isfinite(values).all():
+        raise ValueError(f"{path}: expected finite real numbers")
+    return values.astype(np.float32)

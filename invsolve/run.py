@@ -1,0 +1,232 @@
+"""`invsolve run`: restore pictures from files, and with ``simulate`` degrade clean ones first and measure."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .checkpoint import load_prior
+from .degradation import Shape
+from .image import list_pictures, picture_name, read_image
+from .metrics import LpipsUnavailableError, Metric, load_lpips, psnr, ssim
+from .noise import NoiseStreams
+from .outputs import Result, Scores, describe, output_paths, write_result
+from .plane import read_kernel, read_mask
+from .solve import posterior, solve
+from .task import Task, load_task
+
+if TYPE_CHECKING:
+    from operators import LinearOperator
+
+    from .sampler import Prior
+
+Source = str | Path
+MEASUREMENT = -1  # keys the stream of a simulated measurement's noise; samples of the solver are keyed from 0 on
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the command line says; see ``invsolve run --help``."""
+
+    task: str
+    inputs: Sequence[str]
+    output: Path = Path()
+    simulate: bool = False
+    steps: int = 4
+    samples: int | None = None
+    prior: str = "default"
+    mask: Path | None = None
+    kernel: Path | None = None
+    seed: int = 0
+    device: str = "auto"
+    batch: int = 8
+    lpips_trunk: Path | None = None
+
+
+def run(options: RunOptions, say: Callable[[str], None] = print) -> None:
+    """Restore every picture of ``options.inputs``, write the results, and ``say`` where.
+
+    Everything that can be wrong with the input is found before the first file is written. Pictures of one shape are
+    restored in batches; the noise of a picture is keyed by ``seed`` and its name (see ``stream_index``), so its result
+    is the same alone, in any batch and beside any other files.
+
+    Raises:
+        ValueError: the first thing wrong with the input, in one line.
+    """
+    task = load_task(options.task)
+    device = choose_device(options.device)
+    pictures = list_pictures(options.inputs)
+    _check_outputs(pictures, options)
+    groups = _group_by_shape(pictures, 3 if options.simulate else task.degradation.channels)
+    operators = _make_operators(task, groups, options, device, say)
+    prior = load_prior(options.prior, device)
+    metrics = _load_metrics(options, device, say) if options.simulate else {}
+
+    scores: list[Scores] = []
+    seconds = 0.0
+    for shape, sources in groups.items():
+        for first in range(0, len(sources), options.batch):
+            batch = sources[first : first + options.batch]
+            start = time.perf_counter()
+            results = _restore(batch, task, operators[shape], prior, options, device)
+            seconds += time.perf_counter() - start
+            for source, result in zip(batch, results, strict=True):
+                scores.append(_finish(source, result, task, metrics, options, say))
+    if len(pictures) > 1 and options.simulate:
+        means = {name: _mean([score[name] for score in scores]) for name in metrics}
+        say(f"mean of {len(pictures)} pictures: {describe(means)}")
+    count = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
+    say(f"{task.name}: {count} restored with {options.steps} network evaluations in {seconds:.1f} s on {device.type}")
+
+
+def stream_index(name: str) -> int:
+    """The key of a picture's random stream: a hash of its name, because its place among the others is not stable.
+
+    ``solve(y, ..., seed=seed, indices=[stream_index("face")])`` repeats what ``invsolve run`` does to ``face.png``.
+    """
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one and else the CPU. Raises ValueError for ``cuda`` where there is none."""
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise ValueError("CUDA was asked for (--device cuda) but torch finds no CUDA device here")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def _check_outputs(pictures: Sequence[Source], options: RunOptions) -> None:
+    """Refuse to write two results, or a result and an input, to the same place."""
+    if options.output.exists() and not options.output.is_dir():
+        raise ValueError(f"--output {options.output}: is a file, not a directory")
+    owners: dict[str, Source] = {}
+    inputs = {Path(source).resolve() for source in pictures}
+    for source in pictures:
+        name = picture_name(source)
+        if name in owners:
+            raise ValueError(f"{owners[name]} and {source} would both write {name}_restored.png: run them apart")
+        owners[name] = source
+        for path in output_paths(name, options.output, options.simulate, options.samples).values():
+            if path.resolve() in inputs:
+                raise ValueError(f"{path} is an input and would be overwritten: choose another --output")
+
+
+def _group_by_shape(pictures: Sequence[Source], channels: int) -> dict[Shape, list[Source]]:
+    """The pictures by their shape (C, H, W); every one is decoded, so an unreadable one is found here."""
+    groups: dict[Shape, list[Source]] = {}
+    for source in pictures:
+        groups.setdefault(tuple(read_image(source, channels).shape), []).append(source)
+    return groups
+
+
+def _make_operators(
+    task: Task, groups: Mapping[Shape, Sequence[Source]], options: RunOptions, device: torch.device, say: Callable
+) -> dict[Shape, LinearOperator]:
+    """One operator for each shape of input pictures."""
+    degradation = task.degradation
+    for taken, given in {"mask": options.mask, "kernel": options.kernel}.items():
+        if given is not None and degradation.takes != taken:
+            raise ValueError(f"the task {task.name} takes no --{taken}")
+    if degradation.random and not options.simulate:
+        if degradation.takes == "mask" and options.mask is None:
+            raise ValueError(f"{task.name} needs --mask FILE to tell which pixels of a degraded picture are missing")
+        if degradation.takes == "kernel" and options.kernel is None:
+            say(f"note: {task.name} takes the blur for the random one of --seed {options.seed}; give yours by --kernel")
+    mask = None if options.mask is None else read_mask(options.mask)
+    kernel = None if options.kernel is None else read_kernel(options.kernel)
+    operators = {}
+    for shape, sources in groups.items():
+        image_shape = shape if options.simulate else task.image_shape(shape)
+        try:
+            operators[shape] = task.make_operator(image_shape, mask, kernel, options.seed).to(device)
+        except ValueError as error:
+            raise ValueError(f"{task.name} on {sources[0]}: {error}") from None
+    return operators
+
+
+def _load_metrics(options: RunOptions, device: torch.device, say: Callable[[str], None]) -> dict[str, Metric]:
+    metrics: dict[str, Metric] = {"psnr": psnr, "ssim": ssim}
+    try:
+        metrics["lpips"] = load_lpips(options.lpips_trunk, device)
+    except LpipsUnavailableError as error:
+        say(f"LPIPS unavailable: {error}")
+        metrics["lpips"] = lambda x, truth: [None] * len(x)
+    return metrics
+
+
+def _restore(
+    batch: Sequence[Source],
+    task: Task,
+    operator: LinearOperator,
+    prior: Prior,
+    options: RunOptions,
+    device: torch.device,
+) -> list[Result]:
+    """Read, degrade if asked to, and restore pictures of one shape."""
+    names = [picture_name(source) for source in batch]
+    keys = [stream_index(name) for name in names]
+    channels = 3 if options.simulate else task.degradation.channels
+    images = torch.stack([read_image(source, channels) for source in batch]).to(device)
+    y, truth = images, [None] * len(batch)
+    if options.simulate:
+        noise = NoiseStreams(options.seed, [(key, MEASUREMENT) for key in keys], device)
+        y, truth = operator.measure(images, task.sigma_y, noise), images
+    how = (operator, options.steps, task.sigma_y, prior, options.seed, task.settings(options.steps), keys)
+    progress = sys.stderr.isatty()
+    if options.samples is None:
+        x = solve(y, *how, progress=progress)
+        return [Result(*parts) for parts in zip(names, x, y, truth, strict=True)]
+    drawn = posterior(y, operator, options.samples, *how[1:], batch=options.batch, progress=progress)
+    samples = drawn.samples.transpose(0, 1)  # [B, K, C, H, W]
+    parts = zip(names, samples[:, 0], y, truth, samples, drawn.mean, drawn.std, strict=True)
+    return [Result(*part) for part in parts]
+
+
+def _finish(
+    source: Source,
+    result: Result,
+    task: Task,
+    metrics: Mapping[str, Metric],
+    options: RunOptions,
+    say: Callable[[str], None],
+) -> Scores:
+    """Measure one result where the truth is known, write its files, and say what and where."""
+    record: dict[str, Any] = {
+        "picture": str(source),
+        "task": task.name,
+        "sigma_y": task.sigma_y,
+        "scale": "noise levels are for images on [-1, 1]",
+        "prior": options.prior,
+        "steps": options.steps,
+        "seed": options.seed,
+    }
+    scores: dict[str, float | None] = {}
+    if result.truth is not None:
+        scores = _score(result.restored, result.truth, metrics)
+        record |= scores
+        say(f"{result.name}: {describe(scores)}")
+        if result.mean is not None:
+            record["mean"] = _score(result.mean, result.truth, metrics)
+            say(f"{result.name}, mean of {options.samples} samples: {describe(record['mean'])}")
+    paths = write_result(result, options.output, record)
+    others = len(paths) - 1
+    say(f"{result.name}: wrote {paths.pop('restored')}")
+    if others:
+        say(f"{result.name}: beside it {', '.join(path.name for path in paths.values())}")
+    return scores
+
+
+def _score(image: torch.Tensor, truth: torch.Tensor, metrics: Mapping[str, Metric]) -> dict[str, float | None]:
+    return {name: metric(image[None], truth[None])[0] for name, metric in metrics.items()}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
