@@ -95,7 +95,7 @@ class LinearOperator(torch.nn.Module):
 
     @torch.no_grad()
     def diagonal_mean(self) -> Tensor:
-        """Mean of the diagonal of A^T A, `[batch_size]` or `[1]`.
+        """Mean of the diagonal of A^T A: `[batch_size]`, or `[1]` where all images share it.
 
         Hutchinson's estimate with a fixed seed, E |A z|² / n for random signs z; closed forms override it.
         """
@@ -157,7 +157,7 @@ class LinearOperator(torch.nn.Module):
             raise TypeError(f"{name} is {found} but {kind} takes a floating-point tensor")
         if tuple(value.shape[1:]) != shape or value.ndim != len(shape) + 1:
             raise ValueError(f"{name} has shape {_shape(value.shape)} but {kind} expects {_shape(('B', *shape))}")
-        if self.batch_size not in (None, 1, len(value)):
+        if self.batch_size not in (None, len(value)):
             raise ValueError(f"{name} holds {len(value)} images but {kind} has parameters for {self.batch_size}")
         if batch_of is not None and len(value) != len(batch_of):
             raise ValueError(f"{name} holds {len(value)} images but {len(batch_of)} were expected")

@@ -22,7 +22,7 @@ class Composition(LinearOperator):
                 f"but {type(outer).__name__} takes {outer.in_shape}"
             )
         sizes = {op.batch_size for op in (outer, inner)} - {None}
-        if len(sizes - {1}) > 1:
+        if len(sizes) > 1:
             raise ValueError(f"cannot compose: one operator is for {min(sizes)} images, the other for {max(sizes)}")
         super().__init__(inner.in_shape, outer.out_shape, max(sizes, default=None))
         self.outer, self.inner = outer, inner

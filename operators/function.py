@@ -18,8 +18,9 @@ class FunctionOperator(LinearOperator):
     """The linear map that `forward` computes, on batches `[B, *in_shape]`.
 
     `adjoint` defaults to the derivative of `forward` by autograd (for a linear map, its vector-Jacobian product *is*
-    the adjoint). `example`, an image batch `[B, *in_shape]` of any values, gives the dtype and device on which the
-    functions are tried; tensors that they hold are theirs to move. A `torch.nn.Module` may be passed as a function.
+    the adjoint). The functions are tried on the dtype and device of `example`, an image batch `[B, *in_shape]` of any
+    values (default: one float32 image on the CPU); tensors that they hold are theirs to move. A `torch.nn.Module` may
+    be passed as a function.
 
     Raises ValueError if `forward` is not linear, or `adjoint` not its adjoint, on random images.
     """
@@ -47,6 +48,7 @@ class FunctionOperator(LinearOperator):
                 f"forward is not linear: A(2a - 3b) differs from 2 A(a) - 3 A(b) by {defect / size:.1e} of their size"
             )
         super().__init__(in_shape, tuple(image_a.shape[1:]))
+        self.register_buffer("example", example.new_empty(0), persistent=False)  # tells the dtype and the device
         self._forward, self._adjoint = forward, adjoint
         back = self.adjoint(image_b)
         inner, outer = (image_a * image_b).sum(), (a * back).sum()
@@ -63,4 +65,7 @@ class FunctionOperator(LinearOperator):
             return self._adjoint(y)
         with torch.inference_mode(False), torch.enable_grad():
             x = torch.zeros(len(y), *self.in_shape, dtype=y.dtype, device=y.device, requires_grad=True)
-            return torch.autograd.grad(self._forward(x), x, y.clone(), create_graph=y.requires_grad)[0]
+            image = self._forward(x)
+            if not image.requires_grad:
+                raise ValueError("autograd cannot differentiate forward: pass adjoint as well")
+            return torch.autograd.grad(image, x, y.clone(), create_graph=y.requires_grad)[0]

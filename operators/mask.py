@@ -19,9 +19,9 @@ class Mask(LinearOperator):
     """
 
     def __init__(self, in_shape: tuple[int, int, int], mask: Tensor):
-        batch_size = len(mask) if mask.ndim == 4 else None
-        super().__init__(in_shape, in_shape, batch_size)
-        self.register_buffer("mask", check_mask(mask, in_shape), persistent=False)
+        mask = check_mask(mask, in_shape)
+        super().__init__(in_shape, in_shape, len(mask) if len(mask) > 1 else None)
+        self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mask * x
@@ -57,7 +57,7 @@ def check_mask(mask: Tensor, in_shape: tuple[int, int, int]) -> Tensor:
 
 
 def box_mask(size: tuple[int, int], box: tuple[int, int] = (128, 128), corner: tuple[int, int] | None = None) -> Tensor:
-    """Mask `[1, H, W]` with a missing rectangle of `box` pixels, its upper left pixel at `corner` (default: centred)."""
+    """Mask `[1, H, W]` with a missing rectangle of `box` pixels, its first pixel at `corner` (default: centred)."""
     (height, width), (rows, columns) = size, box
     top, left = ((height - rows) // 2, (width - columns) // 2) if corner is None else corner
     if min(rows, columns) < 1 or min(top, left) < 0 or top + rows > height or left + columns > width:

@@ -16,7 +16,7 @@ def motion_kernel(size: int, intensity: float, seed: int) -> Tensor:
 
     A point moves with constant speed; its direction drifts at random and jumps now and then, as a hand-held camera
     does (in the manner of Boracchi and Foi 2012). `intensity` in [0, 1] sets both: 0 is a straight stroke, 1 a knot.
-    The path is 0.4 to 0.8 `size` long, its centre of mass lies on the centre tap `size // 2` (so that the blur does
+    The path is 0.6 to 1 times `size` long, its centre of mass lies on the centre tap `size // 2` (so that the blur does
     not shift the image), and it is shrunk where it would leave the kernel. The same seed gives the same kernel on
     every platform, up to rounding.
     """
@@ -25,7 +25,7 @@ def motion_kernel(size: int, intensity: float, seed: int) -> Tensor:
     if not 0 <= intensity <= 1:
         raise ValueError(f"intensity is {intensity} but must be between 0 and 1")
     rng = np.random.default_rng(seed)
-    path = _trajectory(intensity, rng) * size * rng.uniform(0.4, 0.8)
+    path = _trajectory(intensity, rng) * size * rng.uniform(0.6, 1.0)
     path -= path.mean(0)
     centre = size // 2
     room = size - 1 - centre - 1e-6  # taps on the shorter side of the centre

@@ -60,7 +60,7 @@ class MaskedHadamard(LinearOperator):
         for name, size in zip(("vertical", "horizontal"), in_shape[1:], strict=True):
             if size & (size - 1):
                 raise ValueError(f"image is {in_shape[1]}x{in_shape[2]} but a Hadamard transform needs powers of 2")
-            self.register_exact(name, torch.from_numpy(hadamard(size, dtype=float)) / size**0.5)
+            self.register_exact(name, torch.from_numpy(hadamard(size, dtype=float))[None] / size**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mask * self._transform(x)
