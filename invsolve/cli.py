@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
@@ -108,15 +109,20 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 def _add_distill(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("distill", help="distil a denoiser into a generative one (NCVSD); resumes likewise")
     _add_training(parser)
-    parser.add_argument("--teacher", type=Path, required=True, metavar="FILE", help="checkpoint of the denoiser")
+    parser.add_argument("--teacher", required=True, metavar="NAME|PATH", help="the denoiser to distil")
     parser.set_defaults(command=_distill)
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of the network and its training")
-    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="folders of pictures")
+    parser.add_argument(
+        "--data", nargs="+", required=True, metavar="DIR[:WEIGHT]", help="folders of pictures, and their shares"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for checkpoints and logs")
     _add_device(parser)
+    parser.add_argument(
+        "--max-minutes", type=_minutes, default=math.inf, metavar="M", help="pause then; the same command goes on"
+    )
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
@@ -125,7 +131,7 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _at_least(least: int):
+def _at_least(least: int) -> Callable[[str], int]:
     def integer(text: str) -> int:
         try:
             value = int(text)
@@ -136,6 +142,16 @@ def _at_least(least: int):
         return value
 
     return integer
+
+
+def _minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -162,13 +178,14 @@ def _info(arguments: argparse.Namespace) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     from .training.commands import train
 
-    train(arguments.config, arguments.data, arguments.out, device=arguments.device)
+    print(f"wrote {train(arguments.config, arguments.data, arguments.out, arguments.device, arguments.max_minutes)}")
 
 
 def _distill(arguments: argparse.Namespace) -> None:
     from .training.commands import distill
 
-    distill(arguments.config, arguments.teacher, arguments.data, arguments.out, device=arguments.device)
+    where = (arguments.config, arguments.teacher, arguments.data, arguments.out)
+    print(f"wrote {distill(*where, arguments.device, arguments.max_minutes)}")
 
 
 if __name__ == "__main__":
