@@ -1,0 +1,98 @@
+"""Every operator, once or more: a new one is tested by adding a line here. Odd, even and non-square sizes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from operators import (
+    BlurDecimate,
+    CircularConvolution,
+    Convolution,
+    FunctionOperator,
+    GaussianBlur,
+    Grayscale,
+    Identity,
+    LinearOperator,
+    Mask,
+    MaskedFourier,
+    MaskedHadamard,
+    Resize,
+    SeparableOperator,
+    motion_kernel,
+    random_mask,
+)
+
+BATCH = 3
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    """Standard normals in float64."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def kernel(*shape: int, seed: int = 1) -> Tensor:
+    """Positive taps with a dominant centre: invertible, and unlike its mirror images."""
+    taps = random(*shape, seed=seed).abs()
+    taps[..., shape[-2] // 2, shape[-1] // 2] += 4
+    return taps / taps.sum((-2, -1), keepdim=True)
+
+
+def masks(batch: int, channels: int, height: int, width: int) -> Tensor:
+    return (random(batch, channels, height, width, seed=2) > 0.2).float()
+
+
+def gradient(x: Tensor) -> Tensor:
+    """Horizontal differences: a user's function with an output of another shape."""
+    return x[..., 1:] - 0.5 * x[..., :-1]
+
+
+CASES = {
+    "identity": lambda: Identity((3, 5, 4)),
+    "mask": lambda: Mask((3, 5, 4), random_mask((5, 4), 0.6, seed=0)),
+    "mask per image and channel": lambda: Mask((2, 5, 4), masks(BATCH, 2, 5, 4)),
+    "cubic 2x": lambda: Resize((1, 8, 10), 2),
+    "cubic 4x": lambda: Resize((2, 8, 12), 4),
+    "cubic 3x, not divisible": lambda: Resize((1, 10, 7), 3),
+    "lanczos 2x": lambda: Resize((1, 9, 8), 2, "lanczos3"),
+    "area 3x": lambda: Resize((1, 9, 6), 3, "area"),
+    "separable": lambda: SeparableOperator((2, 5, 4), random(3, 5).numpy(), random(6, 4).numpy()),
+    "gaussian reflect": lambda: GaussianBlur((1, 8, 7), 0.7),
+    "gaussian replicate": lambda: GaussianBlur((1, 7, 8), 0.8, 5, "replicate"),
+    "gaussian zero": lambda: GaussianBlur((1, 7, 6), 0.7, 4, "zero"),
+    "gaussian circular, larger than the image": lambda: GaussianBlur((2, 5, 6), 0.7, 13, "circular"),
+    "circular odd": lambda: CircularConvolution((2, 7, 6), kernel(3, 5)),
+    "circular even": lambda: CircularConvolution((1, 8, 7), kernel(4, 2)),
+    "circular per channel": lambda: CircularConvolution((2, 5, 5), kernel(2, 3, 3)),
+    "circular per image": lambda: CircularConvolution((1, 6, 7), kernel(BATCH, 1, 3, 4)),
+    "circular, same size, singular": lambda: CircularConvolution((1, 6, 6), torch.ones(6, 6)),
+    "convolution reflect": lambda: Convolution((2, 7, 6), kernel(3, 4), "reflect"),
+    "convolution replicate": lambda: Convolution((1, 6, 7), kernel(5, 3), "replicate"),
+    "convolution zero": lambda: Convolution((1, 7, 7), kernel(4, 5), "zero"),
+    "convolution per image": lambda: Convolution((1, 6, 5), kernel(BATCH, 1, 3, 3), "reflect"),
+    "convolution, one column": lambda: Convolution((1, 6, 5), kernel(3, 1), "replicate"),
+    "motion": lambda: CircularConvolution((1, 9, 8), motion_kernel(7, 0.5, seed=3)),
+    "blur and decimate 2x": lambda: BlurDecimate((1, 8, 6), kernel(3, 3), 2),
+    "blur and decimate 3x, per image": lambda: BlurDecimate((2, 6, 9), kernel(BATCH, 1, 4, 5), 3),
+    "grayscale": lambda: Grayscale((3, 5, 4)),
+    "grayscale rec601": lambda: Grayscale((3, 4, 5), "rec601"),
+    "fourier": lambda: MaskedFourier((2, 5, 6), random_mask((5, 6), 0.5, seed=1)),
+    "fourier per image": lambda: MaskedFourier((1, 6, 7), masks(BATCH, 1, 6, 7)),
+    "hadamard": lambda: MaskedHadamard((2, 4, 8), random_mask((4, 8), 0.5, seed=1)),
+    "function": lambda: FunctionOperator((1, 5, 6), gradient),
+    "function with adjoint": lambda: FunctionOperator((1, 5, 4), lambda x: x.mT, lambda y: y.mT),
+    "mask of blur": lambda: (
+        Mask((1, 7, 6), random_mask((7, 6), 0.4, seed=0)) @ CircularConvolution((1, 7, 6), kernel(3, 3))
+    ),
+    "grayscale of resize": lambda: Grayscale((3, 4, 3)) @ Resize((3, 8, 6), 2, "area"),
+    "mask of blur, both per image": lambda: (
+        Mask((1, 6, 6), masks(BATCH, 1, 6, 6)) @ CircularConvolution((1, 6, 6), kernel(BATCH, 1, 3, 3))
+    ),
+}
+
+
+def dense(op: LinearOperator, image: int = 0) -> Tensor:
+    """The matrix [m, n] of the operator for one image of the batch: forward on the identity basis."""
+    size = torch.Size(op.in_shape).numel()
+    basis = torch.eye(size, dtype=torch.float64).reshape(size, *op.in_shape)
+    return op.select([image] * size)(basis).flatten(1).T

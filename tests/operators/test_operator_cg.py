@@ -1,0 +1,95 @@
+"""The batched conjugate-gradient solvers against dense solutions, image by image."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from operator_cases import random
+
+from operators import solve_least_squares, solve_spd
+
+
+def spd(batch: int, n: int, condition: float) -> torch.Tensor:
+    """Symmetric positive definite matrices whose eigenvalues run from 1 to `condition`."""
+    q, _ = torch.linalg.qr(random(batch, n, n))
+    return q * torch.logspace(0, torch.tensor(condition).log10(), n, dtype=torch.float64) @ q.mT
+
+
+def apply(matrix):
+    return lambda x: (matrix @ x[..., None])[..., 0]
+
+
+def test_spd_agrees_with_a_dense_solve():
+    matrix, b = spd(4, 20, 1e3), random(4, 20, seed=1)
+    x, iterations = solve_spd(apply(matrix), b)
+    assert (x - torch.linalg.solve(matrix, b)).abs().max() < 1e-9
+    assert iterations <= 60
+
+
+def test_spd_stops_at_the_tolerance_asked_for():
+    matrix, b = spd(4, 50, 1e4), random(4, 50, seed=1)
+    counts = []
+    for tol in (1e-2, 1e-6, 1e-10):
+        x, iterations = solve_spd(apply(matrix), b, tol=tol)
+        residual = (apply(matrix)(x) - b).norm(dim=1) / b.norm(dim=1)
+        assert (residual <= 1.01 * tol).all()
+        counts.append(iterations)
+    assert counts[0] < counts[1] < counts[2]
+
+
+def test_an_exact_preconditioner_takes_one_iteration():
+    matrix, b = spd(3, 30, 1e6), random(3, 30, seed=1)
+    x, iterations = solve_spd(apply(matrix), b, precondition=apply(torch.linalg.inv(matrix)), tol=1e-8)
+    assert iterations == 1
+    assert (x - torch.linalg.solve(matrix, b)).abs().max() < 1e-9
+
+
+def test_least_squares_with_a_preconditioner_and_damping_of_its_own_for_each_image():
+    a, r = random(3, 25, 15), random(3, 25, seed=1)
+    lam = torch.tensor([[0.1], [1.0], [10.0]], dtype=torch.float64)
+    normal = a.mT @ a + lam[..., None] * torch.eye(15, dtype=torch.float64)
+    expected = torch.linalg.solve(normal, apply(a.mT)(r))
+    for precondition in (None, apply(torch.diag_embed(1 / normal.diagonal(dim1=1, dim2=2)))):
+        d, _ = solve_least_squares(apply(a), apply(a.mT), r, lam, precondition)
+        assert (d - expected).abs().max() < 1e-10
+
+
+def test_least_squares_without_damping_finds_the_shortest_solution():
+    for rows, columns in ((8, 15), (15, 8)):
+        a, r = random(3, rows, columns), random(3, rows, seed=1)
+        d, _ = solve_least_squares(apply(a), apply(a.mT), r, 0.0)
+        assert (d - apply(torch.linalg.pinv(a))(r)).abs().max() < 1e-9
+
+
+def test_a_converged_image_is_frozen():
+    """The easy image gives the same bits beside a hard one as beside itself, and a zero image stays zero."""
+    matrix, b = spd(3, 40, 1e5), random(3, 40, seed=1)
+    matrix[0] = torch.eye(40)
+    b[1] = 0
+    together, iterations = solve_spd(apply(matrix), b)
+    alone, few = solve_spd(apply(matrix[[0, 0, 0]]), b[[0, 0, 0]])
+    assert few == 1 < iterations
+    assert torch.equal(together[0], alone[0])
+    assert not together[1].any()
+
+
+def test_giving_up_is_said():
+    matrix, b = spd(2, 50, 1e6), random(2, 50, seed=1)
+    with pytest.warns(RuntimeWarning, match="stopped after 3 iterations with 2 of 2 images above the tolerance 1e-12"):
+        _, iterations = solve_spd(apply(matrix), b, max_iterations=3)
+    assert iterations == 3
+    with pytest.warns(RuntimeWarning, match="stopped after 3 iterations with 1 of 2 images"):
+        solve_least_squares(apply(matrix), apply(matrix), b * torch.tensor([[1.0], [0.0]]), 0.0, max_iterations=3)
+
+
+def test_inconsistent_data_in_float32_reach_the_rounding_floor():
+    """A right-hand side far outside the range of A leaves a gradient of rounding errors: the iteration must end."""
+    a = random(2, 60, 10).float()
+    q, _ = torch.linalg.qr(a)
+    outside = random(2, 60, seed=1).float()
+    outside = outside - apply(q)(apply(q.mT)(outside))
+    r = 1e4 * outside + apply(a)(random(2, 10, seed=2).float())
+    d, iterations = solve_least_squares(apply(a), apply(a.mT), r, 0.0)
+    expected = apply(torch.linalg.pinv(a.double()))(r.double())
+    assert iterations < 100
+    assert (d - expected).abs().max() < 1e-5 * r.norm()

@@ -1,0 +1,176 @@
+"""What every operator promises, checked against its dense matrix."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from operator_cases import BATCH, CASES, dense, random
+from torch import Tensor
+
+from operators import LinearOperator
+
+LAMBDAS = {"small": 1e-3, "large": 0.7, "one for each image": torch.tensor([0.05, 1.3, 0.4], dtype=torch.float64)}
+
+
+@pytest.fixture(params=CASES, ids=str)
+def op(request: pytest.FixtureRequest) -> LinearOperator:
+    return CASES[request.param]().double()
+
+
+@pytest.fixture
+def v(op: LinearOperator) -> Tensor:
+    return random(BATCH, *op.in_shape, seed=10)
+
+
+@pytest.fixture
+def y(op: LinearOperator) -> Tensor:
+    return random(BATCH, *op.out_shape, seed=11)
+
+
+def dense_prox(op: LinearOperator, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
+    """(A^T A + lam I)^-1 (A^T y + lam v), image by image."""
+    solutions = []
+    for i in range(len(v)):
+        a = dense(op, i)
+        lam_i = float(lam[i]) if isinstance(lam, Tensor) else lam
+        normal = a.T @ a + lam_i * torch.eye(a.shape[1], dtype=a.dtype)
+        solutions.append(torch.linalg.solve(normal, a.T @ y[i].flatten() + lam_i * v[i].flatten()))
+    return torch.stack(solutions).reshape(v.shape)
+
+
+def dense_pinv(op: LinearOperator, y: Tensor) -> Tensor:
+    inverses = [torch.linalg.pinv(dense(op, i), rtol=1e-10) for i in range(len(y))]
+    return torch.stack([a @ b.flatten() for a, b in zip(inverses, y, strict=True)]).reshape(-1, *op.in_shape)
+
+
+def error(a: Tensor, b: Tensor) -> float:
+    assert a.shape == b.shape
+    return float((a - b).abs().max() / (1 + b.abs().max()))
+
+
+def test_dot(op, v, y):
+    image = op(v)
+    defect = ((image * y).flatten(1).sum(1) - (v * op.adjoint(y)).flatten(1).sum(1)).abs()
+    assert (defect <= 1e-10 * image.flatten(1).norm(dim=1) * y.flatten(1).norm(dim=1)).all()
+
+
+def test_adjoint_is_the_transpose(op):
+    size = torch.Size(op.out_shape).numel()
+    basis = torch.eye(size, dtype=torch.float64).reshape(size, *op.out_shape)
+    for i in range(BATCH):
+        assert error(op.select([i] * size).adjoint(basis).flatten(1), dense(op, i)) < 1e-12
+
+
+@pytest.mark.parametrize("lam", LAMBDAS.values(), ids=LAMBDAS)
+def test_prox(op, v, y, lam):
+    assert error(op.prox(v, y, lam), dense_prox(op, v, y, lam)) < 1e-9
+
+
+def test_generic_prox_agrees_with_the_closed_form(op, v, y):
+    for lam in (0.3, LAMBDAS["one for each image"]):
+        assert error(LinearOperator.prox(op, v, y, lam), op.prox(v, y, lam)) < 1e-9
+
+
+def test_prox_without_damping(op, v, y):
+    limit = v + dense_pinv(op, y - op(v))
+    assert error(op.prox(v, y, 0.0), limit) < 1e-7
+    mixed = torch.tensor([0.0, 0.5, 0.0], dtype=torch.float64)
+    result = op.prox(v, y, mixed)
+    assert error(result[::2], limit[::2]) < 1e-7
+    assert error(result[1], dense_prox(op, v, y, 0.5)[1]) < 1e-9
+
+
+def test_generic_prox_without_damping(op, v, y):
+    assert error(LinearOperator.prox(op, v, y, 0.0), v + dense_pinv(op, y - op(v))) < 1e-7
+
+
+def test_pinv(op, y):
+    assert error(op.pinv(y), dense_pinv(op, y)) < 1e-7
+
+
+def test_measure(op, v):
+    """Unmeasured entries may be left without noise, but nothing else may differ from A x + sigma_y n."""
+    noise = random(BATCH, *op.out_shape, seed=12)
+    y = op.measure(v, 0.3, lambda shape: noise)
+    measured = torch.stack([dense(op, i).abs().sum(1) > 0 for i in range(BATCH)]).reshape(y.shape)
+    assert error(y[measured], (op(v) + 0.3 * noise)[measured]) < 1e-12
+    assert error(op.adjoint(y), op.adjoint(op(v) + 0.3 * noise)) < 1e-12
+
+
+def test_draw_is_exact(op, v, y):
+    """A draw is affine in its noise: u = mean + L e. Its law is right when the mean is and L L^T is the covariance."""
+    rho, sigma_y = 0.7, 0.4
+    n, m = torch.Size(op.in_shape).numel(), torch.Size(op.out_shape).numel()
+    basis = torch.eye(n + m, dtype=torch.float64)
+    order = iter((basis[:, :n].reshape(-1, *op.in_shape), basis[:, n:].reshape(-1, *op.out_shape)))
+
+    def one_direction_each(shape):
+        noise = next(order)
+        assert tuple(noise.shape[1:]) == shape
+        return noise
+
+    a, one = dense(op, 1), op.select([1] * (n + m))
+    x, measurement = v[1:2].expand(n + m, *op.in_shape), y[1:2].expand(n + m, *op.out_shape)
+    covariance = torch.linalg.inv(a.T @ a / sigma_y**2 + torch.eye(n, dtype=a.dtype) / rho**2)
+    mean = covariance @ (a.T @ y[1].flatten() / sigma_y**2 + v[1].flatten() / rho**2)
+    factor = (one.draw(x, measurement, sigma_y, rho, one_direction_each).flatten(1) - mean).T
+    assert error(factor @ factor.T, covariance) < 1e-9
+    still = op.draw(v, y, sigma_y, rho, lambda shape: torch.zeros(BATCH, *shape, dtype=torch.float64))
+    assert error(still[1].flatten(), mean) < 1e-9
+
+
+def test_batch_agrees_with_single_images(op, v, y):
+    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
+        op, v, y = op.to(dtype), v.to(dtype), y.to(dtype)
+        together = op.prox(v, y, 0.1)
+        for i in range(BATCH):
+            alone = op.select([i])
+            assert error(alone(v[i : i + 1]), op(v)[i : i + 1]) < tolerance
+            assert error(alone.prox(v[i : i + 1], y[i : i + 1], 0.1), together[i : i + 1]) < tolerance
+
+
+def test_float32_is_accurate(op, v, y):
+    single = copy.deepcopy(op).float()
+    assert error(single(v.float()).double(), op(v)) < 2e-6
+    assert error(single.adjoint(y.float()).double(), op.adjoint(y)) < 2e-6
+    assert error(single.prox(v.float(), y.float(), 0.01).double(), op.prox(v, y, 0.01)) < 1e-4
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_constants_keep_every_digit(name):
+    torch.set_default_dtype(torch.float64)
+    try:
+        exact = dict(CASES[name]().named_buffers())
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for moved in (CASES[name]().double(), CASES[name]().to(torch.float64), CASES[name]().double().float().double()):
+        for key, buffer in moved.named_buffers():
+            if "example" not in key:
+                assert torch.equal(buffer, exact[key])
+
+
+def test_diagonal_mean(op):
+    traces = torch.stack([dense(op, i).square().sum() / dense(op, i).shape[1] for i in range(BATCH)])
+    mean = op.diagonal_mean()
+    assert mean.shape == (op.batch_size or 1,)
+    exact = type(op).diagonal_mean is not LinearOperator.diagonal_mean
+    for i in range(BATCH):
+        if exact:
+            tolerance = 1e-12
+        else:  # the estimate is a mean over 4 probes, each of variance 2 |offdiag(A^T A)|² / n²
+            normal = dense(op, i).T @ dense(op, i)
+            off_diagonal = normal - normal.diag().diag()
+            tolerance = 4 * float((2 * off_diagonal.square().sum() / 4).sqrt()) / len(normal) + 1e-12
+        assert abs(float(mean.expand(BATCH)[i] - traces[i])) <= tolerance
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_agrees_with_the_cpu(op, v, y):
+    expected = op(v), op.adjoint(y), op.prox(v, y, 0.05), op.prox(v, y, LAMBDAS["one for each image"])
+    op, v, y = copy.deepcopy(op).cuda(), v.cuda(), y.cuda()
+    found = op(v), op.adjoint(y), op.prox(v, y, 0.05), op.prox(v, y, LAMBDAS["one for each image"])
+    for a, b in zip(found, expected, strict=True):
+        assert a.is_cuda
+        assert error(a.cpu(), b) < 1e-9
