@@ -8,13 +8,11 @@ distillation, and to see what either should have done.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-if TYPE_CHECKING:
-    from invsolve.sampler import Noise
+from .prior import Noise
 
 
 class GaussianPrior(nn.Module):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 
-if TYPE_CHECKING:
-    from operators import LinearOperator
+from operators import LinearOperator
 
-Noise = Callable[[Sequence[int]], torch.Tensor]
+from .prior import Noise
 
 
 class Prior(Protocol):
