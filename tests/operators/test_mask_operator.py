@@ -25,7 +25,7 @@ def test_random_mask_has_its_fraction_and_its_seed():
 
 def test_random_mask_is_the_same_on_every_platform():
     missing = (random_mask((3, 4), 0.5, seed=0).flatten() == 0).nonzero().flatten().tolist()
-    assert missing == [2, 3, 4, 8, 10, 11]  # the six smallest of PCG64(0)'s first twelve uniform numbers
+    assert missing == [1, 2, 3, 6, 8, 11]  # the six smallest of the first twelve uniform numbers of PCG64(0)
 
 
 def test_mask_shapes_and_types():
