@@ -1,0 +1,257 @@
+"""The front door: a degraded measurement in, a restored image or posterior samples out."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from operators import LinearOperator
+
+from .noise import NoiseStreams
+from .sampler import Prior, split_gibbs
+from .schedule import karras
+from .wiener import wiener_estimate
+
+Index = int | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a task may tune of the sampler. Noise levels are on the images' scale [-1, 1].
+
+    Raises:
+        ValueError: a value is out of range; TypeError: it is not a number.
+    """
+
+    sigma_max: float = 2.0  # first noise level of the annealing
+    sigma_min: float = 0.1  # last noise level
+    exponent: float = 3.0  # of the Karras schedule between them (1: linear; larger: more small levels)
+    average: float = 0.0  # decay of the exponential average over the draws (0: the last draw alone)
+    sigma_likelihood: float | None = None  # noise level the likelihood draws assume; None: the true sigma_y
+    warm_start: bool = False  # start from the Wiener estimate instead of a draw from the measurement
+
+    def __post_init__(self) -> None:
+        for name in ("sigma_max", "sigma_min", "exponent"):
+            _check_number(name, getattr(self, name), above=0)
+        _check_number("average", self.average, at_least=0, below=1)
+        if self.sigma_likelihood is not None:
+            _check_number("sigma_likelihood", self.sigma_likelihood, at_least=0)
+        if self.sigma_min > self.sigma_max:
+            raise ValueError(f"sigma_min is {self.sigma_min} but must not exceed sigma_max, {self.sigma_max}")
+        if not isinstance(self.warm_start, bool):
+            raise TypeError(f"warm_start is {self.warm_start!r} but must be true or false")
+
+
+@dataclass
+class Posterior:
+    """Samples of ``p(x | y)`` and their pixel-wise moments."""
+
+    samples: torch.Tensor  # [K, B, C, H, W]
+    mean: torch.Tensor  # [B, C, H, W]
+    std: torch.Tensor  # [B, C, H, W], with the K - 1 of an unbiased variance
+
+
+def solve(
+    y: torch.Tensor,
+    operator: LinearOperator,
+    steps: int = 4,
+    sigma_y: float = 0.05,
+    prior: str | Path | Prior = "default",
+    seed: int = 0,
+    settings: Settings | None = None,
+    indices: Sequence[Index] | None = None,
+    batch: int | None = None,
+    progress: bool = False,
+) -> torch.Tensor:
+    """Restore images from ``y = A x + sigma_y n``: one approximate draw of ``p(x | y)`` for each measurement.
+
+    Args:
+        y: measurements ``[B, *operator.out_shape]``, finite, of images on the scale [-1, 1].
+        operator: the degradation A, a ``LinearOperator`` on y's device and of its dtype.
+        steps: network evaluations in all, a multiple of ``prior.evaluations``.
+        sigma_y: standard deviation of the measurement noise on [-1, 1]; 0 for none.
+        prior: a shipped prior's name or a checkpoint's path, loaded onto y's device; or any object with
+            ``draw(u, sigma, noise)`` and ``evaluations``.
+        seed: of the noise. Image b draws from the stream ``(seed, indices[b])`` and no other, so its result depends
+            neither on its neighbours nor on ``batch``.
+        settings: of the sampler; the default is ``Settings()``.
+        indices: one stream index (an integer or a tuple of them) per image; ``0 .. B-1`` by default.
+        batch: images processed at a time; all at once by default.
+        progress: show a bar that counts network evaluations.
+
+    Returns:
+        ``[B, C, H, W]``, not clipped to [-1, 1].
+
+    Raises:
+        ValueError: a value is out of range, y is not finite or does not fit the operator, or operator, prior and y are
+            not on one device; TypeError: something is not of the kind it must be.
+    """
+    run = _prepare(y, operator, steps, sigma_y, prior, seed, settings, indices, batch, progress)
+    return run(list(range(len(y))), run.indices)
+
+
+def posterior(
+    y: torch.Tensor,
+    operator: LinearOperator,
+    samples: int = 8,
+    steps: int = 4,
+    sigma_y: float = 0.05,
+    prior: str | Path | Prior = "default",
+    seed: int = 0,
+    settings: Settings | None = None,
+    indices: Sequence[Index] | None = None,
+    batch: int | None = None,
+    progress: bool = False,
+) -> Posterior:
+    """Independent samples of ``p(x | y)`` with their mean and standard deviation.
+
+    ``samples`` is their number K, at least 2; sample k of image b draws from the stream ``(seed, indices[b], k)``.
+    ``batch`` counts samples processed at a time, of one image or several; one sample of every image by default. The
+    other arguments and the errors raised are those of :func:`solve`; ``steps`` is per sample.
+    """
+    _check_integer("samples", samples, 2)
+    run = _prepare(y, operator, steps, sigma_y, prior, seed, settings, indices, batch, progress)
+    streams = [(*_as_tuple(index), k) for k in range(samples) for index in run.indices]
+    x = run(list(range(len(y))) * samples, streams).unflatten(0, (samples, len(y)))
+    std, mean = torch.std_mean(x, dim=0)
+    return Posterior(samples=x, mean=mean, std=std)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A checked request: everything but which measurements to restore, and from which streams."""
+
+    y: torch.Tensor
+    operator: LinearOperator
+    prior: Prior
+    levels: list[float]
+    sigma_y: float
+    seed: int
+    settings: Settings
+    indices: list[Index]
+    batch: int
+    progress: bool
+
+    # Not inference_mode: its tensors would break operators and priors that differentiate, and the caller's own use.
+    @torch.no_grad()
+    def __call__(self, positions: list[int], streams: list[Index]) -> torch.Tensor:
+        """Restore ``y[positions]``, image j from the stream ``streams[j]``: ``[len(positions), C, H, W]``."""
+        restored = self.y.new_empty(len(positions), *self.operator.in_shape)
+        chunks = [slice(i, i + self.batch) for i in range(0, len(positions), self.batch)]
+        total = len(chunks) * len(self.levels) * self.prior.evaluations
+        with tqdm(total=total, unit="evaluation", disable=not self.progress) as bar:
+            for chunk in chunks:
+                for x in self._sample(positions[chunk], streams[chunk]):
+                    restored[chunk] = x  # until the next, better one
+                    bar.update(self.prior.evaluations)
+        return restored
+
+    def _sample(self, positions: list[int], streams: list[Index]) -> Iterator[torch.Tensor]:
+        y, operator, settings = self.y[positions], self.operator, self.settings
+        if operator.batch_size is not None and positions != list(range(operator.batch_size)):
+            operator = operator.select(positions)
+        noise = NoiseStreams(self.seed, streams, y.device, y.dtype)
+        u = None
+        if settings.warm_start:
+            u = wiener_estimate(y, operator, self.sigma_y, self.prior.spectrum)
+            u = u + self.levels[0] * noise(operator.in_shape)
+        sigma_likelihood = self.sigma_y if settings.sigma_likelihood is None else settings.sigma_likelihood
+        return split_gibbs(y, operator, self.prior, self.levels, sigma_likelihood, noise, u, settings.average)
+
+
+def _prepare(
+    y: torch.Tensor,
+    operator: LinearOperator,
+    steps: int,
+    sigma_y: float,
+    prior: str | Path | Prior,
+    seed: int,
+    settings: Settings | None,
+    indices: Sequence[Index] | None,
+    batch: int | None,
+    progress: bool,
+) -> _Run:
+    _check_measurement(y, operator)
+    _check_integer("steps", steps, 1)
+    _check_number("sigma_y", sigma_y, at_least=0)
+    settings = Settings() if settings is None else settings
+    if not isinstance(settings, Settings):
+        raise TypeError(f"settings is a {type(settings).__name__} but must be a Settings")
+    indices = list(range(len(y)) if indices is None else indices)
+    if len(indices) != len(y):
+        raise ValueError(f"there are {len(indices)} indices for {len(y)} images")
+    if batch is not None:
+        _check_integer("batch", batch, 1)
+    prior = _resolve(prior, y)
+    if steps % prior.evaluations:
+        raise ValueError(f"steps is {steps} but must be a multiple of {prior.evaluations}, the evaluations of a draw")
+    if settings.warm_start and getattr(prior, "spectrum", None) is None:
+        raise ValueError("warm_start needs a prior with a spectrum, and this one has none")
+    levels = karras(steps // prior.evaluations, settings.sigma_max, settings.sigma_min, settings.exponent)
+    return _Run(y, operator, prior, levels, sigma_y, seed, settings, indices, batch or len(y), progress)
+
+
+def _check_measurement(y: torch.Tensor, operator: LinearOperator) -> None:
+    if not isinstance(y, torch.Tensor) or not y.is_floating_point():
+        found = y.dtype if isinstance(y, torch.Tensor) else type(y).__name__
+        raise TypeError(f"y is {found} but must be a floating-point tensor")
+    if not isinstance(operator, LinearOperator):
+        raise TypeError(f"operator is a {type(operator).__name__} but must be a LinearOperator")
+    if len(operator.in_shape) != 3:
+        raise ValueError(f"the operator acts on {tuple(operator.in_shape)} but must act on images (C, H, W)")
+    expected = tuple(operator.out_shape)
+    if tuple(y.shape[1:]) != expected or y.ndim != len(expected) + 1 or len(y) == 0:
+        raise ValueError(f"y is {list(y.shape)} but the operator gives {['B', *expected]}".replace("'", ""))
+    if operator.batch_size not in (None, len(y)):
+        raise ValueError(f"y holds {len(y)} images but the operator has parameters for {operator.batch_size}")
+    _check_device("operator", operator, y)
+    unusable = int((~y.isfinite()).sum())
+    if unusable:
+        raise ValueError(f"y has {unusable} of {y.numel()} values that are NaN or infinite")
+
+
+def _check_device(name: str, module: object, y: torch.Tensor) -> None:
+    tensors = [*module.parameters(), *module.buffers()] if isinstance(module, nn.Module) else []
+    device = tensors[0].device if tensors else y.device
+    if device != y.device:
+        raise ValueError(f"the {name} is on {device} but y is on {y.device}: move one of them with .to()")
+
+
+def _resolve(prior: str | Path | Prior, y: torch.Tensor) -> Prior:
+    if isinstance(prior, (str, Path)):
+        from .checkpoint import load_prior  # only when a checkpoint is asked for
+
+        return load_prior(prior, y.device)
+    if not hasattr(prior, "draw") or not hasattr(prior, "evaluations"):
+        raise TypeError(f"prior is a {type(prior).__name__} but must be a name, a path, or have draw and evaluations")
+    _check_device("prior", prior, y)
+    return prior
+
+
+def _as_tuple(index: Index) -> tuple[int, ...]:
+    return index if isinstance(index, tuple) else (index,)
+
+
+def _check_integer(name: str, value: object, smallest: int) -> None:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r} but must be an integer")
+    if value < smallest:
+        raise ValueError(f"{name} is {value} but must be at least {smallest}")
+
+
+def _check_number(
+    name: str, value: object, at_least: float = -math.inf, above: float = -math.inf, below: float = math.inf
+) -> None:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r} but must be a number")
+    if not (at_least <= value < below and value > above):
+        bounds = {"at least": at_least, "above": above, "below": below}
+        wanted = " and ".join(f"{word} {bound}" for word, bound in bounds.items() if math.isfinite(bound))
+        raise ValueError(f"{name} is {value} but must be finite and {wanted}")
