@@ -8,7 +8,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 
@@ -148,11 +148,11 @@ def _import_lpips() -> ModuleType:
 
 @contextmanager
 def _quiet_download() -> Iterator[None]:
-    """Give a download that gets no answer up, and keep torchvision's deprecation warnings to itself."""
+    """Give up a download that gets no answer, keep its progress off stdout, and drop deprecation warnings."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -104,8 +105,10 @@ def choose_device(name: str) -> torch.device:
 
 def _check_outputs(pictures: Sequence[Source], options: RunOptions) -> None:
     """Refuse to write two results, or a result and an input, to the same place."""
-    if options.output.exists() and not options.output.is_dir():
-        raise ValueError(f"--output {options.output}: is a file, not a directory")
+    existing = next(path for path in [options.output, *options.output.resolve().parents] if path.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+        reason = "cannot be written to" if existing.is_dir() else "is not a directory"
+        raise ValueError(f"--output {options.output}: {existing} {reason}")
     owners: dict[str, Source] = {}
     inputs = {Path(source).resolve() for source in pictures}
     for source in pictures:

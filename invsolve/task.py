@@ -129,7 +129,7 @@ def _operator(spec: object, where: str) -> tuple[str, dict[str, Any]]:
     if not isinstance(spec, dict) or "type" not in spec:
         raise ValueError(f"{where}: expected a mapping with the key 'type'")
     kind = spec["type"]
-    if kind not in DEGRADATIONS:
+    if not isinstance(kind, str) or kind not in DEGRADATIONS:
         raise ValueError(f"{where}: unknown type {kind!r}{suggestion(kind, DEGRADATIONS)}")
     parameters = {key: value for key, value in spec.items() if key != "type"}
     return kind, check_mapping(parameters, DEGRADATIONS[kind].required, {}, where)

@@ -28,3 +28,22 @@ def lpips_trunk() -> Path:
     if not LPIPS_TRUNK.is_file():
         pytest.skip("AlexNet's weights do not lie beside the repository (shared/lpips)")
     return LPIPS_TRUNK
+
+
+@pytest.fixture(scope="session")
+def tiny_prior(tmp_path_factory) -> Path:
+    """A checkpoint of a very small generative denoiser with random weights: fast, and no good as a prior."""
+    import torch
+
+    from invsolve.checkpoint import save_denoiser
+    from invsolve.network import UNet, UNetConfig
+    from invsolve.prior import Denoiser
+
+    torch.manual_seed(0)
+    network = UNet(UNetConfig(widths=(8, 16), blocks=(1, 1), conditional=True))
+    with torch.no_grad():
+        network.gain_out.fill_(0.1)  # 0, as at the start of training, would switch the network off
+    spectrum = 1 / (0.01 + torch.linspace(0, 0.7, 64) ** 2)
+    path = tmp_path_factory.mktemp("prior") / "tiny.safetensors"
+    save_denoiser(path, Denoiser(network), {"license": "none", "data": "none"}, spectrum=spectrum)
+    return path

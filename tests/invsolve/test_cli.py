@@ -1,0 +1,363 @@
+"""The `invsolve` command on real pictures: what it writes, and that bad input gets one line, code 2 and no file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from invsolve.cli import main
+from invsolve.image import read_image, write_image
+from invsolve.run import RunOptions, run, stream_index
+from invsolve.solve import solve
+from invsolve.task import load_task
+
+COMMAND = [sys.executable, "-m", "invsolve.cli"]
+
+
+def picture(path: Path, height: int = 48, width: int = 64, offset: int = 0) -> Path:
+    """A piece of a real photograph as a file."""
+    write_image(read_image("skimage:astronaut")[:, offset : offset + height, 180 : 180 + width], path)
+    return path
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path)).astype(int)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+@pytest.fixture
+def restore(tiny_prior, tmp_path):
+    """Run the command in this process on the tiny prior; returns the folder of its results."""
+
+    def run_command(*arguments: object, output: str = "out") -> Path:
+        folder = tmp_path / output
+        command = ["run", *arguments, "--prior", tiny_prior, "--output", folder, "--device", "cpu"]
+        assert main([str(argument) for argument in command]) == 0
+        return folder
+
+    return run_command
+
+
+def test_the_command_restores_a_picture(tiny_prior, tmp_path):
+    picture(tmp_path / "img.png")
+    command = [*COMMAND, "run", "sr4x", "--input", "img.png", "--prior", str(tiny_prior)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True)
+    assert "wrote img_restored.png" in done.stdout
+    assert files(tmp_path) == ["img.png", "img_restored.png"]
+    assert pixels(tmp_path / "img_restored.png").shape == (4 * 48, 4 * 64, 3)
+
+
+def environment() -> dict[str, str]:
+    """This process's, with the packages under test on the path wherever the command runs."""
+    root = str(Path(__file__).resolve().parents[2])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+
+
+def test_bad_arguments_exit_with_2_and_one_line(tmp_path):
+    for arguments in (["run", "sr4x"], ["restore"], [], ["run", "sr4x", "--input", "a.png", "--steps", "0"]):
+        done = subprocess.run([*COMMAND, *arguments], cwd=tmp_path, env=environment(), capture_output=True, text=True)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert done.stderr.startswith("invsolve: error: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_ctrl_c_exits_with_130_and_leaves_nothing(tiny_prior, tmp_path):
+    picture(tmp_path / "img.png", 96, 96)
+    command = [COMMAND[0], "-u", *COMMAND[1:], "run", "deblur_motion", "--steps", "1000000"]
+    command += ["--input", "img.png", "--output", "out", "--prior", str(tiny_prior)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), text=True, **pipes) as process:
+        assert process.stdout.readline().startswith("note: ")  # from here on it is at work
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "invsolve: interrupted\n")
+    assert files(tmp_path) == ["img.png"]
+
+
+def test_the_result_is_that_of_solve(restore, tiny_prior, tmp_path):
+    folder = restore("sr4x", "--input", picture(tmp_path / "face.png"), "--seed", 7)
+    task = load_task("sr4x")
+    y = read_image(tmp_path / "face.png")[None]
+    operator = task.make_operator((3, 192, 256))
+    how = {"prior": tiny_prior, "seed": 7, "settings": task.settings(4), "indices": [stream_index("face")]}
+    x = solve(y, operator, steps=4, sigma_y=0.05, **how)
+    write_image(x[0], tmp_path / "wanted.png")
+    assert np.abs(pixels(folder / "face_restored.png") - pixels(tmp_path / "wanted.png")).max() <= 1
+
+
+def test_simulation_writes_and_measures(restore, tmp_path, capsys):
+    folder = restore("sr4x", "--simulate", "--input", picture(tmp_path / "a.png", 64, 96))
+    assert files(folder) == ["a_comparison.png", "a_measurement.png", "a_metrics.json", "a_restored.png"]
+    truth, found = pixels(tmp_path / "a.png"), pixels(folder / "a_restored.png")
+    measured = pixels(folder / "a_measurement.png")
+    assert measured.shape == (16, 24, 3)
+
+    record = json.loads((folder / "a_metrics.json").read_text())
+    psnr = 10 * math.log10(255**2 / np.square(truth - found).mean())
+    assert record["psnr"] == pytest.approx(psnr, abs=0.02)  # the file is rounded to 8 bits
+    assert (record["sigma_y"], record["steps"], record["task"]) == (0.05, 4, "sr4x")
+    assert f"PSNR {record['psnr']:.2f} dB" in capsys.readouterr().out
+
+    row = pixels(folder / "a_comparison.png")
+    assert row.shape == (64, 3 * 96 + 2 * 8, 3)
+    assert np.array_equal(row[:, :96], truth)
+    assert np.array_equal(row[:, 104:200], measured.repeat(4, 0).repeat(4, 1))
+    assert np.array_equal(row[:, 208:], found)
+    assert (row[:, 96:104] == 255).all()
+
+
+def test_simulated_noise_is_sigma_y_and_not_the_solvers(restore, tmp_path, monkeypatch):
+    """The residual y - A x has the task's standard deviation, and another stream than the solver's first noise."""
+    write_image(torch.zeros(3, 96, 96), tmp_path / "gray.png")
+    folder = restore("denoise", "--simulate", "--input", tmp_path / "gray.png")
+    noise = pixels(folder / "gray_measurement.png") / 127.5 - 1
+    assert noise.std() == pytest.approx(0.05, rel=4 / math.sqrt(2 * noise.size))
+    from invsolve.noise import NoiseStreams
+
+    solvers = NoiseStreams(0, [stream_index("gray")])
+    for _ in range(2):
+        drawn = solvers((3, 96, 96))[0].permute(1, 2, 0).numpy()
+        assert abs(np.corrcoef(noise.ravel(), drawn.ravel())[0, 1]) < 5 / math.sqrt(noise.size)
+
+
+def test_samples_come_with_their_mean_and_deviation(restore, tmp_path):
+    folder = restore("inpaint_box", "--input", picture(tmp_path / "a.png"), "--samples", 3)
+    names = ["mean", "restored", "sample1", "sample2", "sample3", "std"]
+    assert files(folder) == [f"a_{name}.png" for name in names]
+    samples = np.stack([pixels(folder / f"a_sample{k}.png") for k in (1, 2, 3)])
+    assert np.array_equal(samples[0], pixels(folder / "a_restored.png"))
+    assert np.abs(samples[0] - samples[1]).max() > 5
+    inside = (samples > 0).all(0) & (samples < 255).all(0)  # where nothing was clipped
+    assert inside.mean() > 0.3
+    assert np.abs(samples.mean(0) - pixels(folder / "a_mean.png"))[inside].max() <= 1
+    deviation = samples.std(0, ddof=1).mean(2) / 127.5
+    shown = pixels(folder / "a_std.png") / 255 * 0.5
+    gray = inside.all(2) & (deviation < 0.5)
+    assert np.abs(deviation - shown)[gray].max() < 0.012  # three rounded samples, one rounded deviation
+
+
+def test_results_do_not_depend_on_the_company(restore, tmp_path):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for k in range(3):
+        picture(folder / f"b{k}.png", offset=40 * k)
+    picture(folder / "wide.png", 32, 80)
+    together = restore("inpaint_box", "--simulate", "--input", folder, "--batch", 8)
+    pairs = restore("inpaint_box", "--simulate", "--input", folder, "--batch", 2, output="pairs")
+    alone = restore("inpaint_box", "--simulate", "--input", folder / "b1.png", output="alone")
+    assert files(together) == files(pairs)
+    assert len(files(together)) == 4 * 4
+    for name in ("b1_measurement.png", "b1_restored.png"):
+        for other in (pairs, alone):
+            assert np.abs(pixels(together / name) - pixels(other / name)).max() <= 1
+    other_seed = restore("inpaint_box", "--simulate", "--input", folder / "b1.png", "--seed", 1, output="seed")
+    assert np.abs(pixels(other_seed / "b1_restored.png") - pixels(alone / "b1_restored.png")).max() > 5
+
+
+class Unchanged:
+    """A prior that knows nothing: its draw is the noisy image itself."""
+
+    evaluations = 1
+    spectrum = torch.ones(64)
+
+    def draw(self, u, sigma, noise):
+        return u
+
+
+def test_a_mask_says_what_is_missing(tmp_path, monkeypatch):
+    """White pixels are kept up to the noise, and whatever black ones hold makes no difference."""
+    monkeypatch.setattr("invsolve.run.load_prior", lambda name, device: Unchanged())
+    mask = np.zeros((48, 64), np.uint8)
+    mask[:, 32:] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    image = pixels(picture(tmp_path / "a.png"))
+    results = []
+    for filler in (0, 255):
+        folder = tmp_path / str(filler)
+        folder.mkdir()
+        filled = image.astype(np.uint8)
+        filled[:, :32] = filler
+        Image.fromarray(filled).save(folder / "a.png")
+        options = RunOptions("inpaint_random", [str(folder)], folder / "out", mask=tmp_path / "mask.png")
+        run(options, say=lambda line: None)
+        results.append(pixels(folder / "out" / "a_restored.png"))
+    assert np.array_equal(*results)
+    assert np.abs(results[0] - image)[:, 32:].mean() < 3 * 0.05 * 127.5
+
+
+def test_a_kernel_of_ones_own(restore, tiny_prior, tmp_path):
+    """A kernel file, once scaled to sum to 1, is the operator's."""
+    image = picture(tmp_path / "a.png", 64, 64)
+    kernel = np.array([[0, 0, 1], [1, 2, 0], [0, 0, 0.0]])
+    np.save(tmp_path / "kernel.npy", 5 * kernel)
+    Image.fromarray((100 * kernel).astype(np.uint8)).save(tmp_path / "kernel.png")
+    task = load_task("deblur_gaussian")
+    operator = task.make_operator((3, 64, 64), kernel=torch.from_numpy(kernel / 4))
+    how = {"prior": tiny_prior, "settings": task.settings(4), "indices": [stream_index("a")]}
+    write_image(solve(read_image(image)[None], operator, **how)[0], tmp_path / "wanted.png")
+    wanted = pixels(tmp_path / "wanted.png")
+    for suffix in ("npy", "png"):
+        folder = restore("deblur_gaussian", "--input", image, "--kernel", tmp_path / f"kernel.{suffix}", output=suffix)
+        assert np.abs(pixels(folder / "a_restored.png") - wanted).max() <= 1
+    own = restore("deblur_gaussian", "--input", image, output="own")
+    assert np.abs(pixels(own / "a_restored.png") - wanted).max() > 5
+
+
+def test_colorize_takes_gray_and_colour_pictures(restore, tmp_path):
+    gray = pixels(picture(tmp_path / "colour.png")).mean(2).astype(np.uint8)
+    Image.fromarray(gray).save(tmp_path / "gray.png")
+    folder = restore("colorize", "--input", tmp_path / "gray.png", tmp_path / "colour.png")
+    assert pixels(folder / "gray_restored.png").shape == (48, 64, 3)
+    assert pixels(folder / "colour_restored.png").shape == (48, 64, 3)
+
+
+def test_without_a_trunk_the_rest_goes_on(restore, tmp_path, monkeypatch, capsys):
+    def no_network(*args, **kwargs):
+        raise OSError("Name or service not known")
+
+    monkeypatch.delenv("INVSOLVE_LPIPS_TRUNK", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", no_network)
+    folder = restore("denoise", "--simulate", "--input", picture(tmp_path / "a.png"))
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if line.startswith("LPIPS unavailable: ")] == [printed[0]]
+    record = json.loads((folder / "a_metrics.json").read_text())
+    assert record["lpips"] is None
+    assert record["psnr"] > 0
+
+
+def test_lpips_is_measured_with_a_trunk(restore, tmp_path, lpips_trunk):
+    image = picture(tmp_path / "a.png", 64, 64)
+    folder = restore("denoise", "--simulate", "--input", image, "--lpips-trunk", lpips_trunk)
+    from invsolve.metrics import load_lpips
+
+    x, truth = (read_image(path)[None] for path in (folder / "a_restored.png", image))
+    found = json.loads((folder / "a_metrics.json").read_text())["lpips"]
+    assert found == pytest.approx(load_lpips(lpips_trunk)(x, truth)[0], abs=2e-3)
+
+
+def test_info_lists_tasks_and_priors(capsys):
+    assert main(["info"]) == 0
+    printed = capsys.readouterr().out
+    for name in ("sr4x", "colorize", "default", "teacher"):
+        assert f"  {name} " in printed
+
+
+BAD = {
+    "missing picture": (["sr4x", "--input", "gone.png"], "gone.png: no such file"),
+    "unreadable picture": (["sr4x", "--input", "text.png"], "text.png: cannot be read as a picture"),
+    "truncated picture": (["sr4x", "--input", "good.png", "cut.png"], "cut.png: cannot be read as a picture"),
+    "empty directory": (["sr4x", "--input", "empty"], "empty: no pictures"),
+    "unknown packaged picture": (["sr4x", "--input", "skimage:none"], "no packaged picture of this name"),
+    "same names": (["sr4x", "--input", "good.png", "more/good.jpg"], "would both write good_restored.png"),
+    "unknown task": (["sr5x", "--input", "good.png"], "no task 'sr5x'; did you mean 'sr4x'?"),
+    "unknown task key": (["key.yaml", "--input", "good.png"], "key.yaml: unknown key 'sigma'"),
+    "negative sigma": (["negative.yaml", "--input", "good.png"], "sigma_y is -1 but must be"),
+    "nan sigma": (["nan.yaml", "--input", "good.png"], "sigma_y is nan but must be"),
+    "no mask": (["inpaint_random", "--input", "good.png"], "needs --mask FILE"),
+    "mask of another size": (
+        ["inpaint_box", "--input", "good.png", "--mask", "small.png"],
+        "mask is 8x8 but the image is 48x64",
+    ),
+    "mask that is a photograph": (["inpaint_box", "--input", "good.png", "--mask", "good.png"], "are neither"),
+    "mask that is text": (["inpaint_box", "--input", "good.png", "--mask", "text.png"], "cannot be read"),
+    "mask that is missing": (["inpaint_box", "--input", "good.png", "--mask", "gone.png"], "no such file"),
+    "mask for no inpainting": (["sr4x", "--input", "good.png", "--mask", "small.png"], "takes no --mask"),
+    "kernel of the wrong type": (["deblur_gaussian", "--input", "good.png", "--kernel", "three.npy"], "a 2-D array"),
+    "kernel too large": (["deblur_gaussian", "--input", "small.png", "--kernel", "good.png"], "kernel is 48x64 but"),
+    "kernel that is nan": (["deblur_gaussian", "--input", "good.png", "--kernel", "nan.npy"], "finite real numbers"),
+    "kernel for no deblurring": (["denoise", "--input", "good.png", "--kernel", "good.png"], "takes no --kernel"),
+    "small picture": (["deblur_motion", "--input", "small.png"], "kernel is 61x61 but the image is only 8x8"),
+    "steps 0": (["sr4x", "--input", "good.png", "--steps", "0"], "argument --steps: 0 is less than 1"),
+    "samples 1": (["sr4x", "--input", "good.png", "--samples", "1"], "argument --samples: 1 is less than 2"),
+    "batch 0": (["sr4x", "--input", "good.png", "--batch", "0"], "argument --batch: 0 is less than 1"),
+    "seed": (["sr4x", "--input", "good.png", "--seed", "x"], "argument --seed: 'x' is not an integer"),
+    "device": (["sr4x", "--input", "good.png", "--device", "tpu"], "argument --device: invalid choice: 'tpu'"),
+    "unknown prior": (["sr4x", "--input", "good.png", "--prior", "best"], "no prior named 'best'"),
+    "truncated prior": (["sr4x", "--input", "good.png", "--prior", "cut.safetensors"], "cut.safetensors"),
+    "foreign prior": (["sr4x", "--input", "good.png", "--prior", "foreign.safetensors"], "not one of ours"),
+    "prior that is a picture": (["sr4x", "--input", "good.png", "--prior", "good.png"], "good.png is not a readable"),
+    "missing trunk": (["sr4x", "--simulate", "--input", "good.png", "--lpips-trunk", "gone"], "gone: no such file"),
+    "output is a file": (["sr4x", "--input", "good.png", "--output", "text.png"], "text.png is not a directory"),
+    "output in a file": (["sr4x", "--input", "good.png", "--output", "text.png/a"], "text.png is not a directory"),
+    "output over an input": (["sr4x", "--input", "more", "--output", "more"], "is an input and would be overwritten"),
+}
+
+
+@pytest.fixture(scope="module")
+def bad_files(tiny_prior, tmp_path_factory) -> Path:
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("bad")
+    good = picture(folder / "good.png")
+    picture(folder / "small.png", 8, 8)
+    write_image(torch.ones(1, 8, 8), folder / "small.png")
+    (folder / "text.png").write_text("not a picture")
+    (folder / "cut.png").write_bytes(good.read_bytes()[:2000])
+    (folder / "empty").mkdir()
+    (folder / "more").mkdir()
+    for name in ("good.jpg", "good_restored.png"):
+        (folder / "more" / name).write_bytes(good.read_bytes())
+    task = (Path(__file__).resolve().parents[2] / "tasks" / "sr4x.yaml").read_text()
+    (folder / "key.yaml").write_text(task + "sigma: 0.05\n")
+    (folder / "negative.yaml").write_text(task.replace("sigma_y: 0.05", "sigma_y: -1"))
+    (folder / "nan.yaml").write_text(task.replace("sigma_y: 0.05", "sigma_y: .nan"))
+    np.save(folder / "three.npy", np.ones((3, 3, 3)))
+    np.save(folder / "nan.npy", np.full((3, 3), np.nan))
+    (folder / "cut.safetensors").write_bytes(tiny_prior.read_bytes()[:5000])
+    save_file({"weight": torch.zeros(3)}, folder / "foreign.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case, bad_files, tiny_prior, monkeypatch, capsys):
+    arguments, message = BAD[case]
+    monkeypatch.chdir(bad_files)
+    before = sorted(bad_files.rglob("*"))
+    extra = [] if "--output" in arguments else ["--output", "out"]
+    extra += [] if "--prior" in arguments else ["--prior", str(tiny_prior)]
+    try:
+        code = main(["run", *arguments, *extra])
+    except SystemExit as exit_:  # argparse's way
+        code = exit_.code
+    printed = capsys.readouterr()
+    assert code == 2
+    assert printed.err.startswith("invsolve: error: ")
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert sorted(bad_files.rglob("*")) == before
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+def test_cuda_asked_for_where_there_is_none(tmp_path, capsys):
+    out = tmp_path / "out"
+    code = main(["run", "sr4x", "--device", "cuda", "--output", str(out), "--input", str(picture(tmp_path / "a.png"))])
+    assert code == 2
+    assert "torch finds no CUDA device" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_device_does_not_change_the_noise(tiny_prior, tmp_path):
+    image = picture(tmp_path / "a.png")
+    for device in ("cpu", "cuda"):
+        run(
+            RunOptions("sr4x", [str(image)], tmp_path / device, prior=str(tiny_prior), device=device),
+            say=lambda _: None,
+        )
+    cpu, cuda = (pixels(tmp_path / device / "a_restored.png") for device in ("cpu", "cuda"))
+    assert np.abs(cpu - cuda).max() <= 2

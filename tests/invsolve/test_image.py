@@ -1,0 +1,186 @@
+"""Picture files: what is read is what is in the file, and files are written whole or not at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from invsolve.image import list_pictures, picture_name, read_image, write_atomically, write_image
+from invsolve.plane import read_kernel, read_mask, read_plane
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+
+
+def expected(values: np.ndarray, white: int = 255) -> torch.Tensor:
+    """[H, W, C] integers as [C, H, W] in [-1, 1], by the definition."""
+    return torch.from_numpy(values.astype(np.float64) / white * 2 - 1).permute(2, 0, 1)
+
+
+def largest_error(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    assert found.shape == wanted.shape
+    return (found.double() - wanted).abs().max().item()
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp"])
+def test_lossless_formats_give_their_pixels(tmp_path, pixels, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(pixels).save(path, **({"lossless": True} if suffix == "webp" else {}))
+    assert largest_error(read_image(path), expected(pixels)) < 1e-6
+
+
+def test_jpeg_is_close(tmp_path):
+    ramp = np.repeat(np.arange(0, 256, 4, dtype=np.uint8)[None, :, None], 64, 0).repeat(3, 2)
+    Image.fromarray(ramp).save(tmp_path / "a.jpg", quality=95)
+    assert largest_error(read_image(tmp_path / "a.jpg"), expected(ramp)) < 4 / 127.5
+
+
+def test_gray_16_bit_keeps_its_precision(tmp_path):
+    values = np.random.default_rng(1).integers(0, 65536, (5, 7), dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    wanted = expected(values[..., None], 65535)
+    assert largest_error(read_image(tmp_path / "a.png", channels=1), wanted) < 1e-6
+    assert largest_error(read_image(tmp_path / "a.png"), wanted.repeat(3, 1, 1)) < 1e-6
+
+
+def test_gray_is_repeated_and_colour_becomes_luma(tmp_path, pixels):
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "gray.png")
+    Image.fromarray(pixels).save(tmp_path / "colour.png")
+    assert largest_error(read_image(tmp_path / "gray.png"), expected(pixels[..., :1].repeat(3, 2))) < 1e-6
+    luma = (pixels @ np.array([0.299, 0.587, 0.114]))[..., None]
+    assert largest_error(read_image(tmp_path / "colour.png", channels=1), expected(luma)) < 1 / 127.5
+
+
+def test_transparency_is_laid_over_white(tmp_path, pixels):
+    alpha = np.full((5, 7, 1), 255, np.uint8)
+    alpha[0, 0], alpha[0, 1] = 0, 51
+    Image.fromarray(np.concatenate([pixels, alpha], 2)).save(tmp_path / "a.png")
+    wanted = pixels * (alpha / 255) + 255 * (1 - alpha / 255)
+    assert largest_error(read_image(tmp_path / "a.png"), expected(wanted)) < 1 / 127.5
+
+
+def test_exif_orientation_is_applied(tmp_path, pixels):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to view
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    assert largest_error(read_image(tmp_path / "a.png"), expected(np.rot90(pixels, -1).copy())) < 1e-6
+
+
+def test_a_written_picture_is_the_rounded_clipped_image(tmp_path, pixels):
+    image = expected(pixels).float()
+    write_image(image + 0.4 / 127.5, tmp_path / "a.png")
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "a.png")), pixels)
+    write_image(torch.tensor([[[-3.0, 3.0]]]), tmp_path / "b.png")
+    assert np.asarray(Image.open(tmp_path / "b.png")).tolist() == [[0, 255]]
+
+
+def test_an_interrupted_write_leaves_what_was_there(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"before")
+
+    def half(file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, half)
+    assert path.read_bytes() == b"before"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot be read as a picture"),
+        (b"not a picture at all", "not a picture in a known format"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "cannot be read as a picture"),
+    ],
+)
+def test_unreadable_files_are_refused_by_name(tmp_path, content, message):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"a\.png: .*{message}"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "tiff"])
+def test_truncated_files_are_refused(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    noise = np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match="cannot be read as a picture"):
+        read_image(path)
+
+
+def test_floating_point_pictures_are_refused(tmp_path):
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "a.tiff")
+    with pytest.raises(ValueError, match="no known range"):
+        read_image(tmp_path / "a.tiff")
+
+
+def test_packaged_pictures_are_read_without_a_download():
+    from skimage import data
+
+    assert largest_error(read_image("skimage:astronaut"), expected(data.astronaut())) < 1e-6
+    assert largest_error(read_image("skimage:cat"), expected(data.cat())) < 1e-6
+    with pytest.raises(ValueError, match=r"skimage:eagle: .*it has astronaut, "):
+        read_image("skimage:eagle")
+
+
+def test_directories_give_their_pictures_in_order(tmp_path):
+    for name in ("b.png", "a.JPG", "c.webp"):
+        Image.new("RGB", (2, 2)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "deeper").mkdir()
+    found = list_pictures([tmp_path, "skimage:coffee", tmp_path / "b.png"])
+    assert [picture_name(source) for source in found] == ["a", "b", "c", "coffee", "b"]
+    with pytest.raises(ValueError, match=r"deeper: no pictures"):
+        list_pictures([tmp_path / "deeper"])
+    with pytest.raises(ValueError, match=r"gone: no such file"):
+        list_pictures([tmp_path / "gone"])
+
+
+def test_masks_are_white_where_observed(tmp_path):
+    mask = np.zeros((4, 6), np.uint8)
+    mask[:, :2] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    np.save(tmp_path / "mask.npy", mask > 0)
+    for name in ("mask.png", "mask.npy"):
+        assert read_mask(tmp_path / name).tolist() == (mask / 255).tolist()
+
+
+def test_photographs_and_black_masks_are_refused(tmp_path):
+    Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (8, 1))).save(tmp_path / "photo.png")
+    Image.new("L", (8, 8)).save(tmp_path / "black.png")
+    with pytest.raises(ValueError, match="80% are neither"):
+        read_mask(tmp_path / "photo.png")
+    with pytest.raises(ValueError, match="no pixel is white"):
+        read_mask(tmp_path / "black.png")
+
+
+def test_kernels_sum_to_one(tmp_path):
+    kernel = np.array([[0.0, 2.0], [6.0, 0.0]])
+    np.save(tmp_path / "k.npy", kernel)
+    assert read_kernel(tmp_path / "k.npy").tolist() == [[0, 0.25], [0.75, 0]]
+    np.save(tmp_path / "k.npy", -kernel)
+    with pytest.raises(ValueError, match="its sum is -8 but must be positive"):
+        read_kernel(tmp_path / "k.npy")
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros(3), np.zeros((2, 2), complex), np.full((2, 2), np.nan), np.array([["a"]]), np.zeros((0, 2))]
+)
+def test_arrays_that_are_no_plane_are_refused(tmp_path, array):
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(ValueError, match=r"a\.npy: expected"):
+        read_plane(tmp_path / "a.npy")
+
+
+def test_pickled_arrays_are_not_loaded(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([{}, {}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="cannot be read as a NumPy array"):
+        read_plane(tmp_path / "a.npy")
