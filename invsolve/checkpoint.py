@@ -1,0 +1,149 @@
+"""Priors in files: safetensors with the architecture and the training record as JSON in its metadata.
+
+Nothing is unpickled. ``load_prior`` resolves a shipped name or a path.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .network import UNet, UNetConfig, fold, normalize_weights
+from .prior import GAMMA, Denoiser, GenerativeDenoiser, MeanDraw
+
+FORMAT = "invsolve-prior-1"
+DENOISER, GENERATIVE = "denoiser", "generative denoiser"
+
+# name: (file in checkpoints/, what it is)
+PRIORS = {
+    "default": ("default.safetensors", "NCVSD generative denoiser, faces and natural photographs, any size"),
+    "teacher": ("teacher.safetensors", "its teacher: the plain EDM denoiser (posterior mean), for comparison"),
+}
+
+
+class CheckpointError(ValueError):
+    """A file that is not a usable prior: missing, truncated, foreign, or with the wrong tensors."""
+
+
+def checkpoints_folder() -> Path:
+    """Where the shipped weights lie: inside an installed package, or at the top of a checkout."""
+    package = Path(__file__).parent
+    installed = package / "checkpoints"
+    return installed if installed.is_dir() else package.parent / "checkpoints"
+
+
+def list_priors() -> list[tuple[str, str]]:
+    """Names that ``load_prior`` knows, with a line of description each."""
+    return [(name, description) for name, (_, description) in PRIORS.items()]
+
+
+def save_denoiser(
+    path: str | Path, denoiser: Denoiser, record: dict, gamma: float = GAMMA, spectrum: Tensor | None = None
+) -> None:
+    """Write a denoiser's weights in half precision, atomically.
+
+    A conditional network is stored as a generative denoiser with over-noising ``gamma``. ``record`` is JSON data about
+    the training: it should say ``license`` and ``data``. ``spectrum`` ``[K]`` is kept in float32.
+    """
+    network = UNet(denoiser.network.config)
+    network.load_state_dict(denoiser.network.state_dict())
+    normalize_weights(network)
+    tensors = {f"network.{name}": value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    tensors = {name: value.half() if value.ndim > 1 else value.float() for name, value in tensors.items()}
+    if spectrum is not None:
+        tensors["spectrum"] = spectrum.detach().float().cpu().contiguous()
+    config = denoiser.network.config
+    header = {
+        "format": FORMAT,
+        "kind": GENERATIVE if config.conditional else DENOISER,
+        "network": asdict(config),
+        "sigma_data": denoiser.sigma_data,
+        "gamma": gamma,
+        "record": record,
+    }
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    try:
+        save_file(tensors, temporary, metadata={"invsolve": json.dumps(header)})
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict, dict[str, Tensor]]:
+    """Header and tensors of a prior's file, checked. Raises :class:`CheckpointError`."""
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint file {path}")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from None
+    try:
+        header = json.loads(metadata["invsolve"])
+        if header["format"] != FORMAT:
+            raise CheckpointError(f"{path} has format {header['format']!r}, expected {FORMAT!r}")
+    except (KeyError, TypeError, json.JSONDecodeError):
+        raise CheckpointError(f"{path} is not one of ours: no invsolve header in its metadata") from None
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"{path}: tensor {name} has NaN or infinite values")
+    return header, tensors
+
+
+def load_denoiser(path: str | Path, train: bool = False) -> tuple[Denoiser, dict, Tensor | None]:
+    """Denoiser (conditional if the file's network is), header and spectrum, on the CPU in float32.
+
+    Its weights are folded for inference unless ``train``. Raises :class:`CheckpointError`.
+    """
+    header, tensors = read_checkpoint(path)
+    spectrum = tensors.pop("spectrum", None)
+    try:
+        network = UNet(UNetConfig(**header["network"]))
+        network.load_state_dict({name.removeprefix("network."): value.float() for name, value in tensors.items()})
+        denoiser = Denoiser(network, float(header["sigma_data"]))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: its tensors do not fit its network: {reason}") from None
+    if not train:
+        fold(network)
+        denoiser.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return denoiser, header, spectrum
+
+
+def resolve(name: str | Path) -> Path:
+    """File of a shipped prior's name, or the path itself."""
+    if str(name) in PRIORS:
+        return checkpoints_folder() / PRIORS[str(name)][0]
+    path = Path(name)
+    if not path.is_file():
+        known = ", ".join(PRIORS)
+        raise CheckpointError(f"no prior named {str(name)!r} and no such file; known names: {known}")
+    return path
+
+
+def load_prior(name: str | Path = "default", device: torch.device | str = "cpu") -> GenerativeDenoiser | MeanDraw:
+    """The prior of a shipped name or a file, ready to ``draw`` on ``device``.
+
+    A plain denoiser's file gives a :class:`MeanDraw`. Raises :class:`CheckpointError`.
+    """
+    denoiser, header, spectrum = load_denoiser(resolve(name))
+    denoiser = denoiser.to(device)
+    spectrum = None if spectrum is None else spectrum.to(device)
+    if header["kind"] == GENERATIVE:
+        return GenerativeDenoiser(denoiser, float(header["gamma"]), spectrum=spectrum).to(device)
+    return MeanDraw(denoiser, spectrum)

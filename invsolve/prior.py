@@ -1,0 +1,169 @@
+"""Priors: objects that draw a clean image from a noisy one, and the denoisers they are made of.
+
+Every prior has ``draw(u, sigma, noise) -> x`` and ``evaluations``, the network evaluations one draw costs. Images are
+``[B, C, H, W]`` in [-1, 1], noise levels are on that scale, and ``noise(shape)`` gives standard normals ``[B, *shape]``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .schedule import karras
+
+Noise = Callable[[tuple[int, ...]], Tensor]
+
+GAMMA = 0.414  # over-noising of the generative denoiser, the published value
+SIGMA_DATA = 0.5
+
+
+def as_levels(sigma: float | Tensor, like: Tensor) -> Tensor:
+    """Noise level(s) as a tensor ``[B]`` of the images' type."""
+    return torch.as_tensor(sigma, dtype=like.dtype, device=like.device).expand(len(like))
+
+
+def combine(u: Tensor, s: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Sufficient statistic of two noisy copies of one image: ``u`` at level ``s`` and ``x_t`` at level ``t`` (``[B]``).
+
+    ``1/s_eff² = 1/s² + 1/t²``, ``u_eff = s_eff² (u/s² + x_t/t²)``: for x with any prior,
+    ``p(x | u, x_t) = p(x | u_eff at s_eff)``, so ``E[x | x_t, u] = D(u_eff; s_eff)``. Returns ``(u_eff, s_eff [B])``.
+    """
+    weight = (t**2 / (s**2 + t**2))[:, None, None, None]
+    return weight * u + (1 - weight) * x_t, s * t / (s**2 + t**2).sqrt()
+
+
+class Denoiser(nn.Module):
+    """Posterior mean ``D(u; s) = E[x | u]`` from a raw network ``F`` by EDM preconditioning (Karras 2022, table 1).
+
+    ``D(u; s) = c_skip u + c_out F(c_in u, ln(s)/4)``. With a conditional network the call takes a second noisy
+    image ``condition`` at level ``sigma_condition``, scaled in the same way. Sizes that are no multiple of the network's
+    are padded by reflection and cropped.
+    """
+
+    def __init__(self, network: nn.Module, sigma_data: float = SIGMA_DATA):
+        super().__init__()
+        self.network = network
+        self.sigma_data = sigma_data
+
+    def forward(
+        self,
+        u: Tensor,
+        sigma: float | Tensor,
+        condition: Tensor | None = None,
+        sigma_condition: float | Tensor | None = None,
+    ) -> Tensor:
+        """``u`` ``[B, C, H, W]``, levels a float or ``[B]``; returns the denoised images ``[B, C, H, W]``."""
+        sigma = as_levels(sigma, u)
+        variance = (sigma**2 + self.sigma_data**2)[:, None, None, None]
+        scaled, inputs = u / variance.sqrt(), [sigma.log() / 4]
+        if condition is not None:
+            sigma_condition = as_levels(sigma_condition, u)
+            c_in = (sigma_condition**2 + self.sigma_data**2).rsqrt()[:, None, None, None]
+            inputs += [self._pad(condition * c_in), sigma_condition.log() / 4]
+        output = self.network(self._pad(scaled), *inputs)[..., : u.shape[-2], : u.shape[-1]].to(u.dtype)
+        c_out = sigma[:, None, None, None] * self.sigma_data / variance.sqrt()
+        return self.sigma_data**2 / variance * u + c_out * output
+
+    def _pad(self, x: Tensor) -> Tensor:
+        multiple = getattr(self.network, "multiple", 1)
+        bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
+        if not (bottom or right):
+            return x
+        mode = "reflect" if bottom < x.shape[-2] and right < x.shape[-1] else "replicate"
+        return F.pad(x, (0, right, 0, bottom), mode=mode)
+
+
+class GenerativeDenoiser(nn.Module):
+    """A one-evaluation sampler of ``p(x | u)``: ``G(u, s, z) = D_cond(u', s'; u, s)`` (NCVSD, DESIGN section 5).
+
+    The noise enters as an over-noised copy: ``s' = (1 + gamma) s``, ``u' = u + sqrt(s'² - s²) z``. ``refine`` lists levels
+    ``t``, as fractions of ``s``, of further evaluations per draw: each noises the last draw to ``x_t = x + t n``, merges
+    it with ``u`` into their sufficient statistic and draws again. ``spectrum`` is the radial power spectrum of the training
+    pictures, for the solver's warm start (see ``wiener.py``).
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, gamma: float = GAMMA, refine: Sequence[float] = (), spectrum: Tensor | None = None
+    ):
+        super().__init__()
+        self.register_buffer("spectrum", spectrum, persistent=False)
+        if gamma <= 0 or any(t <= 0 for t in refine):
+            raise ValueError(f"gamma and the levels of refine must be positive, found {gamma} and {tuple(refine)}")
+        self.denoiser = denoiser
+        self.gamma = gamma
+        self.refine = tuple(refine)
+
+    @property
+    def evaluations(self) -> int:
+        return 1 + len(self.refine)
+
+    def forward(self, u: Tensor, sigma: float | Tensor, z: Tensor) -> Tensor:
+        """One draw from ``u`` ``[B, C, H, W]`` at ``sigma`` (float or ``[B]``) and standard normal ``z`` of u's shape."""
+        sigma = as_levels(sigma, u)
+        extra = math.sqrt((1 + self.gamma) ** 2 - 1) * sigma
+        return self.denoiser(u + extra[:, None, None, None] * z, (1 + self.gamma) * sigma, u, sigma)
+
+    def draw(self, u: Tensor, sigma: float, noise: Noise) -> Tensor:
+        """A sample of ``p(x | u)`` in :attr:`evaluations` network evaluations."""
+        x = self(u, sigma, noise(u.shape[1:]))
+        s = as_levels(sigma, u)
+        for fraction in self.refine:
+            x_t = x + fraction * sigma * noise(u.shape[1:])
+            u_eff, s_eff = combine(u, s, x_t, fraction * s)
+            x = self(u_eff, s_eff, noise(u.shape[1:]))
+        return x
+
+
+class MeanDraw:
+    """A plain denoiser used as if its posterior mean were a draw, as many plug-and-play methods do."""
+
+    evaluations = 1
+
+    def __init__(self, denoiser: Callable[[Tensor, float], Tensor], spectrum: Tensor | None = None):
+        self.denoiser, self.spectrum = denoiser, spectrum
+
+    def draw(self, u: Tensor, sigma: float, noise: Noise) -> Tensor:
+        return self.denoiser(u, sigma)
+
+
+class DiffusionDraw:
+    """A k-evaluation sample of ``p(x | u)`` from a plain denoiser, so that any diffusion model can be the prior.
+
+    Reverse diffusion started at ``u`` instead of pure noise, over Karras levels from ``sigma`` to ``sigma_min`` and
+    then 0. ``stochastic`` (default) takes the ancestral step, the exact conditional law of the next level given the
+    denoised image: ``x' = x0 + (s'/s)² (x - x0) + s' sqrt(1 - s'²/s²) n``; it converges to the posterior as k grows. Otherwise
+    the probability-flow ODE by Euler steps (DDIM), one deterministic picture per ``u``.
+    """
+
+    def __init__(
+        self,
+        denoiser: Callable[[Tensor, float], Tensor],
+        evaluations: int = 5,
+        stochastic: bool = True,
+        sigma_min: float = 0.01,
+        exponent: float = 7.0,
+        spectrum: Tensor | None = None,
+    ):
+        if evaluations < 1:
+            raise ValueError(f"a draw needs at least 1 evaluation, found {evaluations}")
+        self.denoiser, self.evaluations, self.stochastic = denoiser, evaluations, stochastic
+        self.sigma_min, self.exponent, self.spectrum = sigma_min, exponent, spectrum
+
+    def draw(self, u: Tensor, sigma: float, noise: Noise) -> Tensor:
+        # The last level is the final evaluation's; from it the jump goes to 0, where x = x0.
+        levels = [float(s) for s in karras(self.evaluations, sigma, min(self.sigma_min, sigma / 2), self.exponent)]
+        x = u
+        for s, s_next in zip(levels, [*levels[1:], 0.0], strict=True):
+            x0 = self.denoiser(x, s)
+            ratio = s_next / s
+            if self.stochastic:
+                x = x0 + ratio**2 * (x - x0)
+                if s_next > 0:
+                    x = x + s_next * math.sqrt(1 - ratio**2) * noise(u.shape[1:])
+            else:
+                x = x0 + ratio * (x - x0)
+        return x

@@ -1,0 +1,164 @@
+"""What ``invsolve train`` and ``invsolve distill`` do, apart from parsing their arguments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..checkpoint import load_denoiser, resolve, save_denoiser
+from ..network import UNet, UNetConfig, conditional_from
+from ..noise import NoiseStreams
+from ..prior import Denoiser, GenerativeDenoiser
+from ..wiener import radial_spectrum
+from .config import DistillConfig, RunConfig, TrainConfig, load_config
+from .data import Crops, load_folder, to_unit
+from .discriminator import Discriminator
+from .edm import denoising_psnr
+from .loop import Player, train_loop
+from .steps import DistillStep, TeacherStep
+
+VALIDATION_LEVELS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+def read_data(data: Sequence[str], config: RunConfig) -> tuple[Crops, list[np.ndarray]]:
+    """Training crops from folders ``DIR`` or ``DIR:WEIGHT``, and the held-out pictures of the first folder."""
+    folders, held_out = [], []
+    for entry in data:
+        name, colon, weight = entry.rpartition(":")
+        if not colon:
+            name, weight = entry, "1"
+        try:
+            number = float(weight)
+        except ValueError:
+            name, number = entry, 1.0
+        if not Path(name).is_dir():
+            raise ValueError(f"no folder {name}")
+        pictures = load_folder(Path(name))
+        if len(pictures) <= config.holdout:
+            raise ValueError(f"{name} has {len(pictures)} pictures, {config.holdout} of them to be held out")
+        split = len(pictures) - config.holdout
+        folders.append((pictures[:split], number))
+        held_out.extend(pictures[split:] if not held_out else [])
+    return Crops(folders, config.crop, config.seed), held_out
+
+
+def center_crops(pictures: Sequence[np.ndarray], size: int, device: torch.device) -> Tensor:
+    """Central ``size`` x ``size`` pixels of every picture that has them, as images in [-1, 1]."""
+    fitting = [p for p in pictures if min(p.shape[1:]) >= size]
+    corners = [((p.shape[1] - size) // 2, (p.shape[2] - size) // 2) for p in fitting]
+    crops = [p[:, i : i + size, j : j + size] for p, (i, j) in zip(fitting, corners, strict=True)]
+    return to_unit(torch.from_numpy(np.stack(crops)), device)
+
+
+def compute_device(device: str) -> torch.device:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("CUDA was asked for but this machine has none")
+    return torch.device(device)
+
+
+def training_spectrum(crops: Crops) -> Tensor:
+    """Radial power spectrum of 512 training crops, for the solver's warm start."""
+    pictures = torch.stack([crops[index][0] for index in range(512)])
+    return radial_spectrum(to_unit(pictures, torch.device("cpu")))
+
+
+def validate(denoiser: Denoiser, images: Tensor) -> dict[str, float]:
+    """Denoising PSNR of the held-out images at each level, always with the same noise."""
+    figures = {}
+    for sigma in VALIDATION_LEVELS:
+        noise = NoiseStreams(0, range(len(images)), images.device)(images.shape[1:])
+        figures[f"psnr_{sigma:g}"] = round(denoising_psnr(denoiser, images, sigma, noise), 3)
+    return figures
+
+
+def training_record(config: RunConfig, step: int, **extra: object) -> dict:
+    """What a weights' file says about its making."""
+    recipe = {k: v for k, v in asdict(config).items() if k not in ("license", "data")}
+    shared = {"license": config.license, "data": config.data, "images_seen": step * config.batch}
+    return {**shared, **extra, "recipe": recipe}
+
+
+def train(
+    config: str | Path,
+    data: Sequence[str],
+    out: str | Path,
+    device: str = "auto",
+    max_minutes: float = math.inf,
+) -> Path:
+    """Train an EDM teacher; returns the exported weights' path ``out/denoiser.safetensors``."""
+    settings, where, out = load_config(config, TrainConfig), compute_device(device), Path(out)
+    torch.manual_seed(settings.seed)
+    try:
+        network = UNet(UNetConfig(**settings.network)).to(where, memory_format=torch.channels_last)
+    except TypeError as error:
+        raise ValueError(f"{config}: network: {error}") from None
+    if settings.crop % network.multiple:
+        raise ValueError(f"{config}: crop {settings.crop} is no multiple of the network's {network.multiple}")
+    crops, held_out = read_data(data, settings)
+    images = center_crops(held_out, settings.crop, where)
+    player = Player(network, settings.learning_rate, settings.betas, settings.ema)
+    spectrum = training_spectrum(crops)
+    step = TeacherStep(Denoiser(network), player, settings)
+
+    def checkpoint(number: int) -> dict[str, float]:
+        figures = {}
+        for average in reversed(player.averages):
+            denoiser = Denoiser(average.network)
+            figures = validate(denoiser, images)
+            path = out / f"denoiser-ema{average.std:g}.safetensors"
+            record = training_record(settings, number, validation=figures, ema=average.std)
+            save_denoiser(path, denoiser, record, spectrum=spectrum)
+        return figures
+
+    train_loop(settings, crops, {"teacher": player}, step, checkpoint, out, where, max_minutes)
+    return out / f"denoiser-ema{settings.ema[0]:g}.safetensors"
+
+
+def distill(
+    config: str | Path,
+    teacher: str | Path,
+    data: Sequence[str],
+    out: str | Path,
+    device: str = "auto",
+    max_minutes: float = math.inf,
+) -> Path:
+    """Distil a teacher into a generative denoiser; returns the exported weights' path."""
+    settings, where, out = load_config(config, DistillConfig), compute_device(device), Path(out)
+    torch.manual_seed(settings.seed)
+    source, header, spectrum = load_denoiser(resolve(teacher), train=True)
+    if source.network.config.conditional:
+        raise ValueError(f"{teacher} is a {header['kind']}; a teacher is a plain denoiser")
+    if settings.crop % source.network.multiple:
+        raise ValueError(f"{config}: crop {settings.crop} is no multiple of the network's {source.network.multiple}")
+    crops, _ = read_data(data, settings)
+    source = source.to(where, memory_format=torch.channels_last).requires_grad_(False)
+    generator, fake, judge = (
+        conditional_from(source.network).to(where, memory_format=torch.channels_last) for _ in range(3)
+    )
+    discriminator = Discriminator(judge, source.sigma_data).to(where)
+    players = {
+        "generator": Player(generator, settings.generator_rate, settings.betas, settings.ema),
+        "fake": Player(fake, settings.fake_rate, settings.betas),
+        "discriminator": Player(discriminator, settings.discriminator_rate, settings.betas),
+    }
+    student = GenerativeDenoiser(Denoiser(generator, source.sigma_data), settings.gamma)
+    step = DistillStep(student, Denoiser(fake, source.sigma_data), discriminator, source, players, settings)
+
+    def checkpoint(number: int) -> dict[str, float]:
+        for average in players["generator"].averages:
+            denoiser = Denoiser(average.network, source.sigma_data)
+            record = training_record(settings, number, teacher=header["record"], ema=average.std)
+            path = out / f"generator-ema{average.std:g}.safetensors"
+            save_denoiser(path, denoiser, record, settings.gamma, spectrum)
+        return {}
+
+    train_loop(settings, crops, players, step, checkpoint, out, where, max_minutes)
+    return out / f"generator-ema{settings.ema[0]:g}.safetensors"

@@ -1,0 +1,108 @@
+"""Training pictures: folders decoded once into memory, random crops and flips.
+
+Sample ``i`` of a run depends on ``(seed, i)`` alone, so that the same pictures come whatever the number of workers or
+processes, and after a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from ..noise import stream_key
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+SCALARS = 4  # standard normals that come with every sample, for its noise levels
+
+
+def load_folder(folder: Path) -> list[np.ndarray]:
+    """All pictures below ``folder``, sorted by path, as uint8 arrays ``[3, H, W]``."""
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
+    if not files:
+        raise ValueError(f"no pictures below {folder}")
+    arrays = []
+    for file in tqdm(files, desc=folder.name, leave=False):
+        with Image.open(file) as picture:
+            arrays.append(np.ascontiguousarray(np.asarray(picture.convert("RGB")).transpose(2, 0, 1)))
+    return arrays
+
+
+class Crops(Dataset):
+    """Endless random crops: item ``i`` is ``(picture uint8 [3, crop, crop], normals float32 [4], i)``.
+
+    ``folders`` are ``(pictures, weight)`` pairs; a folder is drawn in proportion to its weight. Pictures smaller than
+    the crop are extended by reflection.
+    """
+
+    def __init__(self, folders: Sequence[tuple[list[np.ndarray], float]], crop: int, seed: int):
+        self.folders = [pictures for pictures, _ in folders]
+        weights = np.array([weight for _, weight in folders], dtype=float)
+        if not len(folders) or (weights <= 0).any():
+            raise ValueError(f"every folder needs a positive weight, found {weights.tolist()}")
+        self.cumulative = (weights / weights.sum()).cumsum()
+        self.crop, self.seed = crop, seed
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        rng = np.random.Generator(np.random.Philox(key=stream_key(self.seed, index)))
+        pictures = self.folders[min(np.searchsorted(self.cumulative, rng.random()), len(self.folders) - 1)]
+        picture = pictures[rng.integers(len(pictures))]
+        pad = [max(0, self.crop - n) for n in picture.shape[1:]]
+        if any(pad):
+            picture = np.pad(picture, ((0, 0), *((p // 2, p - p // 2) for p in pad)), mode="symmetric")
+        top, left = (rng.integers(n - self.crop + 1) for n in picture.shape[1:])
+        picture = picture[:, top : top + self.crop, left : left + self.crop]
+        if rng.random() < 0.5:
+            picture = picture[:, :, ::-1]
+        normals = rng.standard_normal(SCALARS, dtype=np.float32)
+        return torch.from_numpy(picture.copy()), torch.from_numpy(normals), index
+
+    def batches(self, first: int, batch: int, workers: int = 0, pin: bool = False) -> Iterator[list[Tensor]]:
+        """Batches of consecutive samples from sample ``first`` on, without end."""
+
+        def indices() -> Iterator[list[int]]:
+            start = first
+            while True:
+                yield list(range(start, start + batch))
+                start += batch
+
+        return iter(
+            DataLoader(
+                self,
+                batch_sampler=indices(),
+                num_workers=workers,
+                pin_memory=pin,
+                prefetch_factor=4 if workers else None,
+                multiprocessing_context="fork" if workers else None,
+            )
+        )
+
+
+class SampleNoise:
+    """Standard normals for training samples, drawn on the device, a function of ``(seed, sample index)`` alone."""
+
+    def __init__(self, seed: int, indices: Sequence[int], device: torch.device):
+        self.device = device
+        self.generators = []
+        for index in indices:
+            generator = torch.Generator(device=device)
+            generator.manual_seed(stream_key(seed, (int(index), 1)) % 2**63)
+            self.generators.append(generator)
+
+    def __call__(self, shape: Sequence[int]) -> Tensor:
+        """The next normals ``[B, *shape]``, each sample from its own stream."""
+        out = torch.empty(len(self.generators), *shape, device=self.device)
+        for row, generator in zip(out, self.generators, strict=True):
+            row.normal_(generator=generator)
+        return out
+
+
+def to_unit(pictures: Tensor, device: torch.device) -> Tensor:
+    """uint8 pictures to float images in [-1, 1] on ``device``."""
+    return pictures.to(device, non_blocking=True).float() / 127.5 - 1

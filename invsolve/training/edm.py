@@ -1,0 +1,32 @@
+"""EDM denoising loss with EDM2's learned log-variance weighting (Karras et al. 2022, 2024)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..prior import Denoiser
+
+
+def edm_weight(sigma: Tensor, sigma_data: float) -> Tensor:
+    """``(s² + sd²) / (s sd)²``: gives the raw network's output error the same weight at all levels."""
+    return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
+
+
+def weighted_error(error: Tensor, sigma: Tensor, sigma_data: float, log_variance: Tensor) -> Tensor:
+    """``w(s) / e^v |error|² + v`` a sample ``[B]``, with ``|.|²`` the mean over the image (EDM2 equation 21)."""
+    squared = error.square().flatten(1).mean(1)
+    return edm_weight(sigma, sigma_data) / log_variance.exp() * squared + log_variance
+
+
+def edm_loss(denoiser: Denoiser, x: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+    """Denoising loss a sample ``[B]`` for clean ``x`` ``[B, C, H, W]``, levels ``sigma`` ``[B]``, normals like ``x``."""
+    error = denoiser(x + sigma[:, None, None, None] * noise, sigma).float() - x
+    return weighted_error(error, sigma, denoiser.sigma_data, denoiser.network.log_variance(sigma.log() / 4))
+
+
+@torch.no_grad()
+def denoising_psnr(denoiser: Denoiser, x: Tensor, sigma: float, noise: Tensor) -> float:
+    """PSNR in dB of the posterior mean at one level, mean over the images ``x`` in [-1, 1]."""
+    error = denoiser(x + sigma * noise, sigma).float().clamp(-1, 1) - x
+    return (10 * torch.log10(4 / error.square().flatten(1).mean(1))).mean().item()
