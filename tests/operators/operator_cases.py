@@ -65,7 +65,7 @@ CASES = {
     "circular even": lambda: CircularConvolution((1, 8, 7), kernel(4, 2)),
     "circular per channel": lambda: CircularConvolution((2, 5, 5), kernel(2, 3, 3)),
     "circular per image": lambda: CircularConvolution((1, 6, 7), kernel(BATCH, 1, 3, 4)),
-    "circular, singular": lambda: CircularConvolution((1, 6, 9), torch.ones(3, 3) / 9),
+    "circular, singular": lambda: CircularConvolution((1, 6, 9), torch.ones(3, 3).double() / 9),
     "circular, as large as the image": lambda: CircularConvolution((1, 6, 5), kernel(6, 5)),
     "convolution reflect": lambda: Convolution((2, 7, 6), kernel(3, 4), "reflect"),
     "convolution replicate": lambda: Convolution((1, 6, 7), kernel(5, 3), "replicate"),
