@@ -57,6 +57,9 @@ CASES = {
     "lanczos 2x": lambda: Resize((1, 9, 8), 2, "lanczos3"),
     "area 3x": lambda: Resize((1, 9, 6), 3, "area"),
     "separable": lambda: SeparableOperator((2, 5, 4), random(3, 5).numpy(), random(6, 4).numpy()),
+    "separable, singular": lambda: SeparableOperator(
+        (1, 5, 4), (random(5, 2) @ random(2, 5, seed=1)).numpy(), random(3, 4).numpy()
+    ),
     "gaussian reflect": lambda: GaussianBlur((1, 8, 7), 0.7),
     "gaussian replicate": lambda: GaussianBlur((1, 7, 8), 0.8, 5, "replicate"),
     "gaussian zero": lambda: GaussianBlur((1, 7, 6), 0.7, 4, "zero"),
