@@ -16,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .network import UNet, UNetConfig, fold, normalize_weights
+from .layers import fold, normalize_weights
+from .network import UNet, UNetConfig
 from .prior import GAMMA, Denoiser, GenerativeDenoiser, MeanDraw
 
 FORMAT = "invsolve-prior-1"
@@ -116,13 +117,21 @@ def load_denoiser(path: str | Path, train: bool = False) -> tuple[Denoiser, dict
         network = UNet(UNetConfig(**header["network"]))
         network.load_state_dict({name.removeprefix("network."): value.float() for name, value in tensors.items()})
         denoiser = Denoiser(network, float(header["sigma_data"]))
+        header["gamma"] = float(header["gamma"])
+        _check_kind(header["kind"], network.config)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path}: its tensors do not fit its network: {reason}") from None
+        raise CheckpointError(f"{path}: its header and tensors do not make a network: {reason}") from None
     if not train:
         fold(network)
         denoiser.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     return denoiser, header, spectrum
+
+
+def _check_kind(kind: str, config: UNetConfig) -> None:
+    expected = GENERATIVE if config.conditional else DENOISER
+    if kind != expected:
+        raise ValueError(f"its kind is {kind!r} but its network is that of a {expected}")
 
 
 def resolve(name: str | Path) -> Path:
@@ -145,5 +154,5 @@ def load_prior(name: str | Path = "default", device: torch.device | str = "cpu")
     denoiser = denoiser.to(device)
     spectrum = None if spectrum is None else spectrum.to(device)
     if header["kind"] == GENERATIVE:
-        return GenerativeDenoiser(denoiser, float(header["gamma"]), spectrum=spectrum).to(device)
+        return GenerativeDenoiser(denoiser, header["gamma"], spectrum=spectrum).to(device)
     return MeanDraw(denoiser, spectrum)

@@ -1,6 +1,7 @@
 """The magnitude-preserving U-Net of EDM2 (Karras et al. 2024, config G), on an optional Haar stem.
 
-Equation numbers are those of *Analyzing and Improving the Training Dynamics of Diffusion Models*, arXiv 2312.02696.
+Its layers are in ``layers.py``. Equation numbers are those of *Analyzing and Improving the Training Dynamics of
+Diffusion Models*, arXiv 2312.02696.
 """
 
 from __future__ import annotations
@@ -12,49 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .layers import MPConv, MPFourier, modulated_silu, mp_cat, mp_silu, normalize, pixel_norm, residual_sum
+
 ENCODER, DECODER = "encoder", "decoder"
-
-
-def normalize(x: Tensor, dim: int | tuple[int, ...] | None = None, eps: float = 1e-4) -> Tensor:
-    """Scale ``x`` to unit mean square over ``dim`` (all but the first by default); equation 56 with epsilon."""
-    if dim is None:
-        dim = tuple(range(1, x.ndim))
-    precision = torch.promote_types(x.dtype, torch.float32)
-    norm = torch.linalg.vector_norm(x, dim=dim, keepdim=True, dtype=precision)
-    scale = math.sqrt(norm.numel() / x.numel())
-    return x / torch.add(eps, norm, alpha=scale).to(x.dtype)
-
-
-def mp_silu(x: Tensor) -> Tensor:
-    """SiLU divided by its standard deviation on a standard normal input (equation 81)."""
-    return F.silu(x) / 0.596
-
-
-def mp_sum(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """Blend of two unit-variance signals with unit variance (equation 88)."""
-    return torch.lerp(a, b, t) / math.sqrt((1 - t) ** 2 + t**2)
-
-
-def mp_cat(a: Tensor, b: Tensor, t: float = 0.5) -> Tensor:
-    """Concatenation along the channels in which each input weighs as ``1 - t`` to ``t`` (equation 103)."""
-    n_a, n_b = a.shape[1], b.shape[1]
-    scale = math.sqrt((n_a + n_b) / ((1 - t) ** 2 + t**2))
-    return torch.cat([a * (scale / math.sqrt(n_a) * (1 - t)), b * (scale / math.sqrt(n_b) * t)], dim=1)
-
-
-def pixel_norm(x: Tensor) -> Tensor:
-    """Unit mean square over the channels of each pixel (EDM2 equation 30, as in StyleGAN)."""
-    return normalize(x, dim=1)
-
-
-def modulated_silu(x: Tensor, scale: Tensor) -> Tensor:
-    """:func:`mp_silu` of ``x`` ``[B, C, H, W]`` after scaling its channels by ``scale`` ``[B, C]``."""
-    return mp_silu(x * scale[:, :, None, None].to(x.dtype))
-
-
-def residual_sum(x: Tensor, y: Tensor) -> Tensor:
-    """Main path plus residual branch, 70 to 30, clipped to keep half precision finite."""
-    return mp_sum(x, y, t=0.3).clip(-256, 256)
 
 
 def haar(x: Tensor) -> Tensor:
@@ -70,44 +31,6 @@ def inverse_haar(x: Tensor) -> Tensor:
     a, b, c, d = x.unflatten(1, (-1, 4)).unbind(2)
     pixels = torch.stack([a + b + c + d, a + b - c - d, a - b + c - d, a - b - c + d], dim=2)
     return F.pixel_shuffle(pixels.flatten(1, 2) / 2, 2)
-
-
-class MPFourier(nn.Module):
-    """Random Fourier features of the noise level, of unit variance (equation 75)."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.register_buffer("frequencies", 2 * math.pi * torch.randn(channels))
-        self.register_buffer("phases", 2 * math.pi * torch.rand(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        angle = x[:, None] * self.frequencies + self.phases
-        return angle.cos() * math.sqrt(2)
-
-
-class MPConv(nn.Module):
-    """Convolution (or linear layer, ``kernel=()``) with normalised weights (equations 47 and 66).
-
-    The weight of each output channel is normalised at every call while training, which projects the gradient;
-    the optimiser loop also normalises the stored weight after each step (:func:`normalize_weights`). For inference
-    :func:`fold` normalises once and the call uses the weight as it is.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, kernel: tuple[int, ...] = ()):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, *kernel))
-        self.folded = False
-
-    def forward(self, x: Tensor, gain: Tensor | float = 1.0) -> Tensor:
-        weight = self.weight
-        if not self.folded:
-            weight = normalize(weight) * (gain / math.sqrt(weight[0].numel()))
-        elif not (isinstance(gain, float) and gain == 1.0):
-            weight = weight * gain
-        weight = weight.to(x.dtype)
-        if weight.ndim == 2:
-            return x @ weight.t()
-        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
 
 
 class Block(nn.Module):
@@ -289,31 +212,15 @@ class UNet(nn.Module):
 
 
 @torch.no_grad()
-def normalize_weights(network: nn.Module) -> None:
-    """Forced weight normalisation (equation 66): call after every optimiser step."""
-    for module in network.modules():
-        if isinstance(module, MPConv):
-            module.weight.copy_(normalize(module.weight))
-
-
-@torch.no_grad()
-def fold(network: nn.Module) -> None:
-    """Normalise and scale every weight once, in place, for inference. A folded network cannot be trained."""
-    for module in network.modules():
-        if isinstance(module, MPConv) and not module.folded:
-            module.weight.copy_(normalize(module.weight) / math.sqrt(module.weight[0].numel()))
-            module.folded = True
-
-
-@torch.no_grad()
 def conditional_from(network: UNet) -> UNet:
-    """A conditional copy of an unconditional network, computing exactly the same function at the start.
+    """A conditional copy of an unconditional, unfolded network, computing exactly the same function at the start.
 
     The added input channels have zero weights, the added embedding a zero gain, and the log-variance head ignores the
     added level; MEASURED-NOTES shows that starting anywhere else makes a short distillation fail.
     """
     config = UNetConfig(**{**network.config.__dict__, "conditional": True})
-    copy = UNet(config).to(next(network.parameters()).device)
+    parameter = next(network.parameters())
+    copy = UNet(config).to(parameter.device, parameter.dtype)
     state = copy.state_dict()
     for name, value in network.state_dict().items():
         if state[name].shape == value.shape:

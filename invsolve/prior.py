@@ -1,7 +1,8 @@
 """Priors: objects that draw a clean image from a noisy one, and the denoisers they are made of.
 
-Every prior has ``draw(u, sigma, noise) -> x`` and ``evaluations``, the network evaluations one draw costs. Images are
-``[B, C, H, W]`` in [-1, 1], noise levels are on that scale, and ``noise(shape)`` gives standard normals ``[B, *shape]``.
+Every prior has ``draw(u, sigma, noise) -> x`` and ``evaluations``, the network evaluations one draw costs. Images
+are ``[B, C, H, W]`` in [-1, 1], noise levels are on that scale, and ``noise(shape)`` gives standard normals
+``[B, *shape]``.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class Denoiser(nn.Module):
     """Posterior mean ``D(u; s) = E[x | u]`` from a raw network ``F`` by EDM preconditioning (Karras 2022, table 1).
 
     ``D(u; s) = c_skip u + c_out F(c_in u, ln(s)/4)``. With a conditional network the call takes a second noisy
-    image ``condition`` at level ``sigma_condition``, scaled in the same way. Sizes that are no multiple of the network's
-    are padded by reflection and cropped.
+    image ``condition`` at level ``sigma_condition``, scaled in the same way. Sizes that are no multiple of the
+    network's are padded by reflection and cropped.
     """
 
     def __init__(self, network: nn.Module, sigma_data: float = SIGMA_DATA):
@@ -80,10 +81,10 @@ class Denoiser(nn.Module):
 class GenerativeDenoiser(nn.Module):
     """A one-evaluation sampler of ``p(x | u)``: ``G(u, s, z) = D_cond(u', s'; u, s)`` (NCVSD, DESIGN section 5).
 
-    The noise enters as an over-noised copy: ``s' = (1 + gamma) s``, ``u' = u + sqrt(s'² - s²) z``. ``refine`` lists levels
-    ``t``, as fractions of ``s``, of further evaluations per draw: each noises the last draw to ``x_t = x + t n``, merges
-    it with ``u`` into their sufficient statistic and draws again. ``spectrum`` is the radial power spectrum of the training
-    pictures, for the solver's warm start (see ``wiener.py``).
+    The noise enters as an over-noised copy: ``s' = (1 + gamma) s``, ``u' = u + sqrt(s'² - s²) z``. ``refine`` lists
+    levels ``t``, as fractions of ``s``, of further evaluations per draw: each noises the last draw to
+    ``x_t = x + t n``, merges it with ``u`` into their sufficient statistic and draws again. ``spectrum`` is the radial
+    power spectrum of the training pictures, for the solver's warm start (see ``wiener.py``).
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class GenerativeDenoiser(nn.Module):
         return 1 + len(self.refine)
 
     def forward(self, u: Tensor, sigma: float | Tensor, z: Tensor) -> Tensor:
-        """One draw from ``u`` ``[B, C, H, W]`` at ``sigma`` (float or ``[B]``) and standard normal ``z`` of u's shape."""
+        """One draw from ``u`` ``[B, C, H, W]`` at ``sigma`` (float or ``[B]``) and standard normals ``z`` like u."""
         sigma = as_levels(sigma, u)
         extra = math.sqrt((1 + self.gamma) ** 2 - 1) * sigma
         return self.denoiser(u + extra[:, None, None, None] * z, (1 + self.gamma) * sigma, u, sigma)
@@ -135,8 +136,8 @@ class DiffusionDraw:
 
     Reverse diffusion started at ``u`` instead of pure noise, over Karras levels from ``sigma`` to ``sigma_min`` and
     then 0. ``stochastic`` (default) takes the ancestral step, the exact conditional law of the next level given the
-    denoised image: ``x' = x0 + (s'/s)² (x - x0) + s' sqrt(1 - s'²/s²) n``; it converges to the posterior as k grows. Otherwise
-    the probability-flow ODE by Euler steps (DDIM), one deterministic picture per ``u``.
+    denoised image: ``x' = x0 + (s'/s)² (x - x0) + s' sqrt(1 - s'²/s²) n``; it converges to the posterior as k grows.
+    Otherwise the probability-flow ODE by Euler steps (DDIM), one deterministic picture per ``u``.
     """
 
     def __init__(

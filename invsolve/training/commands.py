@@ -27,7 +27,11 @@ VALIDATION_LEVELS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 def read_data(data: Sequence[str], config: RunConfig) -> tuple[Crops, list[np.ndarray]]:
-    """Training crops from folders ``DIR`` or ``DIR:WEIGHT``, and the held-out pictures of the first folder."""
+    """Training crops from folders ``DIR`` or ``DIR:WEIGHT``, and the held-out pictures of the first folder.
+
+    Raises:
+        ValueError: a folder is missing, has too few pictures or one that cannot be read, or its weight is not positive.
+    """
     folders, held_out = [], []
     for entry in data:
         name, colon, weight = entry.rpartition(":")
@@ -44,16 +48,16 @@ def read_data(data: Sequence[str], config: RunConfig) -> tuple[Crops, list[np.nd
             raise ValueError(f"{name} has {len(pictures)} pictures, {config.holdout} of them to be held out")
         split = len(pictures) - config.holdout
         folders.append((pictures[:split], number))
-        held_out.extend(pictures[split:] if not held_out else [])
+        held_out = held_out or pictures[split:]
     return Crops(folders, config.crop, config.seed), held_out
 
 
 def center_crops(pictures: Sequence[np.ndarray], size: int, device: torch.device) -> Tensor:
-    """Central ``size`` x ``size`` pixels of every picture that has them, as images in [-1, 1]."""
+    """Central ``size`` x ``size`` pixels of every picture that has them, as images in [-1, 1]; perhaps none."""
     fitting = [p for p in pictures if min(p.shape[1:]) >= size]
     corners = [((p.shape[1] - size) // 2, (p.shape[2] - size) // 2) for p in fitting]
     crops = [p[:, i : i + size, j : j + size] for p, (i, j) in zip(fitting, corners, strict=True)]
-    return to_unit(torch.from_numpy(np.stack(crops)), device)
+    return to_unit(torch.from_numpy(np.stack(crops) if crops else np.empty((0, 3, size, size), np.uint8)), device)
 
 
 def compute_device(device: str) -> torch.device:
@@ -71,9 +75,9 @@ def training_spectrum(crops: Crops) -> Tensor:
 
 
 def validate(denoiser: Denoiser, images: Tensor) -> dict[str, float]:
-    """Denoising PSNR of the held-out images at each level, always with the same noise."""
+    """Denoising PSNR of the held-out images, if there are any, at each level, always with the same noise."""
     figures = {}
-    for sigma in VALIDATION_LEVELS:
+    for sigma in VALIDATION_LEVELS if len(images) else ():
         noise = NoiseStreams(0, range(len(images)), images.device)(images.shape[1:])
         figures[f"psnr_{sigma:g}"] = round(denoising_psnr(denoiser, images, sigma, noise), 3)
     return figures
@@ -93,13 +97,18 @@ def train(
     device: str = "auto",
     max_minutes: float = math.inf,
 ) -> Path:
-    """Train an EDM teacher; returns the exported weights' path ``out/denoiser.safetensors``."""
+    """Train an EDM teacher; returns the exported weights' path, ``out/denoiser-ema*.safetensors``.
+
+    Raises:
+        ValueError: naming what is wrong with the configuration, the data or the state left in ``out``.
+    """
     settings, where, out = load_config(config, TrainConfig), compute_device(device), Path(out)
     torch.manual_seed(settings.seed)
     try:
-        network = UNet(UNetConfig(**settings.network)).to(where, memory_format=torch.channels_last)
-    except TypeError as error:
+        shape = UNetConfig(**settings.network)
+    except ValueError as error:
         raise ValueError(f"{config}: network: {error}") from None
+    network = UNet(shape).to(where, memory_format=torch.channels_last)
     if settings.crop % network.multiple:
         raise ValueError(f"{config}: crop {settings.crop} is no multiple of the network's {network.multiple}")
     crops, held_out = read_data(data, settings)
@@ -130,7 +139,11 @@ def distill(
     device: str = "auto",
     max_minutes: float = math.inf,
 ) -> Path:
-    """Distil a teacher into a generative denoiser; returns the exported weights' path."""
+    """Distil a teacher into a generative denoiser; returns the exported weights' path, ``out/generator-ema*``.
+
+    Raises:
+        ValueError: naming what is wrong with the configuration, the teacher, the data or the state left in ``out``.
+    """
     settings, where, out = load_config(config, DistillConfig), compute_device(device), Path(out)
     torch.manual_seed(settings.seed)
     source, header, spectrum = load_denoiser(resolve(teacher), train=True)

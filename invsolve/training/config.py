@@ -1,13 +1,13 @@
-"""Training configurations: plain dataclasses read from YAML, unknown keys and wrong types refused."""
+"""Training configurations: plain dataclasses read from YAML; unknown keys, wrong types and ranges are refused."""
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
+from ..schema import Check, check_mapping, choice, flag, integer, number, read_yaml, text
+from .ema import LARGEST_STD
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class RunConfig:
     images: int = 1_000_000  # training crops in all
     batch: int = 64
     crop: int = 128  # pixels, a multiple of the network's
-    holdout: int = 32  # pictures at the end of every folder kept out of training, for validation
+    holdout: int = 32  # pictures at the end of every folder kept out of training; the first folder's validate
     warmup: int = 100  # optimiser steps of linear warm-up
     decay_after: int = 1000  # steps after which the learning rate falls as 1/sqrt(step)
     ema: tuple[float, ...] = (0.05, 0.10)  # relative widths of the power-function averages; the first one is exported
@@ -34,7 +34,7 @@ class RunConfig:
 class TrainConfig(RunConfig):
     """EDM teacher."""
 
-    network: dict = field(default_factory=dict)  # UNetConfig's fields
+    network: dict = field(default_factory=dict)  # UNetConfig's widths, blocks, haar, dropout
     learning_rate: float = 0.01
     betas: tuple[float, float] = (0.9, 0.99)
     sigma_mean: float = -0.9  # ln sigma ~ N(mean, std²)
@@ -61,51 +61,78 @@ class DistillConfig(RunConfig):
     discriminator_first: int = 300  # the discriminator learns from this many steps before that
 
 
+def numbers(each: Check, count: int | None = None) -> Check:
+    """A list of ``count`` (at least one, if None) values that each pass a check."""
+
+    def check(values: object) -> str | None:
+        fits = isinstance(values, list) and values and count in (None, len(values))
+        failures = [each(value) for value in values] if fits else [each(None)]
+        expected = next((failure for failure in failures if failure), None)
+        return expected and f"a list of {count or 'one or more'}, each {expected}"
+
+    return check
+
+
+CHECKS: dict[str, Check] = {
+    "images": integer(1),
+    "batch": integer(1),
+    "crop": integer(1),
+    "holdout": integer(0),
+    "warmup": integer(0),
+    "decay_after": integer(1),
+    "ema": numbers(number(above=0, high=LARGEST_STD)),
+    "precision": choice("bf16", "fp32"),
+    "compile": flag,
+    "seed": integer(0),
+    "workers": integer(0),
+    "checkpoint_every": integer(1),
+    "license": text,
+    "data": text,
+    "network": lambda value: None if isinstance(value, dict) else "a mapping of the network's keys to values",
+    "learning_rate": number(above=0),
+    "betas": numbers(number(low=0, high=0.9999), count=2),
+    "sigma_mean": number(),
+    "sigma_std": number(above=0),
+    "gamma": number(above=0),
+    "generator_rate": number(above=0),
+    "fake_rate": number(above=0),
+    "discriminator_rate": number(above=0),
+    "sigma_min": number(above=0),
+    "sigma_max": number(above=0),
+    "sigma_exponent": number(above=0),
+    "t_mean": number(),
+    "t_std": number(above=0),
+    "fake_first": integer(0),
+    "adversarial_weight": number(low=0),
+    "adversarial_from": integer(0),
+    "discriminator_first": integer(0),
+}
+
+# A teacher is unconditional, and pictures are read in colour: UNetConfig's other fields are not for the user to set.
+NETWORK_CHECKS: dict[str, Check] = {
+    "widths": numbers(integer(1)),
+    "blocks": numbers(integer(1)),
+    "haar": integer(0),
+    "dropout": number(low=0, high=0.9),
+}
+
 Config = TypeVar("Config", TrainConfig, DistillConfig)
 
 
 def load_config(path: str | Path, kind: type[Config]) -> Config:
     """Read a YAML file into ``kind``. Raises ValueError naming file and key where something is off."""
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"no configuration file {path}")
-    try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold keys and values, found {type(values).__name__}")
-    known = {f.name: f for f in fields(kind)}
-    defaults = kind()
-    for key, value in values.items():
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            raise ValueError(f"{path}: unknown key {key!r}" + (f", did you mean {near[0]!r}?" if near else ""))
-        values[key] = _convert(value, getattr(defaults, key), f"{path}: {key}")
-    config = kind(**values)
-    _check_ranges(config, path)
+    values = {key: _parsed(value) for key, value in read_yaml(Path(path)).items()}
+    check_mapping(values, {}, {f.name: CHECKS[f.name] for f in fields(kind)}, where=str(path))
+    check_mapping(values.get("network", {}), {}, NETWORK_CHECKS, where=f"{path}: network")
+    config = kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    if isinstance(config, DistillConfig) and config.sigma_min > config.sigma_max:
+        raise ValueError(f"{path}: sigma_min is {config.sigma_min} but must not exceed sigma_max, {config.sigma_max}")
     return config
 
 
-def _convert(value: object, default: object, where: str) -> object:
-    """The YAML value in the type of the default."""
-    wanted = type(default)
-    if wanted is float and isinstance(value, int | str) and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML reads 3e-4 as a string
-        except ValueError:
-            raise ValueError(f"{where} must be a number, found {value!r}") from None
-    if wanted is tuple and isinstance(value, list):
-        return tuple(float(item) for item in value)
-    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
-        raise ValueError(f"{where} must be of type {wanted.__name__}, found {value!r}")
-    return value
-
-
-def _check_ranges(config: RunConfig, path: Path) -> None:
-    positive = ["images", "batch", "crop", "decay_after", "checkpoint_every"]
-    for name in positive:
-        if getattr(config, name) < 1:
-            raise ValueError(f"{path}: {name} must be at least 1, found {getattr(config, name)}")
-    if config.precision not in ("bf16", "fp32"):
-        raise ValueError(f"{path}: precision must be bf16 or fp32, found {config.precision!r}")
+def _parsed(value: object) -> object:
+    """``value``, or the number it spells: YAML takes ``3e-4``, without a point, for text."""
+    try:
+        return float(value) if isinstance(value, str) and "e" in value else value
+    except ValueError:
+        return value

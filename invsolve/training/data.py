@@ -11,27 +11,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from ..image import SUFFIXES, read_image, to_bytes
 from ..noise import stream_key
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 SCALARS = 4  # standard normals that come with every sample, for its noise levels
 
 
 def load_folder(folder: Path) -> list[np.ndarray]:
-    """All pictures below ``folder``, sorted by path, as uint8 arrays ``[3, H, W]``."""
+    """All pictures below ``folder``, sorted by path, as uint8 arrays ``[3, H, W]``.
+
+    Raises:
+        ValueError: there is none, or one cannot be read.
+    """
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
     if not files:
         raise ValueError(f"no pictures below {folder}")
-    arrays = []
-    for file in tqdm(files, desc=folder.name, leave=False):
-        with Image.open(file) as picture:
-            arrays.append(np.ascontiguousarray(np.asarray(picture.convert("RGB")).transpose(2, 0, 1)))
-    return arrays
+    pictures = (to_bytes(read_image(file)) for file in tqdm(files, desc=folder.name, leave=False))
+    return [np.ascontiguousarray(picture.transpose(2, 0, 1)) for picture in pictures]
 
 
 class Crops(Dataset):
@@ -44,8 +44,8 @@ class Crops(Dataset):
     def __init__(self, folders: Sequence[tuple[list[np.ndarray], float]], crop: int, seed: int):
         self.folders = [pictures for pictures, _ in folders]
         weights = np.array([weight for _, weight in folders], dtype=float)
-        if not len(folders) or (weights <= 0).any():
-            raise ValueError(f"every folder needs a positive weight, found {weights.tolist()}")
+        if not len(folders) or not ((weights > 0) & np.isfinite(weights)).all():
+            raise ValueError(f"every folder needs a positive, finite weight, found {weights.tolist()}")
         self.cumulative = (weights / weights.sum()).cumsum()
         self.crop, self.seed = crop, seed
 
@@ -84,6 +84,11 @@ class Crops(Dataset):
         )
 
 
+def seed_of(seed: int, index: tuple[int, ...]) -> int:
+    """A well-mixed seed for a torch generator, which takes 63 bits."""
+    return stream_key(seed, index) % 2**63
+
+
 class SampleNoise:
     """Standard normals for training samples, drawn on the device, a function of ``(seed, sample index)`` alone."""
 
@@ -91,9 +96,7 @@ class SampleNoise:
         self.device = device
         self.generators = []
         for index in indices:
-            generator = torch.Generator(device=device)
-            generator.manual_seed(stream_key(seed, (int(index), 1)) % 2**63)
-            self.generators.append(generator)
+            self.generators.append(torch.Generator(device=device).manual_seed(seed_of(seed, (int(index), 1))))
 
     def __call__(self, shape: Sequence[int]) -> Tensor:
         """The next normals ``[B, *shape]``, each sample from its own stream."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..network import MPConv, UNet, mp_silu
+from ..layers import MPConv, mp_silu
+from ..network import UNet
 from .ncvsd import Diffused
 
 
 class Discriminator(nn.Module):
-    """Logits ``[B, 1, h, w]`` that the image behind ``(u_eff, s_eff; u, s)`` is real; starts from a teacher's encoder."""
+    """Logits ``[B, 1, h, w]`` that the image behind ``(u_eff, s_eff; u, s)`` is real, from a teacher's encoder."""
 
     def __init__(self, network: UNet, sigma_data: float):
         super().__init__()
@@ -26,4 +27,4 @@ class Discriminator(nn.Module):
     def forward(self, d: Diffused) -> Tensor:
         scale = [(s**2 + self.sigma_data**2).rsqrt()[:, None, None, None] for s in (d.s_eff, d.s)]
         features, _ = self.encoder(d.u_eff * scale[0], d.s_eff.log() / 4, d.u * scale[1], d.s.log() / 4)
-        return self.logits(mp_silu(self.hidden(mp_silu(features[-1]))), gain=self.gain).float()
+        return self.logits(mp_silu(self.hidden(mp_silu(features[-1]))), gain=self.gain).to(d.u_eff.dtype)

@@ -20,13 +20,13 @@ def weighted_error(error: Tensor, sigma: Tensor, sigma_data: float, log_variance
 
 
 def edm_loss(denoiser: Denoiser, x: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
-    """Denoising loss a sample ``[B]`` for clean ``x`` ``[B, C, H, W]``, levels ``sigma`` ``[B]``, normals like ``x``."""
-    error = denoiser(x + sigma[:, None, None, None] * noise, sigma).float() - x
+    """Denoising loss a sample ``[B]`` for clean ``x`` ``[B, C, H, W]``, levels ``sigma`` ``[B]``, normals like x."""
+    error = denoiser(x + sigma[:, None, None, None] * noise, sigma) - x
     return weighted_error(error, sigma, denoiser.sigma_data, denoiser.network.log_variance(sigma.log() / 4))
 
 
 @torch.no_grad()
 def denoising_psnr(denoiser: Denoiser, x: Tensor, sigma: float, noise: Tensor) -> float:
     """PSNR in dB of the posterior mean at one level, mean over the images ``x`` in [-1, 1]."""
-    error = denoiser(x + sigma * noise, sigma).float().clamp(-1, 1) - x
+    error = denoiser(x + sigma * noise, sigma).clamp(-1, 1) - x
     return (10 * torch.log10(4 / error.square().flatten(1).mean(1))).mean().item()

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from torch import nn
 
+LARGEST_STD = 0.28  # a uniform average has sqrt(1/12), about 0.289
+
 
 def exponent_of(std: float) -> float:
     """Exponent gamma of the averaging profile ``t^gamma`` with relative width ``std`` (equation 126)."""
-    if not 0 < std < 0.28:
-        raise ValueError(f"the relative width of the average must be between 0 and 0.28, found {std}")
+    if not 0 < std <= LARGEST_STD:
+        raise ValueError(f"the relative width of the average must be above 0 and at most {LARGEST_STD}, found {std}")
     roots = np.roots([1, 7, 16 - std**-2, 12 - std**-2])
     return float(roots.real.max())
 

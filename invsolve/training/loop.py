@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..network import normalize_weights
+from ..layers import normalize_weights
 from .config import RunConfig
-from .data import Crops, SampleNoise, to_unit
+from .data import Crops, SampleNoise, seed_of, to_unit
 from .ema import PowerEMA
 
 LOG_EVERY = 50  # steps
@@ -81,13 +82,21 @@ def save_state(path: Path, players: dict[str, Player], step: int) -> None:
 
 
 def load_state(path: Path, players: dict[str, Player], device: torch.device) -> int:
-    """Restore the players; returns the number of steps already done (0 where there is no state)."""
+    """Restore the players; returns the number of steps already done (0 where there is no state).
+
+    Raises:
+        ValueError: the file is damaged, or is the state of another training.
+    """
     if not path.exists():
         return 0
-    state = torch.load(path, map_location=device, weights_only=True)
-    for name, player in players.items():
-        player.load_state_dict(state[name])
-    return state["step"]
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        for name, player in players.items():
+            player.load_state_dict(state[name])
+        return state["step"]
+    except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} does not go on with this training; move it away to start anew ({reason})") from None
 
 
 def train_loop(
@@ -102,8 +111,13 @@ def train_loop(
 ) -> int:
     """Run until ``config.images`` or the time limit. The same call resumes from ``out/state.pt``.
 
-    ``step(samples, number)`` updates the players and returns metrics; ``checkpoint(step)`` is called after each saved state
-    and returns validation figures. Returns the number of steps done in all.
+    ``step(samples, number)`` updates the players and returns metrics; ``checkpoint(step)`` is called after each saved
+    state and returns validation figures. Returns the number of steps done in all. What a step draws from torch's
+    global generator (dropout) is a function of ``(config.seed, number)``, so that a restart changes nothing.
+
+    Raises:
+        ValueError: ``out/state.pt`` is damaged or of another training. FloatingPointError: the training diverged;
+            the last saved state is from before.
     """
     out.mkdir(parents=True, exist_ok=True)
     first = load_state(out / "state.pt", players, device)
@@ -116,10 +130,13 @@ def train_loop(
             pictures, normals, indices = next(batches)
             noise = SampleNoise(config.seed, indices.tolist(), device)
             samples = Samples(to_unit(pictures, device), normals.to(device, non_blocking=True), noise)
+            torch.manual_seed(seed_of(config.seed, (number, 2)))
             for name, value in step(samples, number).items():
                 sums.setdefault(name, []).append(value.detach())
             done = number
-            if number % LOG_EVERY == 0:
+            out_of_time = (time.monotonic() - started) / 60 > max_minutes
+            saves = number % config.checkpoint_every == 0 or number == total or out_of_time
+            if number % LOG_EVERY == 0 or saves:
                 means = {name: torch.stack(values).mean().item() for name, values in sums.items()}
                 sums = {}
                 if not all(math.isfinite(mean) for mean in means.values()):
@@ -128,8 +145,7 @@ def train_loop(
                 seconds = round(time.monotonic() - started, 1)
                 log.write(json.dumps({"step": number, "seconds": seconds, **means}) + "\n")
                 log.flush()
-            out_of_time = (time.monotonic() - started) / 60 > max_minutes
-            if number % config.checkpoint_every == 0 or number == total or out_of_time:
+            if saves:
                 save_state(out / "state.pt", players, number)
                 log.write(json.dumps({"step": number, "validation": checkpoint(number)}) + "\n")
                 log.flush()

@@ -3,7 +3,8 @@
 With ``u = x_data + s n`` and ``x = G(u, s, z)``, ``x_t = x + t n``: the teacher gives the score of the denoising
 posterior exactly, ``E[x | x_t, u] = D(u_eff; s_eff)``; the fake denoiser ``S`` learns the same expectation for the
 generator's own output; the generator descends along ``S - D``. ``S`` is fed with the sufficient statistic
-``(u_eff, s_eff)`` beside ``(u, s)``, which determine ``(x_t, t)``: it then starts as the teacher's posterior score itself.
+``(u_eff, s_eff)`` beside ``(u, s)``, which determine ``(x_t, t)``: it then starts as the teacher's posterior score
+itself.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def diffuse(x: Tensor, t: Tensor, noise: Tensor, u: Tensor, s: Tensor) -> Diffus
 
 def fake_loss(fake: Denoiser, x: Tensor, d: Diffused) -> tuple[Tensor, Tensor]:
     """Loss a sample ``[B]`` of the fake denoiser on generated ``x`` (no gradient into ``x``), and its output."""
-    output = fake(d.u_eff, d.s_eff, d.u, d.s).float()
+    output = fake(d.u_eff, d.s_eff, d.u, d.s)
     log_variance = fake.network.log_variance(d.s_eff.log() / 4, d.s.log() / 4)
     return weighted_error(output - x.detach(), d.s_eff, fake.sigma_data, log_variance), output
 
@@ -50,7 +51,7 @@ def generator_gradient(teacher: Denoiser, fake_output: Tensor, d: Diffused) -> T
     t << s, but ``w(t)`` would all but switch off the gradient where t >> s, which is most of the time at small s.
     """
     with torch.no_grad():
-        target = teacher(d.u_eff, d.s_eff).float()
+        target = teacher(d.u_eff, d.s_eff)
         weight = edm_weight(d.s_eff, teacher.sigma_data)[:, None, None, None]
         return weight * (fake_output.detach() - target) / target[0].numel()
 

@@ -74,7 +74,7 @@ class DistillStep:
         s, t = self.levels(samples.normals)
         u = real + s[:, None, None, None] * noise(shape)
         with autocast(c, real):
-            x = self.generator(u, s, noise(shape)).float()
+            x = self.generator(u, s, noise(shape))
             noised = diffuse(x.detach(), t, noise(shape), u, s)
             loss, fake_output = fake_loss(self.fake, x, noised)
         loss.mean().backward()
