@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -34,22 +35,25 @@ def read_data(data: Sequence[str], config: RunConfig) -> tuple[Crops, list[np.nd
     """
     folders, held_out = [], []
     for entry in data:
-        name, colon, weight = entry.rpartition(":")
-        if not colon:
-            name, weight = entry, "1"
-        try:
-            number = float(weight)
-        except ValueError:
-            name, number = entry, 1.0
-        if not Path(name).is_dir():
-            raise ValueError(f"no folder {name}")
-        pictures = load_folder(Path(name))
+        folder, weight = folder_and_weight(entry)
+        if not folder.is_dir():
+            raise ValueError(f"no folder {folder}")
+        pictures = load_folder(folder)
         if len(pictures) <= config.holdout:
-            raise ValueError(f"{name} has {len(pictures)} pictures, {config.holdout} of them to be held out")
+            raise ValueError(f"{folder} has {len(pictures)} pictures but {config.holdout} are to be held out")
         split = len(pictures) - config.holdout
-        folders.append((pictures[:split], number))
+        folders.append((pictures[:split], weight))
         held_out = held_out or pictures[split:]
     return Crops(folders, config.crop, config.seed), held_out
+
+
+def folder_and_weight(entry: str) -> tuple[Path, float]:
+    """``DIR:WEIGHT``, or ``DIR`` for weight 1; a folder whose own name ends like a weight is taken whole."""
+    name, _, weight = entry.rpartition(":")
+    if name and not Path(entry).is_dir():
+        with contextlib.suppress(ValueError):
+            return Path(name), float(weight)
+    return Path(entry), 1.0
 
 
 def center_crops(pictures: Sequence[np.ndarray], size: int, device: torch.device) -> Tensor:
