@@ -21,6 +21,8 @@ from .data import Crops, SampleNoise, seed_of, to_unit
 from .ema import PowerEMA
 
 LOG_EVERY = 50  # steps
+# What torch.load and load_state_dict raise for a damaged file or for one of other networks.
+UNUSABLE_STATE = (RuntimeError, LookupError, ValueError, TypeError, AttributeError, EOFError, pickle.UnpicklingError)
 
 
 def rate_at(step: int, reference: float, warmup: int, decay_after: int) -> float:
@@ -94,7 +96,7 @@ def load_state(path: Path, players: dict[str, Player], device: torch.device) -> 
         for name, player in players.items():
             player.load_state_dict(state[name])
         return state["step"]
-    except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except UNUSABLE_STATE as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path} does not go on with this training; move it away to start anew ({reason})") from None
 

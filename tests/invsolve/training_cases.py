@@ -1,0 +1,63 @@
+"""Configurations, pictures and a helper that the training's tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+TEACHER = {
+    "network": {"widths": [8, 16], "blocks": [1, 1], "haar": 1},
+    "images": 128 * 8,
+    "batch": 8,
+    "crop": 16,
+    "holdout": 2,
+    "warmup": 5,
+    "decay_after": 100,
+    "learning_rate": 0.02,
+    "ema": [0.05, 0.1],
+    "precision": "fp32",
+    "license": "CC0",
+    "data": "generated",
+}
+STUDENT = {
+    "images": 16 * 8,
+    "batch": 8,
+    "crop": 16,
+    "holdout": 2,
+    "warmup": 2,
+    "precision": "fp32",
+    "fake_first": 3,
+    "adversarial_weight": 0.3,
+    "adversarial_from": 8,
+    "discriminator_first": 4,
+    "ema": [0.1],
+    "license": "CC0",
+    "data": "generated",
+}
+
+
+def write_pictures(folder: Path) -> Path:
+    """Twelve smooth pictures of 24 x 20 pixels: a colour, and a wave over it."""
+    stream = np.random.default_rng(0)
+    rows, columns = np.mgrid[:24, :20]
+    for i in range(12):
+        colour, frequency = stream.uniform(60, 190, 3), stream.uniform(-0.5, 0.5, 2)
+        wave = 50 * np.sin(frequency[0] * rows + frequency[1] * columns)
+        Image.fromarray((colour + wave[..., None]).astype(np.uint8)).save(folder / f"{i:02d}.png")
+    return folder
+
+
+def write(path: Path, values: dict, **changes: object) -> Path:
+    path.write_text(yaml.safe_dump({**values, **changes}))
+    return path
+
+
+def refused(message: str, command, *arguments: object) -> None:
+    with pytest.raises(ValueError, match=r".") as error:
+        command(*arguments)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
