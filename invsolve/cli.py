@@ -1,4 +1,4 @@
-"""The `invsolve` command: argument parsing and printing only. torch is imported once the arguments are known good."""
+"""The `invsolve` command: argument parsing and printing only."""
 
 from __future__ import annotations
 

@@ -1,0 +1,80 @@
+"""The shipped weights: complete, small enough, and better than what a user has without them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from invsolve import solve
+from invsolve.checkpoint import list_priors, load_prior, read_checkpoint, resolve
+from invsolve.image import read_image
+from invsolve.metrics import load_lpips, psnr
+from invsolve.noise import NoiseStreams
+from invsolve.task import load_task
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+@pytest.fixture(scope="module")
+def default_prior():
+    return load_prior("default")
+
+
+@pytest.mark.parametrize("name", [name for name, _ in list_priors()])
+def test_a_shipped_file_is_small_and_states_its_licence_data_and_recipe(name):
+    path = resolve(name)
+    header, tensors = read_checkpoint(path)
+    assert path.stat().st_size < 40e6
+    assert all(header["record"][key] for key in ("license", "data", "images_seen", "recipe"))
+    assert tensors["spectrum"].min() > 0
+
+
+@pytest.mark.parametrize("task_name", ["sr4x", "inpaint_random"])
+def test_an_image_alone_and_in_a_batch_of_eight_give_the_same_result(task_name, default_prior):
+    task = load_task(task_name)
+    operator = task.make_operator((3, 64, 64), seed=3)
+    pictures = torch.nn.functional.interpolate(NoiseStreams(1, range(8))((3, 5, 5)), size=64, mode="bicubic")
+    y = operator.measure(pictures.clamp(-1, 1), task.sigma_y, NoiseStreams(2, range(8)))
+    how = (operator, 4, task.sigma_y, default_prior, 0, task.settings(4))
+    together = solve(y, *how)
+    alone = torch.cat([solve(y[i : i + 1], *how, indices=[i]) for i in range(8)])
+    assert (together - alone).abs().max() < 1e-5
+
+
+def test_super_resolution_of_faces_beats_bicubic_upsampling(shared, lpips_trunk, default_prior):
+    files = sorted((shared / "data" / "ffhq256" / "test").glob("*.jpg"))[:2]
+    truth = torch.stack([read_image(file, 3) for file in files])
+    task = load_task("sr4x")
+    operator = task.make_operator(tuple(truth.shape[1:]))
+    y = operator.measure(truth, task.sigma_y, NoiseStreams(0, range(len(truth))))
+    restored = solve(y, operator, 4, task.sigma_y, default_prior, settings=task.settings(4))
+    upsampled = torch.nn.functional.interpolate(y, scale_factor=4, mode="bicubic")
+    lpips = load_lpips(lpips_trunk)
+    assert mean(lpips(restored, truth)) < 0.45 * mean(lpips(upsampled, truth))
+    assert mean(psnr(restored, truth)) > mean(psnr(upsampled, truth)) - 1
+
+
+@pytest.mark.slow
+def test_the_table_of_the_readme_on_eight_faces(shared, lpips_trunk, tmp_path):
+    """The targets of the first release, at 4 evaluations, through the script that prints the README's table."""
+    tasks = ["sr4x", "deblur_gaussian", "deblur_motion", "inpaint_random"]
+    command = [sys.executable, "benchmarks/table.py", "--data", str(shared / "data" / "ffhq256" / "test")]
+    command += ["--limit", "8", "--tasks", *tasks, "--json", str(tmp_path / "table.json")]
+    subprocess.run([*command, "--lpips-trunk", str(lpips_trunk)], cwd=REPOSITORY, check=True)
+    figures = json.loads((tmp_path / "table.json").read_text())["figures"]
+    for task in tasks:
+        baseline, default, teacher = figures[task].values()
+        share = 0.70 if task == "inpaint_random" else 0.55
+        assert mean(default["lpips"]) < share * mean(baseline["lpips"]), task
+        assert mean(default["lpips"]) <= mean(teacher["lpips"]), task
+        allowance = 0.5 if task == "sr4x" else 0.0
+        assert mean(default["psnr"]) > mean(baseline["psnr"]) - allowance, task
