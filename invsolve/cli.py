@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import argparse
 import math
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
+from .training.stop import Stopped
+
+DIVERGED = 1
 BAD_INPUT = 2
-INTERRUPTED = 130  # 128 + SIGINT
+SIGNAL = 128  # + its number
+INTERRUPTED = SIGNAL + signal.SIGINT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 after bad input (one line on stderr), 130 after Ctrl-C."""
+    """Run one command and return its exit code.
+
+    0; with one line on stderr 1 after a training that diverged, 2 after bad input, 130 after Ctrl-C, 143 after SIGTERM.
+    """
     arguments = _parser().parse_args(argv)
     try:
         arguments.command(arguments)
     except KeyboardInterrupt:
         print("invsolve: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except Stopped as stopped:
+        print(f"invsolve: {stopped}", file=sys.stderr)
+        return SIGNAL + stopped.signal
+    except FloatingPointError as error:
+        return _refuse(str(error), DIVERGED)
     except (ValueError, OSError) as error:
         return _refuse(str(error))
     except RuntimeError as error:
@@ -31,9 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _refuse(message: str) -> int:
+def _refuse(message: str, code: int = BAD_INPUT) -> int:
     print(f"invsolve: error: {' '.join(message.split())}", file=sys.stderr)
-    return BAD_INPUT
+    return code
 
 
 def _version() -> str:

@@ -21,7 +21,8 @@ from .config import DistillConfig, RunConfig, TrainConfig, load_config
 from .data import Crops, load_folder, to_unit
 from .discriminator import Discriminator
 from .edm import denoising_psnr
-from .loop import Player, train_loop
+from .loop import train_loop
+from .player import Player
 from .steps import DistillStep, TeacherStep
 
 VALIDATION_LEVELS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)

@@ -16,6 +16,7 @@ class RunConfig:
 
     images: int = 1_000_000  # training crops in all
     batch: int = 64
+    accumulate: int = 1  # micro-batches that a batch is computed in, one after the other, to save memory
     crop: int = 128  # pixels, a multiple of the network's
     holdout: int = 32  # pictures at the end of every folder kept out of training; the first folder's validate
     warmup: int = 100  # optimiser steps of linear warm-up
@@ -76,6 +77,7 @@ def numbers(each: Check, count: int | None = None) -> Check:
 CHECKS: dict[str, Check] = {
     "images": integer(1),
     "batch": integer(1),
+    "accumulate": integer(1),
     "crop": integer(1),
     "holdout": integer(0),
     "warmup": integer(0),
@@ -125,6 +127,8 @@ def load_config(path: str | Path, kind: type[Config]) -> Config:
     check_mapping(values, {}, {f.name: CHECKS[f.name] for f in fields(kind)}, where=str(path))
     check_mapping(values.get("network", {}), {}, NETWORK_CHECKS, where=f"{path}: network")
     config = kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    if config.batch % config.accumulate:
+        raise ValueError(f"{path}: batch {config.batch} is no multiple of accumulate, {config.accumulate}")
     if isinstance(config, DistillConfig) and config.sigma_min > config.sigma_max:
         raise ValueError(f"{path}: sigma_min is {config.sigma_min} but must not exceed sigma_max, {config.sigma_max}")
     return config

@@ -98,6 +98,14 @@ class SampleNoise:
         for index in indices:
             self.generators.append(torch.Generator(device=device).manual_seed(seed_of(seed, (int(index), 1))))
 
+    def split(self, count: int) -> list[SampleNoise]:
+        """``count`` sources for consecutive equal shares of the samples; each stream goes on where it is."""
+        size = len(self.generators) // count
+        parts = [SampleNoise(0, (), self.device) for _ in range(count)]
+        for i, part in enumerate(parts):
+            part.generators = self.generators[i * size : (i + 1) * size]
+        return parts
+
     def __call__(self, shape: Sequence[int]) -> Tensor:
         """The next normals ``[B, *shape]``, each sample from its own stream."""
         out = torch.empty(len(self.generators), *shape, device=self.device)

@@ -1,70 +1,25 @@
-"""The training loop: samples in order, learning-rate schedule, resumable checkpoints, progress and metrics."""
+"""The training loop: samples in order, resumable checkpoints, progress and metrics, an orderly end."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from ..layers import normalize_weights
 from .config import RunConfig
 from .data import Crops, SampleNoise, seed_of, to_unit
-from .ema import PowerEMA
+from .log import Log, finite_means
+from .player import Player, load_state, save_state
+from .stop import Stopped, StopSignals
 
 LOG_EVERY = 50  # steps
-# What torch.load and load_state_dict raise for a damaged file or for one of other networks.
-UNUSABLE_STATE = (RuntimeError, LookupError, ValueError, TypeError, AttributeError, EOFError, pickle.UnpicklingError)
-
-
-def rate_at(step: int, reference: float, warmup: int, decay_after: int) -> float:
-    """Learning rate at optimiser step 1, 2, ...: linear warm-up, constant, then inverse square root (EDM2 eq. 67)."""
-    return reference * min(1.0, step / max(warmup, 1)) / math.sqrt(max(1.0, step / decay_after))
-
-
-class Player:
-    """A network in training with its optimiser and averages: one of teacher, generator, fake, discriminator."""
-
-    def __init__(self, network: nn.Module, rate: float, betas: tuple[float, float], ema: tuple[float, ...] = ()):
-        self.network, self.rate = network, rate
-        fused = next(network.parameters()).is_cuda
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=rate, betas=betas, eps=1e-8, fused=fused)
-        self.averages = [PowerEMA(network, std) for std in ema]
-        self.steps = 0
-
-    def update(self, config: RunConfig) -> None:
-        """One optimiser step on the gradients at hand; the weights are normalised and averaged after it."""
-        self.steps += 1
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(self.steps, self.rate, config.warmup, config.decay_after)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        normalize_weights(self.network)
-        for average in self.averages:
-            average.update(self.network, self.steps)
-
-    def state_dict(self) -> dict:
-        return {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "averages": [average.network.state_dict() for average in self.averages],
-            "steps": self.steps,
-        }
-
-    def load_state_dict(self, state: dict) -> None:
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for average, saved in zip(self.averages, state["averages"], strict=True):
-            average.network.load_state_dict(saved)
-        self.steps = state["steps"]
+PATIENCE = 20  # updates in a row with gradients that are not finite, after which a training has diverged
 
 
 @dataclass
@@ -75,30 +30,22 @@ class Samples:
     normals: Tensor
     noise: SampleNoise
 
+    def split(self, count: int) -> list[Samples]:
+        """``count`` micro-batches of B / count samples each; their noise is what it would have been in the batch."""
+        if count == 1:
+            return [self]
+        parts = (self.x.chunk(count), self.normals.chunk(count), self.noise.split(count))
+        return [Samples(*part) for part in zip(*parts, strict=True)]
 
-def save_state(path: Path, players: dict[str, Player], step: int) -> None:
-    """Atomically write everything a restart needs."""
-    temporary = path.with_name(path.name + ".partial")
-    torch.save({"step": step, **{name: player.state_dict() for name, player in players.items()}}, temporary)
-    os.replace(temporary, path)
 
-
-def load_state(path: Path, players: dict[str, Player], device: torch.device) -> int:
-    """Restore the players; returns the number of steps already done (0 where there is no state).
-
-    Raises:
-        ValueError: the file is damaged, or is the state of another training.
-    """
-    if not path.exists():
-        return 0
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-        for name, player in players.items():
-            player.load_state_dict(state[name])
-        return state["step"]
-    except UNUSABLE_STATE as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path} does not go on with this training; move it away to start anew ({reason})") from None
+def check_progress(players: dict[str, Player], number: int) -> None:
+    """Raise FloatingPointError where a player has not been updated for too long."""
+    for name, player in players.items():
+        if player.skipped_in_a_row >= PATIENCE:
+            raise FloatingPointError(
+                f"the {name}'s training diverged: the gradients of its last {PATIENCE} updates, up to step {number}, "
+                "were not finite; lower its learning rate or look for bad pictures"
+            )
 
 
 def train_loop(
@@ -118,40 +65,43 @@ def train_loop(
     global generator (dropout) is a function of ``(config.seed, number)``, so that a restart changes nothing.
 
     Raises:
-        ValueError: ``out/state.pt`` is damaged or of another training. FloatingPointError: the training diverged;
-            the last saved state is from before.
+        ValueError: ``out/state.pt`` is damaged or of another training. FloatingPointError: the training diverged.
+        Stopped: SIGTERM or SIGINT came; the step was finished and the state saved.
     """
     out.mkdir(parents=True, exist_ok=True)
     first = load_state(out / "state.pt", players, device)
     total = math.ceil(config.images / config.batch)
-    batches = crops.batches(first * config.batch, config.batch, config.workers, pin=device.type == "cuda")
-    started, sums, done = time.monotonic(), {}, first
-    progress = tqdm(range(first + 1, total + 1), initial=first, total=total, unit="step", smoothing=0.05)
-    with open(out / "metrics.jsonl", "a") as log:
+    if first >= total:
+        return first
+    started, values, done = time.monotonic(), {}, first
+    log = Log(out)
+    with StopSignals() as stop:
+        batches = crops.batches(first * config.batch, config.batch, config.workers, pin=device.type == "cuda")
+        progress = tqdm(range(first + 1, total + 1), initial=first, total=total, unit="step", smoothing=0.05)
         for number in progress:
             pictures, normals, indices = next(batches)
             noise = SampleNoise(config.seed, indices.tolist(), device)
             samples = Samples(to_unit(pictures, device), normals.to(device, non_blocking=True), noise)
             torch.manual_seed(seed_of(config.seed, (number, 2)))
             for name, value in step(samples, number).items():
-                sums.setdefault(name, []).append(value.detach())
+                values.setdefault(name, []).append(value.detach())
+            check_progress(players, number)
             done = number
             out_of_time = (time.monotonic() - started) / 60 > max_minutes
-            saves = number % config.checkpoint_every == 0 or number == total or out_of_time
+            saves = number % config.checkpoint_every == 0 or number == total or out_of_time or stop.received
             if number % LOG_EVERY == 0 or saves:
-                means = {name: torch.stack(values).mean().item() for name, values in sums.items()}
-                sums = {}
-                if not all(math.isfinite(mean) for mean in means.values()):
-                    raise FloatingPointError(f"training diverged at step {number}: {means}")
+                means, values = finite_means(values), {}
+                means.update({f"skipped_{name}": player.skipped for name, player in players.items() if player.skipped})
                 progress.set_postfix({name: f"{mean:.4g}" for name, mean in means.items()})
-                seconds = round(time.monotonic() - started, 1)
-                log.write(json.dumps({"step": number, "seconds": seconds, **means}) + "\n")
-                log.flush()
+                log.write(number, {"seconds": round(time.monotonic() - started, 1), **means})
             if saves:
                 save_state(out / "state.pt", players, number)
-                log.write(json.dumps({"step": number, "validation": checkpoint(number)}) + "\n")
-                log.flush()
+                where = f"after step {number} of {total}; the same command goes on from here"
+                if stop.received:  # whoever sent it may not wait for the validation
+                    progress.close()
+                    raise Stopped(stop.received, f"stopped {where}")
+                log.write(number, {"validation": checkpoint(number)})
             if out_of_time:
-                tqdm.write(f"time limit reached after step {number} of {total}; the same command goes on from here")
+                tqdm.write(f"time limit reached {where}")
                 break
     return done

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from ..prior import Denoiser, GenerativeDenoiser
 from .config import DistillConfig, RunConfig, TrainConfig
 from .discriminator import Discriminator
 from .edm import edm_loss
-from .loop import Player, Samples
-from .ncvsd import adversarial_gradient, balance, diffuse, discriminator_loss, fake_loss, generator_gradient
+from .loop import Samples
+from .ncvsd import Diffused, adversarial_gradient, balance, diffuse, discriminator_loss, fake_loss, generator_gradient
+from .player import Player
 
 
 def autocast(config: RunConfig, like: Tensor) -> torch.autocast:
@@ -23,6 +26,13 @@ def compiled(module: torch.nn.Module, config: RunConfig) -> torch.nn.Module:
     return torch.compile(module, dynamic=False) if config.compile else module
 
 
+def backward(loss: Tensor, config: RunConfig) -> Tensor:
+    """Gradients of a micro-batch's mean ``loss``, as its share of the batch's; returns that share of the loss."""
+    share = loss / config.accumulate
+    share.backward()
+    return share.detach()
+
+
 class TeacherStep:
     """EDM: ``ln sigma ~ N(mean, std²)``, denoising loss, Adam."""
 
@@ -30,13 +40,27 @@ class TeacherStep:
         self.denoiser, self.player, self.config = compiled(denoiser, config), player, config
 
     def __call__(self, samples: Samples, number: int) -> dict[str, Tensor]:
-        c, x = self.config, samples.x
-        sigma = (c.sigma_mean + c.sigma_std * samples.normals[:, 0]).exp()
-        with autocast(c, x):
-            loss = edm_loss(self.denoiser, x, sigma, samples.noise(x.shape[1:])).mean()
-        loss.backward()
+        c, losses = self.config, []
+        for part in samples.split(c.accumulate):
+            sigma = (c.sigma_mean + c.sigma_std * part.normals[:, 0]).exp()
+            with autocast(c, part.x):
+                loss = edm_loss(self.denoiser, part.x, sigma, part.noise(part.x.shape[1:])).mean()
+            losses.append(backward(loss, c))
         self.player.update(c)
-        return {"loss": loss}
+        return {"loss": sum(losses)}
+
+
+@dataclass
+class Generated:
+    """A micro-batch in a distillation step: generated ``x`` with its graph, and what it came from and goes to."""
+
+    samples: Samples
+    u: Tensor
+    s: Tensor
+    x: Tensor
+    noised: Diffused
+    fake_output: Tensor | None = None
+    adversarial_noise: tuple[Tensor, Tensor] | None = None  # level and normals, shared by both uses
 
 
 class DistillStep:
@@ -69,40 +93,60 @@ class DistillStep:
         return s, (c.t_mean + c.t_std * normals[:, 1]).exp()
 
     def __call__(self, samples: Samples, number: int) -> dict[str, Tensor]:
+        c = self.config
+        parts = [self.generate(part) for part in samples.split(c.accumulate)]
+        metrics = {"fake": sum(self.learn_fake(part) for part in parts)}
+        self.players["fake"].update(c)
+        gradient = torch.cat([self.distillation_gradient(part) for part in parts])
+        metrics["distillation"] = gradient.norm() / len(gradient)
+        if c.adversarial_weight > 0 and number > c.adversarial_from - c.discriminator_first:
+            metrics["discriminator"] = sum(self.learn_discriminator(part) for part in parts)
+            self.players["discriminator"].update(c)
+            if number > c.adversarial_from:
+                adversarial = torch.cat([self.adversarial_gradient(part) for part in parts])
+                metrics["adversarial"] = adversarial.norm() / len(adversarial)
+                gradient = balance(gradient, adversarial, c.adversarial_weight)
+        if number > c.fake_first:
+            shares = (gradient / len(gradient)).chunk(len(parts))
+            for part, share in zip(parts, shares, strict=True):
+                part.x.backward(share)
+            self.players["generator"].update(c)
+        return metrics
+
+    def generate(self, samples: Samples) -> Generated:
         c, real, noise = self.config, samples.x, samples.noise
         shape = real.shape[1:]
         s, t = self.levels(samples.normals)
         u = real + s[:, None, None, None] * noise(shape)
         with autocast(c, real):
-            x = self.generator(u, s, noise(shape))
+            z = noise(shape)
+            if c.accumulate > 1:  # computed again for its gradient: only one micro-batch's activations are kept
+                x = checkpoint(self.generator, u, s, z, use_reentrant=False)
+            else:
+                x = self.generator(u, s, z)
             noised = diffuse(x.detach(), t, noise(shape), u, s)
-            loss, fake_output = fake_loss(self.fake, x, noised)
-        loss.mean().backward()
-        metrics = {"fake": loss.mean()}
-        self.players["fake"].update(c)
-        gradient = generator_gradient_of(self.teacher, fake_output, noised, c)
-        metrics["distillation"] = gradient.norm() / len(x)
-        if c.adversarial_weight > 0 and number > c.adversarial_from - c.discriminator_first:
-            t = (c.t_mean + c.t_std * samples.normals[:, 2]).exp()
-            n = noise(shape)
-            with autocast(c, real):
-                pair = diffuse(real, t, n, u, s), diffuse(x.detach(), t, n, u, s)
-                loss = discriminator_loss(self.discriminator, *pair).mean()
-            loss.backward()
-            metrics["discriminator"] = loss
-            self.players["discriminator"].update(c)
-            if number > c.adversarial_from:
-                with autocast(c, real):
-                    adversarial = adversarial_gradient(self.discriminator, x, t, n, u, s)
-                metrics["adversarial"] = adversarial.norm() / len(x)
-                gradient = balance(gradient, adversarial, c.adversarial_weight)
-        if number > c.fake_first:
-            x.backward(gradient / len(x))
-            self.players["generator"].update(c)
-        return metrics
+        return Generated(samples, u, s, x, noised)
 
+    def learn_fake(self, part: Generated) -> Tensor:
+        with autocast(self.config, part.x):
+            loss, output = fake_loss(self.fake, part.x, part.noised)
+        part.fake_output = output.detach()
+        return backward(loss.mean(), self.config)
 
-def generator_gradient_of(teacher: Denoiser, fake_output: Tensor, noised, config: DistillConfig) -> Tensor:
-    """The distillation gradient, computed in the training precision."""
-    with autocast(config, fake_output):
-        return generator_gradient(teacher, fake_output, noised)
+    def distillation_gradient(self, part: Generated) -> Tensor:
+        with autocast(self.config, part.x):
+            return generator_gradient(self.teacher, part.fake_output, part.noised)
+
+    def learn_discriminator(self, part: Generated) -> Tensor:
+        c, real, fake = self.config, part.samples.x, part.x.detach()
+        t = (c.t_mean + c.t_std * part.samples.normals[:, 2]).exp()
+        n = part.samples.noise(real.shape[1:])
+        part.adversarial_noise = t, n
+        with autocast(c, real):
+            pair = diffuse(real, t, n, part.u, part.s), diffuse(fake, t, n, part.u, part.s)
+            loss = discriminator_loss(self.discriminator, *pair).mean()
+        return backward(loss, c)
+
+    def adversarial_gradient(self, part: Generated) -> Tensor:
+        with autocast(self.config, part.x):
+            return adversarial_gradient(self.discriminator, part.x, *part.adversarial_noise, part.u, part.s)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_cases import STUDENT, TEACHER, refused, write, write_pictures
+from training_cases import STUDENT, TEACHER, assert_same_states, refused, write, write_pictures
 
 from invsolve.checkpoint import load_denoiser, load_prior
 from invsolve.network import UNet, UNetConfig
@@ -18,7 +18,7 @@ from invsolve.solve import solve
 from invsolve.training import loop
 from invsolve.training.commands import center_crops, distill, train, validate
 from invsolve.training.data import load_folder
-from invsolve.training.loop import rate_at
+from invsolve.training.player import rate_at
 from operators import Resize
 
 
@@ -135,38 +135,10 @@ def test_a_stopped_distillation_resumes_to_the_same_weights(teacher, pictures, t
     assert_same_states(tmp_path / "whole" / "state.pt", tmp_path / "parts" / "state.pt", steps=12)
 
 
-def assert_same_states(left: Path, right: Path, steps: int) -> None:
-    """Weights, averages, optimisers and counters agree to 1e-6, and there are some."""
-    left, right = (flat(torch.load(path, weights_only=True)) for path in (left, right))
-    assert left["step"] == steps
-    assert left.keys() == right.keys()
-    assert len(left) > 100
-    for name, value in left.items():
-        if isinstance(value, torch.Tensor):
-            assert (value - right[name]).abs().max() <= 1e-6, name
-        else:
-            assert value == right[name], name
-
-
-def flat(state: object, prefix: str = "") -> dict[str, object]:
-    if isinstance(state, (dict, list)):
-        items = state.items() if isinstance(state, dict) else enumerate(state)
-        return {key: leaf for name, value in items for key, leaf in flat(value, f"{prefix}.{name}".strip(".")).items()}
-    return {prefix: state}
-
-
 def test_a_finished_training_is_left_alone(teacher, pictures):
     before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in teacher.parent.iterdir()}
     assert train(teacher.parent.parent / "t.yaml", [str(pictures)], teacher.parent, "cpu") == teacher
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in teacher.parent.iterdir()} == before
-
-
-def test_a_diverged_training_is_not_saved(pictures, tmp_path, monkeypatch):
-    config = write(tmp_path / "t.yaml", TEACHER, images=24, checkpoint_every=1)
-    monkeypatch.setattr(loop, "to_unit", lambda pictures, device: pictures.float() * float("nan"))
-    with pytest.raises(FloatingPointError, match="diverged at step 1"):
-        train(config, [str(pictures)], tmp_path / "out", "cpu")
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["metrics.jsonl"]
 
 
 def test_the_learning_rate():

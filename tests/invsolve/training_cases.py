@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -61,3 +63,29 @@ def refused(message: str, command, *arguments: object) -> None:
         command(*arguments)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def assert_same_states(left: Path, right: Path, steps: int, tolerance: float = 1e-6) -> None:
+    """Weights, averages, optimisers and counters agree, and there are some."""
+    left, right = (flat(torch.load(path, weights_only=True)) for path in (left, right))
+    assert left["step"] == steps
+    assert left.keys() == right.keys()
+    assert len(left) > 100
+    for name, value in left.items():
+        if isinstance(value, torch.Tensor):
+            assert (value - right[name]).abs().max() <= tolerance, name
+        else:
+            assert value == right[name], name
+
+
+def flat(state: object, prefix: str = "") -> dict[str, object]:
+    if isinstance(state, (dict, list)):
+        items = state.items() if isinstance(state, dict) else enumerate(state)
+        return {key: leaf for name, value in items for key, leaf in flat(value, f"{prefix}.{name}".strip(".")).items()}
+    return {prefix: state}
+
+
+def figures(out: Path, name: str) -> list[float]:
+    """A figure of a run's ``metrics.jsonl``, line by line."""
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [line[name] for line in lines if name in line]

@@ -1,0 +1,151 @@
+"""Runs as labs run them: stopped by a signal, resumed, and with gradients that are not finite."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from training_cases import STUDENT, TEACHER, assert_same_states, write, write_pictures
+
+from invsolve.cli import main
+from invsolve.training import loop
+from invsolve.training.commands import distill, train
+from invsolve.training.stop import StopSignals
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def teacher(pictures, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("teacher")
+    return train(write(folder / "t.yaml", TEACHER, images=64), [str(pictures)], folder / "out", "cpu")
+
+
+def stopped(command: list[str], out: Path, number: int) -> subprocess.CompletedProcess:
+    """Run the real command, and send it a signal as soon as it has saved a state."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    arguments = [sys.executable, "-m", "invsolve", *command]
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        deadline = time.monotonic() + 100
+        while not (out / "state.pt").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=100)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(command, process.returncode, None, errors)
+
+
+def steps_done(out: Path) -> int:
+    return torch.load(out / "state.pt", weights_only=True)["step"]
+
+
+def test_a_training_stopped_by_sigterm_resumes_to_the_same_weights(pictures, tmp_path):
+    config = write(tmp_path / "t.yaml", TEACHER, images=8 * 200, checkpoint_every=10)
+    command = ["train", str(config), "--data", str(pictures), "--device", "cpu", "--out"]
+    ended = stopped([*command, str(tmp_path / "parts")], tmp_path / "parts", signal.SIGTERM)
+    done = steps_done(tmp_path / "parts")
+    assert ended.returncode == 128 + signal.SIGTERM
+    assert 10 <= done < 200
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last == f"invsolve: SIGTERM: stopped after step {done} of 200; the same command goes on from here"
+    for run in ("parts", "whole"):
+        assert main([*command, str(tmp_path / run)]) == 0
+    assert_same_states(tmp_path / "whole" / "state.pt", tmp_path / "parts" / "state.pt", steps=200)
+    whole, parts = (tmp_path / run / "denoiser-ema0.05.safetensors" for run in ("whole", "parts"))
+    assert whole.read_bytes() == parts.read_bytes()
+
+
+def test_a_distillation_stopped_by_ctrl_c_resumes_to_the_same_weights(teacher, pictures, tmp_path, monkeypatch):
+    config = write(tmp_path / "d.yaml", STUDENT)
+    command = ["distill", str(config), "--teacher", str(teacher), "--data", str(pictures), "--device", "cpu", "--out"]
+    with monkeypatch.context() as patch:  # the signal arrives in the middle of the sixth step
+        split, calls = loop.Samples.split, []
+
+        def interrupt(samples, count):
+            calls.append(count)
+            if len(calls) == 6:
+                signal.raise_signal(signal.SIGINT)
+            return split(samples, count)
+
+        patch.setattr(loop.Samples, "split", interrupt)
+        assert main([*command, str(tmp_path / "parts")]) == 128 + signal.SIGINT
+    assert steps_done(tmp_path / "parts") == 6
+    for run in ("parts", "whole"):
+        assert main([*command, str(tmp_path / run)]) == 0
+    assert_same_states(tmp_path / "whole" / "state.pt", tmp_path / "parts" / "state.pt", steps=16)
+
+
+def test_a_second_signal_acts_as_usual_and_handlers_are_given_back():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with StopSignals() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.received == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def spoil(monkeypatch, steps: set[int] | range) -> None:
+    """Make the pictures of some steps NaN."""
+    to_unit, count = loop.to_unit, iter(range(1, 10**6))
+    monkeypatch.setattr(
+        loop,
+        "to_unit",
+        lambda pictures, device: to_unit(pictures, device) * (float("nan") if next(count) in steps else 1),
+    )
+
+
+def player_states(out: Path) -> dict:
+    state = torch.load(out / "state.pt", weights_only=True)
+    return {name: value for name, value in state.items() if name != "step"}
+
+
+def finite(state: dict) -> bool:
+    return all(value.isfinite().all() for value in state["network"].values())
+
+
+def test_a_bad_step_is_skipped_and_counted(teacher, pictures, tmp_path, monkeypatch):
+    spoil(monkeypatch, {3, 5})
+    config = write(tmp_path / "t.yaml", TEACHER, images=8 * 6)
+    train(config, [str(pictures)], tmp_path / "t", "cpu")
+    state = player_states(tmp_path / "t")["teacher"]
+    assert (state["steps"], state["skipped"]) == (4, 2)
+    assert finite(state)
+    line = json.loads((tmp_path / "t" / "metrics.jsonl").read_text().splitlines()[0])
+    assert line["skipped_teacher"] == 2
+    assert line["loss"] == pytest.approx(line["loss"])  # the mean over the good steps
+
+    monkeypatch.undo()
+    spoil(monkeypatch, {10})
+    distill(write(tmp_path / "d.yaml", STUDENT), teacher, [str(pictures)], tmp_path / "d", "cpu")
+    states = player_states(tmp_path / "d")
+    counts = {name: (state["steps"], state["skipped"]) for name, state in states.items()}
+    assert counts == {"generator": (12, 1), "fake": (15, 1), "discriminator": (11, 1)}
+    assert all(finite(state) for state in states.values())
+
+
+def test_a_diverged_training_stops_with_one_line(pictures, tmp_path, monkeypatch, capsys):
+    spoil(monkeypatch, range(4, 1000))
+    config = write(tmp_path / "t.yaml", TEACHER, checkpoint_every=10)
+    out = tmp_path / "out"
+    command = ["train", str(config), "--data", str(pictures), "--device", "cpu", "--out", str(out)]
+    assert main(command) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith(
+        "invsolve: error: the teacher's training diverged: the gradients of its last 20 updates, up to"
+    )
+    assert "step 23, were not finite" in last
+    state = player_states(out)["teacher"]
+    assert (state["steps"], finite(state)) == (3, True)
