@@ -191,14 +191,21 @@ def _info(arguments: argparse.Namespace) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     from .training.commands import train
 
-    print(f"wrote {train(arguments.config, arguments.data, arguments.out, arguments.device, arguments.max_minutes)}")
+    _report(train(arguments.config, arguments.data, arguments.out, arguments.device, arguments.max_minutes))
 
 
 def _distill(arguments: argparse.Namespace) -> None:
     from .training.commands import distill
 
     where = (arguments.config, arguments.teacher, arguments.data, arguments.out)
-    print(f"wrote {distill(*where, arguments.device, arguments.max_minutes)}")
+    _report(distill(*where, arguments.device, arguments.max_minutes))
+
+
+def _report(written: Path) -> None:
+    from .training.processes import rank
+
+    if rank() == 0:
+        print(f"wrote {written}")
 
 
 if __name__ == "__main__":

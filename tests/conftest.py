@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 LPIPS_TRUNK = SHARED / "lpips" / "alexnet_features.safetensors"
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as invsolve/_threads.py, for tests that import torch first
 if LPIPS_TRUNK.is_file():
     os.environ.setdefault("INVSOLVE_LPIPS_TRUNK", str(LPIPS_TRUNK))
 
@@ -28,6 +30,17 @@ def lpips_trunk() -> Path:
     if not LPIPS_TRUNK.is_file():
         pytest.skip("AlexNet's weights do not lie beside the repository (shared/lpips)")
     return LPIPS_TRUNK
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """torch on one thread: tiny networks train faster so, a busy machine does not stall them, and sums are the same."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

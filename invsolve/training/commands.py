@@ -17,6 +17,7 @@ from ..network import UNet, UNetConfig, conditional_from
 from ..noise import NoiseStreams
 from ..prior import Denoiser, GenerativeDenoiser
 from ..wiener import radial_spectrum
+from . import processes
 from .config import DistillConfig, RunConfig, TrainConfig, load_config
 from .data import Crops, load_folder, to_unit
 from .discriminator import Discriminator
@@ -73,6 +74,13 @@ def compute_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def check_shares(path: str | Path, config: RunConfig) -> None:
+    """Refuse a batch that the processes cannot share evenly."""
+    if config.batch % (processes.count() * config.accumulate):
+        shares = f"{processes.count()} processes of {config.accumulate} micro-batches"
+        raise ValueError(f"{path}: batch {config.batch} cannot be shared evenly by {shares}")
+
+
 def training_spectrum(crops: Crops) -> Tensor:
     """Radial power spectrum of 512 training crops, for the solver's warm start."""
     pictures = torch.stack([crops[index][0] for index in range(512)])
@@ -107,33 +115,35 @@ def train(
     Raises:
         ValueError: naming what is wrong with the configuration, the data or the state left in ``out``.
     """
-    settings, where, out = load_config(config, TrainConfig), compute_device(device), Path(out)
-    torch.manual_seed(settings.seed)
-    try:
-        shape = UNetConfig(**settings.network)
-    except ValueError as error:
-        raise ValueError(f"{config}: network: {error}") from None
-    network = UNet(shape).to(where, memory_format=torch.channels_last)
-    if settings.crop % network.multiple:
-        raise ValueError(f"{config}: crop {settings.crop} is no multiple of the network's {network.multiple}")
-    crops, held_out = read_data(data, settings)
-    images = center_crops(held_out, settings.crop, where)
-    player = Player(network, settings.learning_rate, settings.betas, settings.ema)
-    spectrum = training_spectrum(crops)
-    step = TeacherStep(Denoiser(network), player, settings)
+    settings, out = load_config(config, TrainConfig), Path(out)
+    with processes.joined(compute_device(device)) as where:
+        check_shares(config, settings)
+        torch.manual_seed(settings.seed)
+        try:
+            shape = UNetConfig(**settings.network)
+        except ValueError as error:
+            raise ValueError(f"{config}: network: {error}") from None
+        network = UNet(shape).to(where, memory_format=torch.channels_last)
+        if settings.crop % network.multiple:
+            raise ValueError(f"{config}: crop {settings.crop} is no multiple of the network's {network.multiple}")
+        crops, held_out = read_data(data, settings)
+        images = center_crops(held_out, settings.crop, where)
+        player = Player(network, settings.learning_rate, settings.betas, settings.ema)
+        spectrum = training_spectrum(crops)
+        step = TeacherStep(Denoiser(network), player, settings)
 
-    def checkpoint(number: int) -> dict[str, float]:
-        figures = {}
-        for average in reversed(player.averages):
-            denoiser = Denoiser(average.network)
-            figures = validate(denoiser, images)
-            path = out / f"denoiser-ema{average.std:g}.safetensors"
-            record = training_record(settings, number, validation=figures, ema=average.std)
-            save_denoiser(path, denoiser, record, spectrum=spectrum)
-        return figures
+        def checkpoint(number: int) -> dict[str, float]:
+            figures = {}
+            for average in reversed(player.averages):
+                denoiser = Denoiser(average.network)
+                figures = validate(denoiser, images)
+                path = out / f"denoiser-ema{average.std:g}.safetensors"
+                record = training_record(settings, number, validation=figures, ema=average.std)
+                save_denoiser(path, denoiser, record, spectrum=spectrum)
+            return figures
 
-    train_loop(settings, crops, {"teacher": player}, step, checkpoint, out, where, max_minutes)
-    return out / f"denoiser-ema{settings.ema[0]:g}.safetensors"
+        train_loop(settings, crops, {"teacher": player}, step, checkpoint, out, where, max_minutes)
+        return out / f"denoiser-ema{settings.ema[0]:g}.safetensors"
 
 
 def distill(
@@ -149,34 +159,38 @@ def distill(
     Raises:
         ValueError: naming what is wrong with the configuration, the teacher, the data or the state left in ``out``.
     """
-    settings, where, out = load_config(config, DistillConfig), compute_device(device), Path(out)
-    torch.manual_seed(settings.seed)
-    source, header, spectrum = load_denoiser(resolve(teacher), train=True)
-    if source.network.config.conditional:
-        raise ValueError(f"{teacher} is a {header['kind']}; a teacher is a plain denoiser")
-    if settings.crop % source.network.multiple:
-        raise ValueError(f"{config}: crop {settings.crop} is no multiple of the network's {source.network.multiple}")
-    crops, _ = read_data(data, settings)
-    source = source.to(where, memory_format=torch.channels_last).requires_grad_(False)
-    generator, fake, judge = (
-        conditional_from(source.network).to(where, memory_format=torch.channels_last) for _ in range(3)
-    )
-    discriminator = Discriminator(judge, source.sigma_data).to(where)
-    players = {
-        "generator": Player(generator, settings.generator_rate, settings.betas, settings.ema),
-        "fake": Player(fake, settings.fake_rate, settings.betas),
-        "discriminator": Player(discriminator, settings.discriminator_rate, settings.betas),
-    }
-    student = GenerativeDenoiser(Denoiser(generator, source.sigma_data), settings.gamma)
-    step = DistillStep(student, Denoiser(fake, source.sigma_data), discriminator, source, players, settings)
+    settings, out = load_config(config, DistillConfig), Path(out)
+    with processes.joined(compute_device(device)) as where:
+        check_shares(config, settings)
+        torch.manual_seed(settings.seed)
+        source, header, spectrum = load_denoiser(resolve(teacher), train=True)
+        if source.network.config.conditional:
+            raise ValueError(f"{teacher} is a {header['kind']}; a teacher is a plain denoiser")
+        if settings.crop % source.network.multiple:
+            raise ValueError(
+                f"{config}: crop {settings.crop} is no multiple of the network's {source.network.multiple}"
+            )
+        crops, _ = read_data(data, settings)
+        source = source.to(where, memory_format=torch.channels_last).requires_grad_(False)
+        generator, fake, judge = (
+            conditional_from(source.network).to(where, memory_format=torch.channels_last) for _ in range(3)
+        )
+        discriminator = Discriminator(judge, source.sigma_data).to(where)
+        players = {
+            "generator": Player(generator, settings.generator_rate, settings.betas, settings.ema),
+            "fake": Player(fake, settings.fake_rate, settings.betas),
+            "discriminator": Player(discriminator, settings.discriminator_rate, settings.betas),
+        }
+        student = GenerativeDenoiser(Denoiser(generator, source.sigma_data), settings.gamma)
+        step = DistillStep(student, Denoiser(fake, source.sigma_data), discriminator, source, players, settings)
 
-    def checkpoint(number: int) -> dict[str, float]:
-        for average in players["generator"].averages:
-            denoiser = Denoiser(average.network, source.sigma_data)
-            record = training_record(settings, number, teacher=header["record"], ema=average.std)
-            path = out / f"generator-ema{average.std:g}.safetensors"
-            save_denoiser(path, denoiser, record, settings.gamma, spectrum)
-        return {}
+        def checkpoint(number: int) -> dict[str, float]:
+            for average in players["generator"].averages:
+                denoiser = Denoiser(average.network, source.sigma_data)
+                record = training_record(settings, number, teacher=header["record"], ema=average.std)
+                path = out / f"generator-ema{average.std:g}.safetensors"
+                save_denoiser(path, denoiser, record, settings.gamma, spectrum)
+            return {}
 
-    train_loop(settings, crops, players, step, checkpoint, out, where, max_minutes)
-    return out / f"generator-ema{settings.ema[0]:g}.safetensors"
+        train_loop(settings, crops, players, step, checkpoint, out, where, max_minutes)
+        return out / f"generator-ema{settings.ema[0]:g}.safetensors"

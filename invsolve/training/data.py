@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ..image import SUFFIXES, read_image, to_bytes
 from ..noise import stream_key
+from . import processes
 
 SCALARS = 4  # standard normals that come with every sample, for its noise levels
 
@@ -30,7 +31,8 @@ def load_folder(folder: Path) -> list[np.ndarray]:
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
     if not files:
         raise ValueError(f"no pictures below {folder}")
-    pictures = (to_bytes(read_image(file)) for file in tqdm(files, desc=folder.name, leave=False))
+    progress = tqdm(files, desc=folder.name, leave=False, disable=processes.rank() > 0)
+    pictures = (to_bytes(read_image(file)) for file in progress)
     return [np.ascontiguousarray(picture.transpose(2, 0, 1)) for picture in pictures]
 
 
@@ -63,13 +65,19 @@ class Crops(Dataset):
         normals = rng.standard_normal(SCALARS, dtype=np.float32)
         return torch.from_numpy(picture.copy()), torch.from_numpy(normals), index
 
-    def batches(self, first: int, batch: int, workers: int = 0, pin: bool = False) -> Iterator[list[Tensor]]:
-        """Batches of consecutive samples from sample ``first`` on, without end."""
+    def batches(
+        self, first: int, batch: int, workers: int = 0, pin: bool = False, share: tuple[int, int] = (0, 1)
+    ) -> Iterator[list[Tensor]]:
+        """Batches of consecutive samples from sample ``first`` on, without end.
+
+        With ``share`` (k, n) it is the k-th of n equal, consecutive parts of every batch.
+        """
+        number, size = share[0], batch // share[1]
 
         def indices() -> Iterator[list[int]]:
-            start = first
+            start = first + number * size
             while True:
-                yield list(range(start, start + batch))
+                yield list(range(start, start + size))
                 start += batch
 
         return iter(

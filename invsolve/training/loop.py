@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from . import processes
 from .config import RunConfig
 from .data import Crops, SampleNoise, seed_of, to_unit
 from .log import Log, finite_means
@@ -36,6 +37,17 @@ class Samples:
             return [self]
         parts = (self.x.chunk(count), self.normals.chunk(count), self.noise.split(count))
         return [Samples(*part) for part in zip(*parts, strict=True)]
+
+
+def on_device(batch: list[Tensor], seed: int, device: torch.device) -> Samples:
+    pictures, normals, indices = batch
+    noise = SampleNoise(seed, indices.tolist(), device)
+    return Samples(to_unit(pictures, device), normals.to(device, non_blocking=True), noise)
+
+
+def seed_dropout(seed: int, number: int) -> None:
+    """Make what step ``number`` draws from torch's global generator its own, and that of this process."""
+    torch.manual_seed(seed_of(seed, (number, 2) if processes.rank() == 0 else (number, 2, processes.rank())))
 
 
 def check_progress(players: dict[str, Player], number: int) -> None:
@@ -64,6 +76,9 @@ def train_loop(
     state and returns validation figures. Returns the number of steps done in all. What a step draws from torch's
     global generator (dropout) is a function of ``(config.seed, number)``, so that a restart changes nothing.
 
+    Several processes (see ``processes.py``) share each batch and ``out``, a folder that all of them see: its state is
+    read by all, and written, like everything else, by the first.
+
     Raises:
         ValueError: ``out/state.pt`` is damaged or of another training. FloatingPointError: the training diverged.
         Stopped: SIGTERM or SIGINT came; the step was finished and the state saved.
@@ -75,32 +90,35 @@ def train_loop(
         return first
     started, values, done = time.monotonic(), {}, first
     log = Log(out)
-    with StopSignals() as stop:
-        batches = crops.batches(first * config.batch, config.batch, config.workers, pin=device.type == "cuda")
-        progress = tqdm(range(first + 1, total + 1), initial=first, total=total, unit="step", smoothing=0.05)
+    with StopSignals(twice=processes.count() == 1) as stop:  # torchrun may send it once more itself
+        share = (processes.rank(), processes.count())
+        batches = crops.batches(first * config.batch, config.batch, config.workers, device.type == "cuda", share)
+        steps = range(first + 1, total + 1)
+        progress = tqdm(steps, initial=first, total=total, unit="step", smoothing=0.05, disable=processes.rank() > 0)
         for number in progress:
-            pictures, normals, indices = next(batches)
-            noise = SampleNoise(config.seed, indices.tolist(), device)
-            samples = Samples(to_unit(pictures, device), normals.to(device, non_blocking=True), noise)
-            torch.manual_seed(seed_of(config.seed, (number, 2)))
-            for name, value in step(samples, number).items():
+            seed_dropout(config.seed, number)
+            for name, value in step(on_device(next(batches), config.seed, device), number).items():
                 values.setdefault(name, []).append(value.detach())
             check_progress(players, number)
             done = number
             out_of_time = (time.monotonic() - started) / 60 > max_minutes
-            saves = number % config.checkpoint_every == 0 or number == total or out_of_time or stop.received
+            stopped, out_of_time = processes.largest([stop.received, out_of_time], device)
+            saves = number % config.checkpoint_every == 0 or number == total or out_of_time or stopped
             if number % LOG_EVERY == 0 or saves:
                 means, values = finite_means(values), {}
                 means.update({f"skipped_{name}": player.skipped for name, player in players.items() if player.skipped})
                 progress.set_postfix({name: f"{mean:.4g}" for name, mean in means.items()})
                 log.write(number, {"seconds": round(time.monotonic() - started, 1), **means})
             if saves:
-                save_state(out / "state.pt", players, number)
+                if processes.rank() == 0:
+                    save_state(out / "state.pt", players, number)
+                processes.wait(device)
                 where = f"after step {number} of {total}; the same command goes on from here"
-                if stop.received:  # whoever sent it may not wait for the validation
+                if stopped:  # whoever sent the signal may not wait for the validation
                     progress.close()
-                    raise Stopped(stop.received, f"stopped {where}")
-                log.write(number, {"validation": checkpoint(number)})
+                    raise Stopped(int(stopped), f"stopped {where}")
+                if processes.rank() == 0:
+                    log.write(number, {"validation": checkpoint(number)})
             if out_of_time:
                 tqdm.write(f"time limit reached {where}")
                 break

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..prior import Denoiser, combine
+from . import processes
 from .edm import edm_weight, weighted_error
 
 
@@ -72,8 +73,10 @@ def adversarial_gradient(discriminator: nn.Module, x: Tensor, t: Tensor, noise: 
 def balance(distillation: Tensor, adversarial: Tensor, weight: float) -> Tensor:
     """Sum of both gradients, the adversarial one scaled to ``weight`` times the norm of the other over the batch.
 
+    The batch is that of all processes, of which the gradients given are this one's share.
+
     The distillation gradient shrinks as the generator converges while the adversarial one need not; fixed relative
     norms keep one setting good for all networks and image sizes.
     """
-    ratio = weight * distillation.norm() / adversarial.norm().clamp_min(1e-12)
+    ratio = weight * processes.norm(distillation) / processes.norm(adversarial).clamp_min(1e-12)
     return distillation + ratio * adversarial

@@ -15,6 +15,7 @@ from torch import nn
 
 from ..image import write_atomically
 from ..layers import normalize_weights
+from . import processes
 from .config import RunConfig
 from .ema import PowerEMA
 
@@ -41,10 +42,11 @@ class Player:
         self.steps = self.skipped = self.skipped_in_a_row = 0
 
     def update(self, config: RunConfig) -> None:
-        """One optimiser step on the gradients at hand; the weights are normalised and averaged after it.
+        """One optimiser step on the gradients at hand, averaged over the processes; weights are normalised after it.
 
         Without effect, but for the counts, where a gradient is not finite: a loss that is not finite makes them so.
         """
+        processes.average_gradients(self.network)
         if gradients_are_finite(self.network):
             self.skipped_in_a_row = 0
             self._step(config)

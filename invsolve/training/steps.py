@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..prior import Denoiser, GenerativeDenoiser
+from . import processes
 from .config import DistillConfig, RunConfig, TrainConfig
 from .discriminator import Discriminator
 from .edm import edm_loss
@@ -48,6 +49,11 @@ class TeacherStep:
             losses.append(backward(loss, c))
         self.player.update(c)
         return {"loss": sum(losses)}
+
+
+def norm_per_image(gradient: Tensor) -> Tensor:
+    """Norm of a gradient ``[B, C, H, W]`` over the batch of all processes, divided by the size of that batch."""
+    return processes.norm(gradient) / (len(gradient) * processes.count())
 
 
 @dataclass
@@ -98,13 +104,13 @@ class DistillStep:
         metrics = {"fake": sum(self.learn_fake(part) for part in parts)}
         self.players["fake"].update(c)
         gradient = torch.cat([self.distillation_gradient(part) for part in parts])
-        metrics["distillation"] = gradient.norm() / len(gradient)
+        metrics["distillation"] = norm_per_image(gradient)
         if c.adversarial_weight > 0 and number > c.adversarial_from - c.discriminator_first:
             metrics["discriminator"] = sum(self.learn_discriminator(part) for part in parts)
             self.players["discriminator"].update(c)
             if number > c.adversarial_from:
                 adversarial = torch.cat([self.adversarial_gradient(part) for part in parts])
-                metrics["adversarial"] = adversarial.norm() / len(adversarial)
+                metrics["adversarial"] = norm_per_image(adversarial)
                 gradient = balance(gradient, adversarial, c.adversarial_weight)
         if number > c.fake_first:
             shares = (gradient / len(gradient)).chunk(len(parts))

@@ -16,13 +16,14 @@ class Stopped(Exception):
 
 
 class StopSignals:
-    """A context in which the first SIGTERM or SIGINT only sets :attr:`received`; a second one acts as usual.
+    """A context in which SIGTERM and SIGINT only set :attr:`received`; with ``twice``, a second one acts as usual.
 
     Python lets only the main thread handle signals; in another one nothing is changed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, twice: bool = True) -> None:
         self.received = 0  # the signal's number
+        self._twice = twice
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> StopSignals:
@@ -35,7 +36,8 @@ class StopSignals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = number
-        self._restore()
+        if self._twice:
+            self._restore()
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

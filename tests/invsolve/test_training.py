@@ -21,6 +21,8 @@ from invsolve.training.data import load_folder
 from invsolve.training.player import rate_at
 from operators import Resize
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory) -> Path:

@@ -10,6 +10,8 @@ from training_cases import STUDENT, TEACHER, assert_same_states, figures, refuse
 from invsolve.training import loop
 from invsolve.training.commands import distill, train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory) -> Path:

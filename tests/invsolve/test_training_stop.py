@@ -19,6 +19,8 @@ from invsolve.training import loop
 from invsolve.training.commands import distill, train
 from invsolve.training.stop import StopSignals
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory) -> Path:

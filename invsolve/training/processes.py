@@ -1,0 +1,84 @@
+"""The processes of one training, as ``torchrun`` starts them: who each is, and what they sum over all of them.
+
+Every process holds all networks and computes its share of each batch. Gradients are averaged before an update, which
+every process then makes alike; the first process alone writes files. Without ``torchrun`` there is one process, and
+nothing here has an effect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return int(os.environ["RANK"]) if dist.is_torchelastic_launched() else 0
+
+
+def count() -> int:
+    """Number of processes."""
+    return int(os.environ["WORLD_SIZE"]) if dist.is_torchelastic_launched() else 1
+
+
+@contextlib.contextmanager
+def joined(device: torch.device) -> Iterator[torch.device]:
+    """Connect the processes, by nccl on CUDA and by gloo elsewhere; gives this process's own device."""
+    if count() == 1:
+        yield device
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield device
+        wait(device)  # for the first process to write its last files: torchrun may end all when one fails
+    finally:
+        dist.destroy_process_group()
+
+
+def average_gradients(network: nn.Module) -> None:
+    """Replace every gradient by its mean over the processes."""
+    if count() == 1:
+        return
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    joint = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(joint)
+    parts = (joint / count()).split([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view(gradient.shape))
+
+
+def mean(values: Tensor) -> Tensor:
+    """Mean of a tensor over the processes, element by element."""
+    if count() > 1:
+        values = values.clone()
+        dist.all_reduce(values)
+        values = values / count()
+    return values
+
+
+def norm(values: Tensor) -> Tensor:
+    """Euclidean norm of all the processes' values together."""
+    local = values.norm()
+    return local if count() == 1 else (mean(local.square()) * count()).sqrt()
+
+
+def largest(values: list[float], device: torch.device) -> list[float]:
+    """The largest of each value over the processes: how they agree on what to do next."""
+    if count() == 1:
+        return values
+    joint = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(joint, dist.ReduceOp.MAX)
+    return joint.tolist()
+
+
+def wait(device: torch.device) -> None:
+    """Go on when every process has come here."""
+    largest([0.0], device)

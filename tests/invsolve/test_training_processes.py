@@ -1,0 +1,64 @@
+"""Two processes that share every batch train as one does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch.distributed as dist
+from training_cases import STUDENT, TEACHER, assert_same_states, figures, write, write_pictures
+
+from invsolve.training.commands import distill, train
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(not dist.is_gloo_available(), reason="this torch is built without gloo"),
+]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+def torchrun(*command: object) -> subprocess.CompletedProcess:
+    """The real command in two processes on this machine."""
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "invsolve"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    arguments = [*start, *map(str, command), "--device", "cpu"]
+    return subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=200, check=False)
+
+
+def assert_same_run(one: Path, two: Path, steps: int, names: tuple[str, ...]) -> None:
+    """Figures of the whole run to 1e-5 of themselves; weights, of unit mean square, to 1e-3."""
+    for name in names:
+        (expected,) = figures(one, name)
+        assert figures(two, name) == [pytest.approx(expected, rel=1e-5)], name
+    assert_same_states(one / "state.pt", two / "state.pt", steps, tolerance=1e-3)
+
+
+def test_two_processes_train_and_distil_as_one(pictures, tmp_path):
+    config = write(tmp_path / "t.yaml", TEACHER, images=80, accumulate=2)
+    ended = torchrun("train", config, "--data", pictures, "--out", tmp_path / "two")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("wrote") == 1
+    teacher = train(config, [str(pictures)], tmp_path / "one", "cpu")
+    assert_same_run(tmp_path / "one", tmp_path / "two", 10, ("loss",))
+
+    config = write(tmp_path / "d.yaml", STUDENT, images=96)
+    ended = torchrun("distill", config, "--teacher", teacher, "--data", pictures, "--out", tmp_path / "d2")
+    assert ended.returncode == 0, ended.stderr
+    distill(config, teacher, [str(pictures)], tmp_path / "d1", "cpu")
+    names = ("fake", "distillation", "discriminator", "adversarial")
+    assert_same_run(tmp_path / "d1", tmp_path / "d2", 12, names)
+
+
+def test_a_batch_that_two_processes_cannot_share_is_refused(pictures, tmp_path):
+    config = write(tmp_path / "t.yaml", TEACHER, batch=9)
+    ended = torchrun("train", config, "--data", pictures, "--out", tmp_path / "out")
+    assert ended.returncode != 0
+    assert "batch 9 cannot be shared evenly by 2 processes of 1 micro-batches" in ended.stderr
+    assert not (tmp_path / "out").exists()
