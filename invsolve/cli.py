@@ -129,7 +129,11 @@ def _add_distill(commands: argparse._SubParsersAction) -> None:
 def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of the network and its training")
     parser.add_argument(
-        "--data", nargs="+", required=True, metavar="DIR[:WEIGHT]", help="folders of pictures, and their shares"
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="PATH[:WEIGHT]",
+        help="folders or zips of pictures, and their shares",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for checkpoints and logs")
     _add_device(parser)
