@@ -68,18 +68,23 @@ def read_image(source: str | Path, channels: int = 3) -> torch.Tensor:
     path = _packaged_path(str(source)) if str(source).startswith(PACKAGED) else Path(source)
     if not path.is_file():
         raise ValueError(f"{path}: is a directory, not a picture" if path.is_dir() else f"{path}: no such file")
+    return decode_image(path, str(path), channels)
+
+
+def decode_image(file: Path | BinaryIO, name: str, channels: int = 3) -> torch.Tensor:
+    """:func:`read_image` of a path or an open file, called ``name`` in errors."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                file.load()
-                picture = ImageOps.exif_transpose(file)
+            with Image.open(file) as opened:
+                opened.load()
+                picture = ImageOps.exif_transpose(opened)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise ValueError(f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
+        raise ValueError(f"{name}: more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError) as error:  # what Pillow's decoders raise
         reason = "not a picture in a known format" if "cannot identify" in str(error) else str(error)
-        raise ValueError(f"{path}: cannot be read as a picture ({reason})") from None
-    values = torch.from_numpy(_unit_values(picture, "L" if channels == 1 else "RGB", path))
+        raise ValueError(f"{name}: cannot be read as a picture ({reason})") from None
+    values = torch.from_numpy(_unit_values(picture, "L" if channels == 1 else "RGB", name))
     return (values * 2 - 1).reshape(picture.height, picture.width, channels).permute(2, 0, 1).contiguous()
 
 
@@ -96,14 +101,14 @@ def _packaged_path(source: str) -> Path:
     return path
 
 
-def _unit_values(picture: Image.Image, mode: str, path: Path) -> np.ndarray:
+def _unit_values(picture: Image.Image, mode: str, name: str) -> np.ndarray:
     """Pixels as float32 in [0, 1], ``[H, W]`` for mode "L" or ``[H, W, 3]`` for mode "RGB"."""
     if picture.mode == "F":
-        raise ValueError(f"{path}: floating-point pixels have no known range; save it with 8 or 16 bits per channel")
+        raise ValueError(f"{name}: floating-point pixels have no known range; save it with 8 or 16 bits per channel")
     if picture.mode.startswith("I"):  # 16-bit gray, which some Pillow releases open as 32-bit integers
         gray = np.asarray(picture).astype(np.float32) / 65535
         if gray.min() < 0 or gray.max() > 1:
-            raise ValueError(f"{path}: 32-bit pixels have no known range; save it with 8 or 16 bits per channel")
+            raise ValueError(f"{name}: 32-bit pixels have no known range; save it with 8 or 16 bits per channel")
         return gray if mode == "L" else np.repeat(gray[..., None], 3, axis=2)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")

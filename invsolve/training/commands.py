@@ -19,7 +19,7 @@ from ..prior import Denoiser, GenerativeDenoiser
 from ..wiener import radial_spectrum
 from . import processes
 from .config import DistillConfig, RunConfig, TrainConfig, load_config
-from .data import Crops, load_folder, to_unit
+from .data import Crops, load_pictures, to_unit
 from .discriminator import Discriminator
 from .edm import denoising_psnr
 from .loop import train_loop
@@ -30,17 +30,17 @@ VALIDATION_LEVELS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 def read_data(data: Sequence[str], config: RunConfig) -> tuple[Crops, list[np.ndarray]]:
-    """Training crops from folders ``DIR`` or ``DIR:WEIGHT``, and the held-out pictures of the first folder.
+    """Training crops from folders or zip files, ``PATH`` or ``PATH:WEIGHT``, and the held-out pictures of the first.
 
     Raises:
-        ValueError: a folder is missing, has too few pictures or one that cannot be read, or its weight is not positive.
+        ValueError: one is missing, has too few pictures or one that cannot be read, or its weight is not positive.
     """
     folders, held_out = [], []
     for entry in data:
         folder, weight = folder_and_weight(entry)
-        if not folder.is_dir():
-            raise ValueError(f"no folder {folder}")
-        pictures = load_folder(folder)
+        if not folder.exists():
+            raise ValueError(f"no folder or zip file {folder}")
+        pictures = load_pictures(folder)
         if len(pictures) <= config.holdout:
             raise ValueError(f"{folder} has {len(pictures)} pictures but {config.holdout} are to be held out")
         split = len(pictures) - config.holdout
@@ -50,9 +50,9 @@ def read_data(data: Sequence[str], config: RunConfig) -> tuple[Crops, list[np.nd
 
 
 def folder_and_weight(entry: str) -> tuple[Path, float]:
-    """``DIR:WEIGHT``, or ``DIR`` for weight 1; a folder whose own name ends like a weight is taken whole."""
+    """``PATH:WEIGHT``, or ``PATH`` for weight 1; one whose own name ends like a weight is taken whole."""
     name, _, weight = entry.rpartition(":")
-    if name and not Path(entry).is_dir():
+    if name and not Path(entry).exists():
         with contextlib.suppress(ValueError):
             return Path(name), float(weight)
     return Path(entry), 1.0

@@ -1,4 +1,4 @@
-"""Training pictures: folders decoded once into memory, random crops and flips.
+"""Training pictures: folders and zip files decoded once into memory, random crops and flips.
 
 Sample ``i`` of a run depends on ``(seed, i)`` alone, so that the same pictures come whatever the number of workers or
 processes, and after a restart.
@@ -6,8 +6,11 @@ processes, and after a restart.
 
 from __future__ import annotations
 
+import io
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -15,25 +18,41 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ..image import SUFFIXES, read_image, to_bytes
+from ..image import SUFFIXES, decode_image, read_image, to_bytes
 from ..noise import stream_key
 from . import processes
 
+MACOS_EXTRAS = "__MACOSX"  # a folder of hidden files, with pictures' suffixes, that macOS adds to zip files
 SCALARS = 4  # standard normals that come with every sample, for its noise levels
 
 
-def load_folder(folder: Path) -> list[np.ndarray]:
-    """All pictures below ``folder``, sorted by path, as uint8 arrays ``[3, H, W]``.
+def load_pictures(source: Path) -> list[np.ndarray]:
+    """All pictures below a folder or in a zip file, sorted by path, as uint8 arrays ``[3, H, W]``.
 
     Raises:
         ValueError: there is none, or one cannot be read.
     """
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
-    if not files:
-        raise ValueError(f"no pictures below {folder}")
-    progress = tqdm(files, desc=folder.name, leave=False, disable=processes.rank() > 0)
-    pictures = (to_bytes(read_image(file)) for file in progress)
-    return [np.ascontiguousarray(picture.transpose(2, 0, 1)) for picture in pictures]
+    images = zipped_images(source) if source.is_file() else folder_images(source)
+    progress = tqdm(images, desc=source.name, leave=False, disable=processes.rank() > 0)
+    pictures = [np.ascontiguousarray(to_bytes(image).transpose(2, 0, 1)) for image in progress]
+    if not pictures:
+        raise ValueError(f"no pictures {'in' if source.is_file() else 'below'} {source}")
+    return pictures
+
+
+def folder_images(folder: Path) -> Iterator[Tensor]:
+    for file in sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES):
+        yield read_image(file)
+
+
+def zipped_images(path: Path) -> Iterator[Tensor]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = (PurePosixPath(name) for name in archive.namelist())
+            for entry in sorted(e for e in entries if e.suffix.lower() in SUFFIXES and e.parts[0] != MACOS_EXTRAS):
+                yield decode_image(io.BytesIO(archive.read(str(entry))), f"{path}/{entry}")
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError) as error:
+        raise ValueError(f"{path}: cannot be read as a zip file of pictures ({error})") from None
 
 
 class Crops(Dataset):

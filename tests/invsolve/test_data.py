@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from invsolve.training.commands import center_crops, read_data
 from invsolve.training.config import RunConfig
-from invsolve.training.data import Crops, SampleNoise, load_folder, to_unit
+from invsolve.training.data import Crops, SampleNoise, load_pictures, to_unit
 
 
 def coordinates(height: int, width: int, picture: int = 0) -> np.ndarray:
@@ -125,7 +126,7 @@ def test_folders_are_read_in_order_and_in_colour(tmp_path):
     write(tmp_path / "a", "2.PNG", gray)
     write(tmp_path, "c.png", (gray.astype(np.uint16) << 8) + gray)  # 16 bits
     (tmp_path / "notes.txt").write_text("no picture")
-    first, second, third = load_folder(tmp_path)
+    first, second, third = load_pictures(tmp_path)
     assert np.array_equal(first, np.stack([gray] * 3))
     assert np.array_equal(second, colour)
     assert np.array_equal(third, np.stack([gray] * 3))
@@ -134,10 +135,48 @@ def test_folders_are_read_in_order_and_in_colour(tmp_path):
 def test_a_folder_without_pictures_or_with_a_broken_one_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"no pictures below .*empty"):
-        load_folder(tmp_path / "empty")
+        load_pictures(tmp_path / "empty")
     (tmp_path / "broken.png").write_bytes(b"text")
     with pytest.raises(ValueError, match=r"broken\.png: cannot be read as a picture"):
-        load_folder(tmp_path)
+        load_pictures(tmp_path)
+
+
+def zipped(path: Path, folder: Path, *more: tuple[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted((f for f in folder.rglob("*") if f.is_file()), reverse=True):
+            archive.write(file, str(file.relative_to(folder)))
+        for name, content in more:
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_zip_of_pictures_is_as_good_as_their_folder(tmp_path):
+    folder = tmp_path / "folder"
+    for name in ("b/1.png", "a.png", "a/2.PNG", "a-b.png"):
+        write(
+            (folder / name).parent, Path(name).name, coordinates(16, 17, len(name) * 10 + len(list(folder.rglob("*"))))
+        )
+    extras = ("__MACOSX/._a.png", b"no picture"), ("notes.txt", b"no picture")
+    path = zipped(tmp_path / "pictures.zip", folder, *extras)
+    inside, outside = load_pictures(path), load_pictures(folder)
+    assert len(inside) == 4
+    assert all(np.array_equal(a, b) for a, b in zip(inside, outside, strict=True))
+    config = RunConfig(crop=8, holdout=1)
+    left, right = (read_data([f"{source}:2"], config)[0] for source in (path, folder))
+    assert all(torch.equal(left[i][0], right[i][0]) for i in range(20))
+
+
+def test_a_zip_without_pictures_or_with_a_broken_one_is_refused(tmp_path):
+    folder = tmp_path / "folder"
+    write(folder, "1.png", coordinates(16, 17))
+    with pytest.raises(ValueError, match=r"broken\.zip/2\.png: cannot be read as a picture"):
+        load_pictures(zipped(tmp_path / "broken.zip", folder, ("2.png", b"text")))
+    (folder / "1.png").rename(folder / "1.txt")
+    with pytest.raises(ValueError, match=r"no pictures in .*empty\.zip"):
+        load_pictures(zipped(tmp_path / "empty.zip", folder))
+    (tmp_path / "no.zip").write_bytes(b"text")
+    with pytest.raises(ValueError, match=r"no\.zip: cannot be read as a zip file of pictures"):
+        load_pictures(tmp_path / "no.zip")
 
 
 def test_folders_and_weights_of_the_command_line(tmp_path):
@@ -154,7 +193,7 @@ def test_folders_and_weights_of_the_command_line(tmp_path):
 
 def test_data_that_is_not_there_is_refused(tmp_path):
     write(tmp_path / "one", "1.png", coordinates(16, 16))
-    with pytest.raises(ValueError, match=r"no folder .*gone$"):
+    with pytest.raises(ValueError, match=r"no folder or zip file .*gone$"):
         read_data([f"{tmp_path}/gone:2"], RunConfig())
     with pytest.raises(ValueError, match="has 1 pictures but 1 are to be held out"):
         read_data([str(tmp_path / "one")], RunConfig(holdout=1))

@@ -17,7 +17,7 @@ from invsolve.prior import Denoiser
 from invsolve.solve import solve
 from invsolve.training import loop
 from invsolve.training.commands import center_crops, distill, train, validate
-from invsolve.training.data import load_folder
+from invsolve.training.data import load_pictures
 from invsolve.training.player import rate_at
 from operators import Resize
 
@@ -62,7 +62,7 @@ def test_the_teacher_learns(teacher, pictures):
     assert len(losses) == 32
     assert np.mean(losses[-4:]) < np.mean(losses[:4]) - 0.4
     validation = [line["validation"] for line in lines if "validation" in line][-1]
-    held_out = center_crops(load_folder(pictures)[-2:], 16, torch.device("cpu"))
+    held_out = center_crops(load_pictures(pictures)[-2:], 16, torch.device("cpu"))
     untrained = validate(Denoiser(UNet(UNetConfig(**TEACHER["network"]))), held_out)
     for level in ("psnr_0.5", "psnr_1", "psnr_2"):
         assert validation[level] > untrained[level] + 1.5, level
