@@ -22,6 +22,7 @@ from .config import DistillConfig, RunConfig, TrainConfig, load_config
 from .data import Crops, load_pictures, to_unit
 from .discriminator import Discriminator
 from .edm import denoising_psnr
+from .grids import PICTURES, denoised, drawn, write_grid
 from .loop import train_loop
 from .player import Player
 from .steps import DistillStep, TeacherStep
@@ -140,6 +141,8 @@ def train(
                 path = out / f"denoiser-ema{average.std:g}.safetensors"
                 record = training_record(settings, number, validation=figures, ema=average.std)
                 save_denoiser(path, denoiser, record, spectrum=spectrum)
+            if len(images):
+                write_grid(out, number, denoised(denoiser, images[:PICTURES]))
             return figures
 
         train_loop(settings, crops, {"teacher": player}, step, checkpoint, out, where, max_minutes)
@@ -170,7 +173,8 @@ def distill(
             raise ValueError(
                 f"{config}: crop {settings.crop} is no multiple of the network's {source.network.multiple}"
             )
-        crops, _ = read_data(data, settings)
+        crops, held_out = read_data(data, settings)
+        images = center_crops(held_out[:PICTURES], settings.crop, where)
         source = source.to(where, memory_format=torch.channels_last).requires_grad_(False)
         generator, fake, judge = (
             conditional_from(source.network).to(where, memory_format=torch.channels_last) for _ in range(3)
@@ -185,11 +189,13 @@ def distill(
         step = DistillStep(student, Denoiser(fake, source.sigma_data), discriminator, source, players, settings)
 
         def checkpoint(number: int) -> dict[str, float]:
-            for average in players["generator"].averages:
+            for average in reversed(players["generator"].averages):
                 denoiser = Denoiser(average.network, source.sigma_data)
                 record = training_record(settings, number, teacher=header["record"], ema=average.std)
                 path = out / f"generator-ema{average.std:g}.safetensors"
                 save_denoiser(path, denoiser, record, settings.gamma, spectrum)
+            if len(images):
+                write_grid(out, number, drawn(GenerativeDenoiser(denoiser, settings.gamma), images))
             return {}
 
         train_loop(settings, crops, players, step, checkpoint, out, where, max_minutes)

@@ -1,14 +1,18 @@
-"""The figures of a training as they come: one JSON object a line in ``metrics.jsonl``."""
+"""The figures of a training as they come: one JSON object a line in ``metrics.jsonl``, and curves in TensorBoard."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from . import processes
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 def finite_means(values: dict[str, list[Tensor]]) -> dict[str, float]:
@@ -19,13 +23,39 @@ def finite_means(values: dict[str, list[Tensor]]) -> dict[str, float]:
 
 
 class Log:
-    """Appends figures to ``out/metrics.jsonl``, in the first process."""
+    """Appends figures to ``out/metrics.jsonl``, in the first process; a context manager.
 
-    def __init__(self, out: Path):
+    Where TensorBoard is installed they also go to ``out/tensorboard``; curves after step ``first``, of an earlier run
+    that did not save them, are hidden there.
+    """
+
+    def __init__(self, out: Path, first: int):
         self._path = out / "metrics.jsonl"
+        self._curves = curves(out / "tensorboard", first + 1) if processes.rank() == 0 else None
 
-    def write(self, step: int, figures: dict) -> None:
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._curves:
+            self._curves.close()
+
+    def write(self, step: int, figures: dict[str, float], group: str = "training") -> None:
+        """Figures of a step: of the training, or of another group that the line is to name."""
         if processes.rank():
             return
+        line = {"step": step, **(figures if group == "training" else {group: figures})}
         with open(self._path, "a") as file:
-            file.write(json.dumps({"step": step, **figures}) + "\n")
+            file.write(json.dumps(line) + "\n")
+        if self._curves:
+            for name, value in figures.items():
+                self._curves.add_scalar(f"{group}/{name}", value, step)
+
+
+def curves(folder: Path, first: int) -> SummaryWriter | None:
+    """A writer of TensorBoard's curves from step ``first`` on; None where TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=first)

@@ -89,8 +89,8 @@ def train_loop(
     if first >= total:
         return first
     started, values, done = time.monotonic(), {}, first
-    log = Log(out)
-    with StopSignals(twice=processes.count() == 1) as stop:  # torchrun may send it once more itself
+    twice = processes.count() == 1  # torchrun may send the signal once more itself
+    with StopSignals(twice) as stop, Log(out, first) as log:
         share = (processes.rank(), processes.count())
         batches = crops.batches(first * config.batch, config.batch, config.workers, device.type == "cuda", share)
         steps = range(first + 1, total + 1)
@@ -118,7 +118,7 @@ def train_loop(
                     progress.close()
                     raise Stopped(int(stopped), f"stopped {where}")
                 if processes.rank() == 0:
-                    log.write(number, {"validation": checkpoint(number)})
+                    log.write(number, checkpoint(number), "validation")
             if out_of_time:
                 tqdm.write(f"time limit reached {where}")
                 break
