@@ -47,16 +47,23 @@ def list_priors() -> list[tuple[str, str]]:
 
 
 def save_denoiser(
-    path: str | Path, denoiser: Denoiser, record: dict, gamma: float = GAMMA, spectrum: Tensor | None = None
+    path: str | Path,
+    denoiser: Denoiser,
+    record: dict,
+    gamma: float = GAMMA,
+    spectrum: Tensor | None = None,
+    normalized: bool = True,
 ) -> None:
     """Write a denoiser's weights in half precision, atomically.
 
-    A conditional network is stored as a generative denoiser with over-noising ``gamma``. ``record`` is JSON data about
-    the training: it should say ``license`` and ``data``. ``spectrum`` ``[K]`` is kept in float32.
+    They are normalised first, which changes nothing of what the network computes, unless they are to be averaged with
+    others. A conditional network is stored as a generative denoiser with over-noising ``gamma``. ``record`` is JSON
+    data about the training: it should say ``license`` and ``data``. ``spectrum`` ``[K]`` is kept in float32.
     """
     network = UNet(denoiser.network.config)
     network.load_state_dict(denoiser.network.state_dict())
-    normalize_weights(network)
+    if normalized:
+        normalize_weights(network)
     tensors = {f"network.{name}": value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     tensors = {name: value.half() if value.ndim > 1 else value.float() for name, value in tensors.items()}
     if spectrum is not None:

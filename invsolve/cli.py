@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_info(commands)
     _add_train(commands)
     _add_distill(commands)
+    _add_ema(commands)
     return parser
 
 
@@ -124,6 +125,14 @@ def _add_distill(commands: argparse._SubParsersAction) -> None:
     _add_training(parser)
     parser.add_argument("--teacher", required=True, metavar="NAME|PATH", help="the denoiser to distil")
     parser.set_defaults(command=_distill)
+
+
+def _add_ema(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("ema", help="another width of a training's average, from its stored snapshots")
+    parser.add_argument("run", type=Path, metavar="DIR", help="the --out of a training with snapshot_every")
+    parser.add_argument("--std", type=float, required=True, metavar="S", help="relative width of the average, as 0.08")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="for the weights, .safetensors")
+    parser.set_defaults(command=_ema)
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
@@ -203,6 +212,13 @@ def _distill(arguments: argparse.Namespace) -> None:
 
     where = (arguments.config, arguments.teacher, arguments.data, arguments.out)
     _report(distill(*where, arguments.device, arguments.max_minutes))
+
+
+def _ema(arguments: argparse.Namespace) -> None:
+    from .training.posthoc import reconstruct
+
+    count, error = reconstruct(arguments.run, arguments.std, arguments.out)
+    print(f"wrote {arguments.out}, from {count} snapshots, the averaging density within {error:.1%}")
 
 
 def _report(written: Path) -> None:

@@ -25,6 +25,7 @@ from .edm import denoising_psnr
 from .grids import PICTURES, denoised, drawn, write_grid
 from .loop import train_loop
 from .player import Player
+from .posthoc import snapshot_path
 from .steps import DistillStep, TeacherStep
 
 VALIDATION_LEVELS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -104,6 +105,11 @@ def training_record(config: RunConfig, step: int, **extra: object) -> dict:
     return {**shared, **extra, "recipe": recipe}
 
 
+def snapshot_due(config: RunConfig, step: int) -> bool:
+    last = math.ceil(config.images / config.batch)
+    return config.snapshot_every > 0 and (step % config.snapshot_every == 0 or step == last)
+
+
 def train(
     config: str | Path,
     data: Sequence[str],
@@ -141,6 +147,10 @@ def train(
                 path = out / f"denoiser-ema{average.std:g}.safetensors"
                 record = training_record(settings, number, validation=figures, ema=average.std)
                 save_denoiser(path, denoiser, record, spectrum=spectrum)
+                if snapshot_due(settings, number):
+                    record = training_record(settings, number, ema=average.std, steps=player.steps)
+                    path = snapshot_path(out, number, average.std)
+                    save_denoiser(path, denoiser, record, spectrum=spectrum, normalized=False)
             if len(images):
                 write_grid(out, number, denoised(denoiser, images[:PICTURES]))
             return figures
@@ -194,6 +204,10 @@ def distill(
                 record = training_record(settings, number, teacher=header["record"], ema=average.std)
                 path = out / f"generator-ema{average.std:g}.safetensors"
                 save_denoiser(path, denoiser, record, settings.gamma, spectrum)
+                if snapshot_due(settings, number) and players["generator"].steps:
+                    record = {**record, "steps": players["generator"].steps}
+                    path = snapshot_path(out, number, average.std)
+                    save_denoiser(path, denoiser, record, settings.gamma, spectrum, normalized=False)
             if len(images):
                 write_grid(out, number, drawn(GenerativeDenoiser(denoiser, settings.gamma), images))
             return {}

@@ -27,6 +27,7 @@ class RunConfig:
     seed: int = 0
     workers: int = 0  # data loading processes
     checkpoint_every: int = 500  # steps
+    snapshot_every: int = 0  # steps, a multiple of checkpoint_every, between stored averages (see posthoc.py); 0: none
     license: str = "unknown"  # of the weights, written into their file
     data: str = "unknown"  # description of the pictures and their licences, written into the weights' file
 
@@ -88,6 +89,7 @@ CHECKS: dict[str, Check] = {
     "seed": integer(0),
     "workers": integer(0),
     "checkpoint_every": integer(1),
+    "snapshot_every": integer(0),
     "license": text,
     "data": text,
     "network": lambda value: None if isinstance(value, dict) else "a mapping of the network's keys to values",
@@ -127,6 +129,9 @@ def load_config(path: str | Path, kind: type[Config]) -> Config:
     check_mapping(values, {}, {f.name: CHECKS[f.name] for f in fields(kind)}, where=str(path))
     check_mapping(values.get("network", {}), {}, NETWORK_CHECKS, where=f"{path}: network")
     config = kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    if config.snapshot_every % config.checkpoint_every:
+        expected = f"a multiple of checkpoint_every, {config.checkpoint_every}"
+        raise ValueError(f"{path}: snapshot_every is {config.snapshot_every} but must be {expected}")
     if config.batch % config.accumulate:
         raise ValueError(f"{path}: batch {config.batch} is no multiple of accumulate, {config.accumulate}")
     if isinstance(config, DistillConfig) and config.sigma_min > config.sigma_max:

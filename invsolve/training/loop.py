@@ -85,6 +85,8 @@ def train_loop(
     """
     out.mkdir(parents=True, exist_ok=True)
     first = load_state(out / "state.pt", players, device)
+    if processes.largest([first, -first], device) != [first, -first]:
+        raise ValueError(f"{out} holds different states for different processes; they must all see one folder")
     total = math.ceil(config.images / config.batch)
     if first >= total:
         return first
@@ -120,6 +122,7 @@ def train_loop(
                 if processes.rank() == 0:
                     log.write(number, checkpoint(number), "validation")
             if out_of_time:
-                tqdm.write(f"time limit reached {where}")
+                if processes.rank() == 0:
+                    tqdm.write(f"time limit reached {where}")
                 break
     return done

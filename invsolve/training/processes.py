@@ -18,12 +18,16 @@ from torch import Tensor, nn
 
 def rank() -> int:
     """Number of this process, from 0."""
-    return int(os.environ["RANK"]) if dist.is_torchelastic_launched() else 0
+    return int(os.environ["RANK"]) if under_torchrun() else 0
 
 
 def count() -> int:
     """Number of processes."""
-    return int(os.environ["WORLD_SIZE"]) if dist.is_torchelastic_launched() else 1
+    return int(os.environ["WORLD_SIZE"]) if under_torchrun() else 1
+
+
+def under_torchrun() -> bool:
+    return dist.is_available() and dist.is_torchelastic_launched()
 
 
 @contextlib.contextmanager
