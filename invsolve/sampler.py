@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -29,6 +30,7 @@ def split_gibbs(
     noise: Noise,
     u: torch.Tensor | None = None,
     average: float = 0.0,
+    isotropic: bool = False,
 ) -> Iterator[torch.Tensor]:
     """Sample ``x ~ p(x | y)`` by draws from the prior and from the likelihood in turn; yield ``x`` after each level.
 
@@ -38,14 +40,28 @@ def split_gibbs(
 
     ``u`` is the noisy image the first draw starts from (a warm start); without one it is drawn from the measurement.
     With ``average`` > 0 what is yielded is ``x_avg <- average x_avg + (1 - average) x``, started at the first draw,
-    while the chain itself goes on with ``x``. Images are ``[B, C, H, W]``, noise levels are on their scale.
+    while the chain itself goes on with ``x``. With ``isotropic`` every likelihood draw is replaced by its mean under
+    white noise of the level, see :func:`renoise`. Images are ``[B, C, H, W]``, noise levels are on their scale.
     """
+    likelihood = partial(renoise, operator) if isotropic else operator.draw
     if u is None:
-        u = operator.draw(y.new_zeros(len(y), *operator.in_shape), y, sigma_y, levels[0], noise)
+        u = likelihood(y.new_zeros(len(y), *operator.in_shape), y, sigma_y, levels[0], noise)
     x_avg = None
     for i, sigma in enumerate(levels):
         x = prior.draw(u, sigma, noise)
         x_avg = x if x_avg is None else torch.lerp(x, x_avg, average)
         yield x_avg
         if i + 1 < len(levels):
-            u = operator.draw(x, y, sigma_y, levels[i + 1], noise)
+            u = likelihood(x, y, sigma_y, levels[i + 1], noise)
+
+
+def renoise(
+    operator: LinearOperator, x: torch.Tensor, y: torch.Tensor, sigma_y: float, rho: float, noise: Noise
+) -> torch.Tensor:
+    """The mean of ``operator.draw(x, y, sigma_y, rho, noise)`` under white noise of level ``rho``.
+
+    No longer Gibbs sampling: what is measured is hidden under noise again, as by DiffPIR (Zhu et al. 2023). But then u
+    has the same noise everywhere, as the prior is told, where a draw leaves measured pixels sharp beside a noisy hole.
+    Few evaluations fill a large hole better so.
+    """
+    return operator.prox(x, y, (sigma_y / rho) ** 2) + rho * noise(operator.in_shape)

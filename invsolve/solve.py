@@ -36,6 +36,7 @@ class Settings:
     average: float = 0.0  # decay of the exponential average over the draws (0: the last draw alone)
     sigma_likelihood: float | None = None  # noise level the likelihood draws assume; None: the true sigma_y
     warm_start: bool = False  # start from the Wiener estimate instead of a draw from the measurement
+    isotropic: bool = False  # white noise on the mean of each likelihood draw instead of the draw
 
     def __post_init__(self) -> None:
         for name in ("sigma_max", "sigma_min", "exponent"):
@@ -45,8 +46,9 @@ class Settings:
             _check_number("sigma_likelihood", self.sigma_likelihood, at_least=0)
         if self.sigma_min > self.sigma_max:
             raise ValueError(f"sigma_min is {self.sigma_min} but must not exceed sigma_max, {self.sigma_max}")
-        if not isinstance(self.warm_start, bool):
-            raise TypeError(f"warm_start is {self.warm_start!r} but must be true or false")
+        for name in ("warm_start", "isotropic"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} is {getattr(self, name)!r} but must be true or false")
 
 
 @dataclass
@@ -163,7 +165,8 @@ class _Run:
             u = wiener_estimate(y, operator, self.sigma_y, self.prior.spectrum)
             u = u + self.levels[0] * noise(operator.in_shape)
         sigma_likelihood = self.sigma_y if settings.sigma_likelihood is None else settings.sigma_likelihood
-        return split_gibbs(y, operator, self.prior, self.levels, sigma_likelihood, noise, u, settings.average)
+        how = (sigma_likelihood, noise, u, settings.average, settings.isotropic)
+        return split_gibbs(y, operator, self.prior, self.levels, *how)
 
 
 def _prepare(

@@ -81,18 +81,21 @@ def prior_step(gaussian: GaussianPrior, u: Law, sigma: float) -> Law:
     return u.after(gain, mean - gain @ mean, sigma**2 * gain)
 
 
-def likelihood_step(a: torch.Tensor, y: torch.Tensor, x: Law, sigma_y: float, rho: float) -> Law:
-    """The law of ``u ~ N(H (A^T y / sigma_y² + x / rho²), H)``, ``H = (A^T A / sigma_y² + I / rho²)^-1``."""
+def likelihood_step(a: torch.Tensor, y: torch.Tensor, x: Law, sigma_y: float, rho: float, isotropic: bool) -> Law:
+    """The law of ``u ~ N(H (A^T y / sigma_y² + x / rho²), H)``, ``H = (A^T A / sigma_y² + I / rho²)^-1``.
+
+    With ``isotropic`` the covariance is ``rho² I``.
+    """
     h = torch.linalg.inv(a.T @ a / sigma_y**2 + EYE / rho**2)
-    return x.after(h / rho**2, h @ a.T @ y / sigma_y**2, h)
+    return x.after(h / rho**2, h @ a.T @ y / sigma_y**2, rho**2 * EYE if isotropic else h)
 
 
-def law_of_the_chain(gaussian, a, y, levels, sigma_y) -> Law:
+def law_of_the_chain(gaussian, a, y, levels, sigma_y, isotropic=False) -> Law:
     """The exact law of the sampler's result after the given levels."""
     start = Law(torch.zeros(SIZE, dtype=torch.float64), 0 * EYE)
-    u = likelihood_step(a, y, start, sigma_y, levels[0])
+    u = likelihood_step(a, y, start, sigma_y, levels[0], isotropic)
     for sigma, following in pairwise(levels):
-        u = likelihood_step(a, y, prior_step(gaussian, u, sigma), sigma_y, following)
+        u = likelihood_step(a, y, prior_step(gaussian, u, sigma), sigma_y, following, isotropic)
     return prior_step(gaussian, u, levels[-1])
 
 
@@ -135,11 +138,12 @@ def test_a_fixed_level_samples_the_posterior_under_augmented_noise(name):
 
 @pytest.mark.parametrize("name", operators())
 @pytest.mark.parametrize("levels", [[1.0], [2.0, 0.1], karras(4, 2.0, 0.1, 3.0)], ids=len)
-def test_few_steps_follow_their_exact_law(name, levels):
+@pytest.mark.parametrize("isotropic", [False, True], ids=["draws", "isotropic"])
+def test_few_steps_follow_their_exact_law(name, levels, isotropic):
     gaussian, operator, sigma_y = prior(), operators()[name], 0.1
     y = measurement(gaussian, operator, sigma_y)
-    law = law_of_the_chain(gaussian, dense(operator), y.flatten(), levels, sigma_y)
-    assert_samples_follow(sample(gaussian, operator, y, levels, sigma_y), law)
+    law = law_of_the_chain(gaussian, dense(operator), y.flatten(), levels, sigma_y, isotropic)
+    assert_samples_follow(sample(gaussian, operator, y, levels, sigma_y, isotropic=isotropic), law)
 
 
 @pytest.mark.parametrize("name", operators())

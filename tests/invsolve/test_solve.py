@@ -88,13 +88,15 @@ def test_an_image_alone_and_in_a_batch_of_8_give_the_same_result(name, settings,
         assert (split - together).abs().max() < 1e-5
 
 
-def test_solve_is_the_sampler_with_its_settings(network_prior):
+@pytest.mark.parametrize("isotropic", [False, True])
+def test_solve_is_the_sampler_with_its_settings(network_prior, isotropic):
     operator = Resize(SHAPE, 2)
     y = measurements(operator, 2)
-    settings = Settings(sigma_max=1.5, sigma_min=0.2, exponent=2.0, average=0.3, sigma_likelihood=0.02)
+    settings = Settings(1.5, 0.2, 2.0, average=0.3, sigma_likelihood=0.02, isotropic=isotropic)
     x = solve(y, operator, 5, 0.05, network_prior, seed=3, settings=settings, indices=[7, (1, 2)])
     noise = NoiseStreams(3, [7, (1, 2)])
-    *_, expected = split_gibbs(y, operator, network_prior, karras(5, 1.5, 0.2, 2.0), 0.02, noise, average=0.3)
+    how = (karras(5, 1.5, 0.2, 2.0), 0.02, noise)
+    *_, expected = split_gibbs(y, operator, network_prior, *how, average=0.3, isotropic=isotropic)
     assert torch.equal(x, expected.detach())
     assert not x.requires_grad
 
@@ -269,6 +271,7 @@ def test_a_posterior_needs_two_samples(samples, error):
         ({"average": math.nan}, ValueError, "average is nan"),
         ({"sigma_likelihood": -0.1}, ValueError, "sigma_likelihood is -0.1"),
         ({"warm_start": "yes"}, TypeError, "warm_start is 'yes'"),
+        ({"isotropic": 1}, TypeError, "isotropic is 1 but must be true or false"),
     ],
 )
 def test_settings_out_of_range_are_refused(changes, error, message):
