@@ -1,7 +1,6 @@
 """``python -m invsolve``, which ``torchrun -m invsolve`` needs."""
 
-import sys
-
 from .cli import main
+from .training.processes import leave
 
-sys.exit(main())
+leave(main())

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -40,11 +42,23 @@ def joined(device: torch.device) -> Iterator[torch.device]:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield device
-        wait(device)  # for the first process to write its last files: torchrun may end all when one fails
-    finally:
-        dist.destroy_process_group()
+    yield device
+    wait(device)  # for the first process to write its last files: torchrun may end all when one fails
+    if device.type == "cuda":
+        dist.destroy_process_group()  # gloo's threads are left to leave(): taking them down races with the other side
+
+
+def leave(code: int) -> NoReturn:
+    """End this process with an exit code; under torchrun at once, without the destructors of torch's libraries.
+
+    There gloo aborted the process now and then, after all the work was done ("terminate called without an active
+    exception"), and torchrun then reports a failure.
+    """
+    if not under_torchrun():
+        sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def average_gradients(network: nn.Module) -> None:
