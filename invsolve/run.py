@@ -15,6 +15,7 @@ import torch
 
 from .checkpoint import load_prior
 from .degradation import Shape
+from .device import choose_device
 from .image import list_pictures, picture_name, read_image
 from .metrics import LpipsUnavailableError, Metric, load_lpips, psnr, ssim
 from .noise import NoiseStreams
@@ -93,14 +94,6 @@ def stream_index(name: str) -> int:
     ``solve(y, ..., seed=seed, indices=[stream_index("face")])`` repeats what ``invsolve run`` does to ``face.png``.
     """
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
-
-
-def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one and else the CPU. Raises ValueError for ``cuda`` where there is none."""
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise ValueError("CUDA was asked for (--device cuda) but torch finds no CUDA device here")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
 def _check_outputs(pictures: Sequence[Source], options: RunOptions) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import load_denoiser, resolve, save_denoiser
+from ..device import choose_device
 from ..network import UNet, UNetConfig, conditional_from
 from ..noise import NoiseStreams
 from ..prior import Denoiser, GenerativeDenoiser
@@ -68,19 +69,17 @@ def center_crops(pictures: Sequence[np.ndarray], size: int, device: torch.device
     return to_unit(torch.from_numpy(np.stack(crops) if crops else np.empty((0, 3, size, size), np.uint8)), device)
 
 
-def compute_device(device: str) -> torch.device:
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("CUDA was asked for but this machine has none")
-    return torch.device(device)
-
-
 def check_shares(path: str | Path, config: RunConfig) -> None:
     """Refuse a batch that the processes cannot share evenly."""
     if config.batch % (processes.count() * config.accumulate):
         shares = f"{processes.count()} processes of {config.accumulate} micro-batches"
         raise ValueError(f"{path}: batch {config.batch} cannot be shared evenly by {shares}")
+
+
+def check_crop(path: str | Path, config: RunConfig, network: UNet) -> None:
+    """Refuse crops of a size that the network would have to pad."""
+    if config.crop % network.multiple:
+        raise ValueError(f"{path}: crop {config.crop} is no multiple of the network's {network.multiple}")
 
 
 def training_spectrum(crops: Crops) -> Tensor:
@@ -123,7 +122,7 @@ def train(
         ValueError: naming what is wrong with the configuration, the data or the state left in ``out``.
     """
     settings, out = load_config(config, TrainConfig), Path(out)
-    with processes.joined(compute_device(device)) as where:
+    with processes.joined(choose_device(device)) as where:
         check_shares(config, settings)
         torch.manual_seed(settings.seed)
         try:
@@ -131,8 +130,7 @@ def train(
         except ValueError as error:
             raise ValueError(f"{config}: network: {error}") from None
         network = UNet(shape).to(where, memory_format=torch.channels_last)
-        if settings.crop % network.multiple:
-            raise ValueError(f"{config}: crop {settings.crop} is no multiple of the network's {network.multiple}")
+        check_crop(config, settings, network)
         crops, held_out = read_data(data, settings)
         images = center_crops(held_out, settings.crop, where)
         player = Player(network, settings.learning_rate, settings.betas, settings.ema)
@@ -173,16 +171,13 @@ def distill(
         ValueError: naming what is wrong with the configuration, the teacher, the data or the state left in ``out``.
     """
     settings, out = load_config(config, DistillConfig), Path(out)
-    with processes.joined(compute_device(device)) as where:
+    with processes.joined(choose_device(device)) as where:
         check_shares(config, settings)
         torch.manual_seed(settings.seed)
         source, header, spectrum = load_denoiser(resolve(teacher), train=True)
         if source.network.config.conditional:
             raise ValueError(f"{teacher} is a {header['kind']}; a teacher is a plain denoiser")
-        if settings.crop % source.network.multiple:
-            raise ValueError(
-                f"{config}: crop {settings.crop} is no multiple of the network's {source.network.multiple}"
-            )
+        check_crop(config, settings, source.network)
         crops, held_out = read_data(data, settings)
         images = center_crops(held_out[:PICTURES], settings.crop, where)
         source = source.to(where, memory_format=torch.channels_last).requires_grad_(False)
