@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_cases import STUDENT, TEACHER, refused, write, write_pictures
+from training_cases import STUDENT, TEACHER, refused, write
 
 from invsolve.checkpoint import load_denoiser, load_prior
 from invsolve.cli import main
@@ -44,11 +44,6 @@ def test_weights_reproduce_the_density_and_say_how_well():
         found = sum(w * density(*p, tau) for w, p in zip(weights, chosen, strict=True))
         assert error == pytest.approx(np.linalg.norm(found - wanted) / np.linalg.norm(wanted), rel=1e-2)
         assert error < bound
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_cases import STUDENT, TEACHER, assert_same_states, refused, write, write_pictures
+from training_cases import STUDENT, TEACHER, assert_same_states, refused, write
 
 from invsolve.checkpoint import load_denoiser, load_prior
 from invsolve.network import UNet, UNetConfig
@@ -23,11 +23,6 @@ from invsolve.training.player import rate_at
 from operators import Resize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 def read_log(out: Path) -> list[dict]:

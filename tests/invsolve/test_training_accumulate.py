@@ -5,23 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from training_cases import STUDENT, TEACHER, assert_same_states, figures, refused, write, write_pictures
+from training_cases import STUDENT, TEACHER, assert_same_states, figures, refused, write
 
 from invsolve.training import loop
 from invsolve.training.commands import distill, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
-
-
-@pytest.fixture(scope="module")
-def teacher(pictures, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("teacher")
-    return train(write(folder / "t.yaml", TEACHER, images=64), [str(pictures)], folder / "out", "cpu")
 
 
 def assert_same_runs(left: Path, right: Path, steps: int, names: tuple[str, ...]) -> None:

@@ -6,18 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_cases import STUDENT, TEACHER, refused, write, write_pictures
+from training_cases import STUDENT, TEACHER, refused, write
 
 from invsolve.checkpoint import save_denoiser
 from invsolve.network import UNet, UNetConfig
 from invsolve.prior import Denoiser
 from invsolve.training.commands import distill, train
 from invsolve.training.config import CHECKS, DistillConfig, TrainConfig, load_config
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_cases import STUDENT, TEACHER, figures, write, write_pictures
+from training_cases import STUDENT, TEACHER, figures, write
 
 from invsolve.checkpoint import load_denoiser
 from invsolve.image import read_image
@@ -17,11 +17,6 @@ from invsolve.training.data import load_pictures
 from invsolve.training.log import finite_means
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="module")

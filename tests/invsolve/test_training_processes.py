@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch.distributed as dist
-from training_cases import STUDENT, TEACHER, assert_same_states, figures, write, write_pictures
+from training_cases import STUDENT, TEACHER, assert_same_states, figures, write
 
 from invsolve.training.commands import distill, train
 
@@ -17,11 +17,6 @@ pytestmark = [
     pytest.mark.usefixtures("one_thread"),
     pytest.mark.skipif(not dist.is_gloo_available(), reason="this torch is built without gloo"),
 ]
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 def torchrun(*command: object) -> subprocess.CompletedProcess:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_cases import STUDENT, TEACHER, assert_same_states, write, write_pictures
+from training_cases import STUDENT, TEACHER, assert_same_states, write
 
 from invsolve.cli import main
 from invsolve.training import loop
@@ -20,17 +20,6 @@ from invsolve.training.commands import distill, train
 from invsolve.training.stop import StopSignals
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
-
-
-@pytest.fixture(scope="module")
-def teacher(pictures, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("teacher")
-    return train(write(folder / "t.yaml", TEACHER, images=64), [str(pictures)], folder / "out", "cpu")
 
 
 def stopped(command: list[str], out: Path, number: int) -> subprocess.CompletedProcess:
