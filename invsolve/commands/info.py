@@ -1,0 +1,24 @@
+"""`invsolve info`: the tasks and the priors."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("info", help="list the tasks and the priors")
+    parser.set_defaults(command=_info)
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    from ..checkpoint import list_priors, resolve
+    from ..task import list_tasks, load_task
+
+    print("Tasks (noise levels are for images on [-1, 1]):")
+    for name in list_tasks():
+        task = load_task(name)
+        print(f"  {name:<16} {task.description}; sigma_y {task.sigma_y:g}")
+    print("Priors:")
+    for name, description in list_priors():
+        absent = "" if resolve(name).is_file() else " (its file is not here)"
+        print(f"  {name:<16} {description}{absent}")

@@ -1,0 +1,79 @@
+"""`invsolve train`, `invsolve distill` and `invsolve ema`: arguments."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from .arguments import add_device, minutes
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    _add_train(commands)
+    _add_distill(commands)
+    _add_ema(commands)
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("train", help="train a denoiser, the teacher of a prior; resumes where it stopped")
+    _add_training(parser)
+    parser.set_defaults(command=_train)
+
+
+def _add_distill(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("distill", help="distil a denoiser into a generative one (NCVSD); resumes likewise")
+    _add_training(parser)
+    parser.add_argument("--teacher", required=True, metavar="NAME|PATH", help="the denoiser to distil")
+    parser.set_defaults(command=_distill)
+
+
+def _add_ema(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("ema", help="another width of a training's average, from its stored snapshots")
+    parser.add_argument("run", type=Path, metavar="DIR", help="the --out of a training with snapshot_every")
+    parser.add_argument("--std", type=float, required=True, metavar="S", help="relative width of the average, as 0.08")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="for the weights, .safetensors")
+    parser.set_defaults(command=_ema)
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of the network and its training")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="PATH[:WEIGHT]",
+        help="folders or zips of pictures, and their shares",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for checkpoints and logs")
+    add_device(parser)
+    parser.add_argument(
+        "--max-minutes", type=minutes, default=math.inf, metavar="M", help="pause then; the same command goes on"
+    )
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from ..training.commands import train
+
+    _report(train(arguments.config, arguments.data, arguments.out, arguments.device, arguments.max_minutes))
+
+
+def _distill(arguments: argparse.Namespace) -> None:
+    from ..training.commands import distill
+
+    where = (arguments.config, arguments.teacher, arguments.data, arguments.out)
+    _report(distill(*where, arguments.device, arguments.max_minutes))
+
+
+def _ema(arguments: argparse.Namespace) -> None:
+    from ..training.posthoc import reconstruct
+
+    count, error = reconstruct(arguments.run, arguments.std, arguments.out)
+    print(f"wrote {arguments.out}, from {count} snapshots, the averaging density within {error:.1%}")
+
+
+def _report(written: Path) -> None:
+    from ..training.processes import rank
+
+    if rank() == 0:
+        print(f"wrote {written}")

@@ -1,0 +1,1 @@
+"""Other zero-shot methods over the same operators and denoisers, for comparison."""
