@@ -37,12 +37,18 @@ def combine(u: Tensor, s: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tenso
     return weight * u + (1 - weight) * x_t, s * t / (s**2 + t**2).sqrt()
 
 
+def classes(labels: Tensor | None) -> dict[str, Tensor]:
+    """The argument ``labels`` of a call, left out where there are none: most denoisers know nothing of classes."""
+    return {} if labels is None else {"labels": labels}
+
+
 class Denoiser(nn.Module):
     """Posterior mean ``D(u; s) = E[x | u]`` from a raw network ``F`` by EDM preconditioning (Karras 2022, table 1).
 
     ``D(u; s) = c_skip u + c_out F(c_in u, ln(s)/4)``. With a conditional network the call takes a second noisy
-    image ``condition`` at level ``sigma_condition``, scaled in the same way. Sizes that are no multiple of the
-    network's are padded by reflection and cropped.
+    image ``condition`` at level ``sigma_condition``, scaled in the same way; with a network of classes, ``labels``
+    ``[B]`` or one-hot ``[B, n]`` (None: no class). Sizes that are no multiple of the network's are padded by reflection
+    and cropped.
     """
 
     def __init__(self, network: nn.Module, sigma_data: float = SIGMA_DATA):
@@ -56,6 +62,7 @@ class Denoiser(nn.Module):
         sigma: float | Tensor,
         condition: Tensor | None = None,
         sigma_condition: float | Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> Tensor:
         """``u`` ``[B, C, H, W]``, levels a float or ``[B]``; returns the denoised images ``[B, C, H, W]``."""
         sigma = as_levels(sigma, u)
@@ -65,7 +72,9 @@ class Denoiser(nn.Module):
             sigma_condition = as_levels(sigma_condition, u)
             c_in = (sigma_condition**2 + self.sigma_data**2).rsqrt()[:, None, None, None]
             inputs += [self._pad(condition * c_in), sigma_condition.log() / 4]
-        output = self.network(self._pad(scaled), *inputs)[..., : u.shape[-2], : u.shape[-1]].to(u.dtype)
+        output = self.network(self._pad(scaled), *inputs, **classes(labels))[..., : u.shape[-2], : u.shape[-1]].to(
+            u.dtype
+        )
         c_out = sigma[:, None, None, None] * self.sigma_data / variance.sqrt()
         return self.sigma_data**2 / variance * u + c_out * output
 
@@ -102,20 +111,21 @@ class GenerativeDenoiser(nn.Module):
     def evaluations(self) -> int:
         return 1 + len(self.refine)
 
-    def forward(self, u: Tensor, sigma: float | Tensor, z: Tensor) -> Tensor:
+    def forward(self, u: Tensor, sigma: float | Tensor, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """One draw from ``u`` ``[B, C, H, W]`` at ``sigma`` (float or ``[B]``) and standard normals ``z`` like u."""
         sigma = as_levels(sigma, u)
         extra = math.sqrt((1 + self.gamma) ** 2 - 1) * sigma
-        return self.denoiser(u + extra[:, None, None, None] * z, (1 + self.gamma) * sigma, u, sigma)
+        u_over = u + extra[:, None, None, None] * z
+        return self.denoiser(u_over, (1 + self.gamma) * sigma, u, sigma, **classes(labels))
 
-    def draw(self, u: Tensor, sigma: float, noise: Noise) -> Tensor:
-        """A sample of ``p(x | u)`` in :attr:`evaluations` network evaluations."""
-        x = self(u, sigma, noise(u.shape[1:]))
+    def draw(self, u: Tensor, sigma: float, noise: Noise, labels: Tensor | None = None) -> Tensor:
+        """A sample of ``p(x | u)``, or given the classes, in :attr:`evaluations` network evaluations."""
+        x = self(u, sigma, noise(u.shape[1:]), labels)
         s = as_levels(sigma, u)
         for fraction in self.refine:
             x_t = x + fraction * sigma * noise(u.shape[1:])
             u_eff, s_eff = combine(u, s, x_t, fraction * s)
-            x = self(u_eff, s_eff, noise(u.shape[1:]))
+            x = self(u_eff, s_eff, noise(u.shape[1:]), labels)
         return x
 
 
