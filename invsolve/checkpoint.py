@@ -105,7 +105,9 @@ def read_checkpoint(path: str | Path) -> tuple[dict, dict[str, Tensor]]:
         header = json.loads(metadata["invsolve"])
         if header["format"] != FORMAT:
             raise CheckpointError(f"{path} has format {header['format']!r}, expected {FORMAT!r}")
-    except (KeyError, TypeError, json.JSONDecodeError):
+        if header.get("network", {}).pop("conditional", False):  # version 0.1 knew one way of conditioning
+            header["network"]["conditioning"] = "inputs"
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError):
         raise CheckpointError(f"{path} is not one of ours: no invsolve header in its metadata") from None
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():

@@ -7,10 +7,13 @@ Equation numbers are those of *Analyzing and Improving the Training Dynamics of 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+RESIDUAL = 0.3  # share of a residual branch, convolutions or attention, in the sum with its input
 
 
 def normalize(x: Tensor, dim: int | tuple[int, ...] | None = None, eps: float = 1e-4) -> Tensor:
@@ -28,9 +31,9 @@ def mp_silu(x: Tensor) -> Tensor:
     return F.silu(x) / 0.596
 
 
-def mp_sum(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """Blend of two unit-variance signals with unit variance (equation 88)."""
-    return torch.lerp(a, b, t) / math.sqrt((1 - t) ** 2 + t**2)
+def mp_sum(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
+    """Blend of two unit-variance signals with unit variance (equation 88); ``t`` a number or a tensor of one."""
+    return torch.lerp(a, b, t) / ((1 - t) ** 2 + t**2) ** 0.5
 
 
 def mp_cat(a: Tensor, b: Tensor, t: float = 0.5) -> Tensor:
@@ -52,7 +55,7 @@ def modulated_silu(x: Tensor, scale: Tensor) -> Tensor:
 
 def residual_sum(x: Tensor, y: Tensor) -> Tensor:
     """Main path plus residual branch, 70 to 30, clipped to keep half precision finite."""
-    return mp_sum(x, y, t=0.3).clip(-256, 256)
+    return mp_sum(x, y, RESIDUAL).clip(-256, 256)
 
 
 class MPFourier(nn.Module):
@@ -93,12 +96,29 @@ class MPConv(nn.Module):
         return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
 
 
+class MPMix(nn.Module):
+    """Learnable blends of ``count`` pairs of unit-variance signals: :func:`mp_sum` with weights in [0, 1].
+
+    They start at 0, where the second signals are ignored but the weights have a gradient.
+    """
+
+    def __init__(self, count: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(count))
+
+    def forward(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> list[Tensor]:
+        weights = self.weight.clip(0, 1).to(a[0].dtype).unbind()
+        return [mp_sum(*pair, t) for *pair, t in zip(a, b, weights, strict=True)]
+
+
 @torch.no_grad()
 def normalize_weights(network: nn.Module) -> None:
-    """Forced weight normalisation (equation 66): call after every optimiser step."""
+    """Forced weight normalisation (equation 66), and mixing weights in [0, 1]: call after every optimiser step."""
     for module in network.modules():
         if isinstance(module, MPConv):
             module.weight.copy_(normalize(module.weight))
+        elif isinstance(module, MPMix):
+            module.weight.clip_(0, 1)
 
 
 @torch.no_grad()

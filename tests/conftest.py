@@ -53,7 +53,7 @@ def tiny_prior(tmp_path_factory) -> Path:
     from invsolve.prior import Denoiser
 
     torch.manual_seed(0)
-    network = UNet(UNetConfig(widths=(8, 16), blocks=(1, 1), conditional=True))
+    network = UNet(UNetConfig(widths=(8, 16), blocks=(1, 1), conditioning="inputs"))
     with torch.no_grad():
         network.gain_out.fill_(0.1)  # 0, as at the start of training, would switch the network off
     spectrum = 1 / (0.01 + torch.linspace(0, 0.7, 64) ** 2)

@@ -36,7 +36,7 @@ class RunConfig:
 class TrainConfig(RunConfig):
     """EDM teacher."""
 
-    network: dict = field(default_factory=dict)  # UNetConfig's widths, blocks, haar, dropout
+    network: dict = field(default_factory=dict)  # UNetConfig's fields in NETWORK_CHECKS
     learning_rate: float = 0.01
     betas: tuple[float, float] = (0.9, 0.99)
     sigma_mean: float = -0.9  # ln sigma ~ N(mean, std²)
@@ -118,6 +118,11 @@ NETWORK_CHECKS: dict[str, Check] = {
     "blocks": numbers(integer(1)),
     "haar": integer(0),
     "dropout": number(low=0, high=0.9),
+    "attention": numbers(integer(0)),
+    "bottom_attention": flag,
+    "wide_up": flag,
+    "head_channels": integer(1),
+    "labels": integer(0),
 }
 
 Config = TypeVar("Config", TrainConfig, DistillConfig)

@@ -22,7 +22,7 @@ SPECTRUM = torch.linspace(2, 0.1, 7)
 
 def denoiser(conditional: bool = False, sigma_data: float = 0.5) -> Denoiser:
     torch.manual_seed(0)
-    network = UNet(UNetConfig(widths=(8, 16), blocks=(1, 1), haar=1, conditional=conditional))
+    network = UNet(UNetConfig(widths=(8, 16), blocks=(1, 1), haar=1, conditioning="inputs" if conditional else "none"))
     with torch.no_grad():
         network.gain_out.fill_(0.5)
         for name, parameter in network.named_parameters():

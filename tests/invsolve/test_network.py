@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from invsolve.blocks import DECODER, ENCODER, Block
 from invsolve.layers import MPConv, MPFourier, fold, mp_cat, mp_silu, mp_sum, normalize, normalize_weights, pixel_norm
-from invsolve.network import DECODER, ENCODER, Block, UNet, UNetConfig, conditional_from, haar, inverse_haar
+from invsolve.network import CONDITIONINGS, UNet, UNetConfig, conditional_from
 from invsolve.prior import Denoiser
+from invsolve.wavelet import haar, inverse_haar
 
 SHAPE = UNetConfig(widths=(8, 16, 16), blocks=(1, 1, 2), haar=1)
 
@@ -157,11 +160,11 @@ def test_the_gradient_is_orthogonal_to_normalised_weights():
     assert radial.abs().max() < 2e-3 * layer.weight[0].norm()
 
 
-@pytest.mark.parametrize("conditional", [False, True])
-def test_folding_changes_no_output(conditional):
-    config = UNetConfig(**{**SHAPE.__dict__, "conditional": conditional})
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_folding_changes_no_output(conditioning):
+    config = replace(SHAPE, conditioning=conditioning)
     network = trained(config)
-    arguments = inputs() if conditional else inputs()[:2]
+    arguments = inputs()[:2] if conditioning == "none" else inputs()
     before = network(*arguments)
     fold(network)
     assert before.abs().max() > 0.1
