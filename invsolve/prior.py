@@ -120,12 +120,12 @@ class GenerativeDenoiser(nn.Module):
 
     def draw(self, u: Tensor, sigma: float, noise: Noise, labels: Tensor | None = None) -> Tensor:
         """A sample of ``p(x | u)``, or given the classes, in :attr:`evaluations` network evaluations."""
-        x = self(u, sigma, noise(u.shape[1:]), labels)
+        x = self(u, sigma, noise(u.shape[1:]), **classes(labels))
         s = as_levels(sigma, u)
         for fraction in self.refine:
             x_t = x + fraction * sigma * noise(u.shape[1:])
             u_eff, s_eff = combine(u, s, x_t, fraction * s)
-            x = self(u_eff, s_eff, noise(u.shape[1:]), labels)
+            x = self(u_eff, s_eff, noise(u.shape[1:]), **classes(labels))
         return x
 
 
