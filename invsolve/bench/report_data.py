@@ -1,0 +1,165 @@
+"""What the report shows of a benchmark directory: its lines grouped by task and method, with means and intervals.
+
+It reads ``run.json`` and the result files alone (several where processes have not finished), never ``summary.json``, so
+that the report of an unfinished benchmark shows all that is there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import t as student
+
+METRICS = ("psnr", "ssim", "lpips")
+FEW = 20  # evaluations: the budget within which a second "best" is marked
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean and its 95 % interval ``value ± half`` (Student's t); ``half`` is None of a single number."""
+
+    value: float
+    half: float | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method on one task; ``evaluations`` and ``seconds`` are per image, None where no line has them.
+
+    ``calibration`` holds (predicted standard deviation, rms error) per bin, pooled over the images.
+    """
+
+    task: str
+    method: str
+    rows: tuple[Row, ...]
+    evaluations: float | None
+    seconds: float | None
+    scores: Mapping[str, Mean | None]
+    spread: Mapping[str, Mean | None]
+    calibration: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark directory: the record of its run, and per task its methods' entries, in the order of the run."""
+
+    directory: Path
+    run: Mapping[str, Any]
+    tasks: Mapping[str, tuple[Entry, ...]]
+    methods: tuple[str, ...]
+
+
+def read_benchmark(directory: Path) -> Benchmark:
+    """Read what ``invsolve bench`` wrote, finished or not; ValueError where there is nothing to show."""
+    rows = [row for path in sorted(directory.glob("results*.jsonl")) for row in read_rows(path)]
+    if not rows:
+        raise ValueError(f"{directory} has no lines in a results.jsonl: expected the --out of invsolve bench")
+    record = directory / "run.json"
+    run = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["task"], row["method"]), []).append(row)
+    tasks = in_order((task for task, _ in groups), option(run, "tasks"))
+    methods = in_order((method for _, method in groups), option(run, "methods"))
+    entries = {
+        task: tuple(make_entry(groups[task, method]) for method in methods if (task, method) in groups)
+        for task in tasks
+    }
+    return Benchmark(directory, run, entries, methods)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The lines of results.jsonl, one per (task, method, image): of repeated ones the last.
+
+    A last line without its newline is what a killed run left, and is passed over; ValueError on any other bad line.
+    """
+    rows: dict[tuple[str, str, str], Row] = {}
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            rows[str(row["task"]), str(row["method"]), str(row["image"])] = row
+        except (json.JSONDecodeError, KeyError, TypeError):
+            if number == len(lines):
+                break
+            raise ValueError(f"{path}, line {number}: expected an object with task, method and image") from None
+    return list(rows.values())
+
+
+def make_entry(rows: Sequence[Row]) -> Entry:
+    """Means over the lines of one task and method."""
+    evaluations, seconds = mean_of(rows, "evaluations"), mean_of(rows, "seconds")
+    return Entry(
+        rows[0]["task"],
+        rows[0]["method"],
+        tuple(rows),
+        evaluations and evaluations.value,
+        seconds and seconds.value,
+        {name: mean_of(rows, name) for name in METRICS},
+        {name: mean_of(rows, name) for name in ("samples", "psnr_mean", "psnr_std", "lpips_std", "spearman")},
+        pool_calibration([row["calibration"] for row in rows if row.get("calibration")]),
+    )
+
+
+def mean_of(rows: Sequence[Row], name: str) -> Mean | None:
+    """The mean of the finite numbers that the lines have under a name, None where there are none."""
+    return mean_interval([row[name] for row in rows if row.get(name) is not None and math.isfinite(row[name])])
+
+
+def mean_interval(values: Sequence[float]) -> Mean | None:
+    """Mean and half-width of its 95 % interval, ``t_{0.975, n-1} s / sqrt(n)``."""
+    count = len(values)
+    if count == 0:
+        return None
+    mean = math.fsum(values) / count
+    if count == 1:
+        return Mean(mean, None, 1)
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
+    return Mean(mean, float(student.ppf(0.975, count - 1)) * deviation / math.sqrt(count), count)
+
+
+def pool_calibration(curves: Sequence[Sequence[Sequence[float]]]) -> tuple[tuple[float, float], ...]:
+    """Per bin the root mean squares of predicted deviation and of error over the images, whose bins are of one size."""
+
+    def rms(values: Sequence[float]) -> float:
+        return math.sqrt(math.fsum(value**2 for value in values) / len(values))
+
+    return tuple(
+        (rms([predicted for predicted, _ in bins]), rms([error for _, error in bins]))
+        for bins in zip(*curves, strict=False)
+    )
+
+
+def best(entries: Sequence[Entry], metric: str, budget: float = math.inf) -> str | None:
+    """The method of best mean, among those with the task's full number of images and at most ``budget`` evaluations."""
+    full = max(len(entry.rows) for entry in entries)
+    sign = -1 if metric == "lpips" else 1
+    rivals = [
+        (sign * entry.scores[metric].value, entry.method)
+        for entry in entries
+        if entry.scores[metric] and len(entry.rows) == full and (entry.evaluations or 0) <= budget
+    ]
+    return max(rivals)[1] if len(rivals) > 1 else None
+
+
+def option(run: Mapping[str, Any], name: str) -> Any:
+    """An entry of run.json, at its top or among its options."""
+    options = run.get("options")
+    nested = options if isinstance(options, Mapping) else {}
+    return run[name] if name in run else nested.get(name)
+
+
+def in_order(names: Any, wanted: Any) -> tuple[str, ...]:
+    """Distinct names: first those of ``wanted``, in its order, then the others as they come."""
+    found = dict.fromkeys(names)
+    first = [name for name in wanted if name in found] if isinstance(wanted, list) else []
+    return tuple(dict.fromkeys([*first, *found]))

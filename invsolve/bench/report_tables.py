@@ -1,0 +1,111 @@
+"""The report's tables: the overview of LPIPS, the figures of each task, and those of its samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from .report_data import FEW, Benchmark, Entry, Mean, best
+from .report_pictures import swatch
+from .report_plots import family
+
+COLUMNS = (("psnr", "PSNR", 2), ("ssim", "SSIM", 3), ("lpips", "LPIPS", 3))  # key, heading, decimals
+SPREAD = (
+    ("samples", "Samples", 0),
+    ("psnr_mean", "PSNR of the mean", 2),
+    ("psnr_std", "Deviation of PSNR", 2),
+    ("lpips_std", "Deviation of LPIPS", 3),
+    ("spearman", "Spearman", 2),
+)
+ABSENT = '<span class="absent">–</span>'
+
+
+def overview(benchmark: Benchmark, numbers: Mapping[str, int]) -> str:
+    """Mean LPIPS of every method on every task, the best of each task marked."""
+    heads = "".join(
+        f'<th scope="col"><a href="#task-{i}">{escape(task)}</a></th>' for i, task in enumerate(benchmark.tasks)
+    )
+    lines = []
+    for method in benchmark.methods:
+        cells = []
+        for entries in benchmark.tasks.values():
+            entry = next((entry for entry in entries if entry.method == method), None)
+            mean = entry and entry.scores["lpips"]
+            cells.append(f"<td{mark(entries, method, 'lpips')}>{mean.value:.3f}</td>" if mean else f"<td>{ABSENT}</td>")
+        lines.append(f"<tr>{method_cell(method, numbers)}{''.join(cells)}</tr>")
+    head = f'<tr><th scope="col">Method</th>{heads}</tr>'
+    return wrap(f'<table class="overview"><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table>', "Mean LPIPS")
+
+
+def task_table(entries: Sequence[Entry], numbers: Mapping[str, int]) -> str:
+    """A task's methods: evaluations and seconds per image, PSNR, SSIM and LPIPS with their 95 % intervals."""
+    full = max(len(entry.rows) for entry in entries)
+    heads = ["Method", '<abbr title="network evaluations per image">Evals</abbr>', "Seconds"]
+    heads += [name for _, name, _ in COLUMNS]
+    lines = []
+    for entry in entries:
+        cells = [number_cell(entry.evaluations, "{:.10g}"), number_cell(entry.seconds, seconds_format(entry.seconds))]
+        cells += [
+            score_cell(entry.scores[key], decimals, mark(entries, entry.method, key)) for key, _, decimals in COLUMNS
+        ]
+        count = len(entry.rows)
+        note = "" if count == full else f'<span class="few">{count} of {full} pictures</span>'
+        lines.append(f"<tr>{method_cell(entry.method, numbers, note)}{''.join(cells)}</tr>")
+    return wrap(sortable(heads, lines), "Figures per method")
+
+
+def spread_table(entries: Sequence[Entry], numbers: Mapping[str, int]) -> str:
+    """What the samples of each method say of its uncertainty; empty without samples."""
+    drawn = [entry for entry in entries if entry.spread["samples"]]
+    if not drawn:
+        return ""
+    lines = []
+    for entry in drawn:
+        cells = [score_cell(entry.spread[key], decimals, "") for key, _, decimals in SPREAD]
+        lines.append(f"<tr>{method_cell(entry.method, numbers)}{''.join(cells)}</tr>")
+    return wrap(sortable(["Method", *(name for _, name, _ in SPREAD)], lines), "Samples per method")
+
+
+def mark(entries: Sequence[Entry], method: str, metric: str) -> str:
+    """The class of a cell that holds the best of its task, or the best within a small budget."""
+    classes = []
+    if best(entries, metric) == method:
+        classes.append("best")
+    if best(entries, metric, FEW) == method:
+        classes.append("best-few")
+    return f' class="{" ".join(classes)}"' if classes else ""
+
+
+def method_cell(method: str, numbers: Mapping[str, int], note: str = "") -> str:
+    name = f'{swatch(numbers[family(method)])}<span class="name">{escape(method)}</span>{note}'
+    return f'<th scope="row" data-value="{escape(method)}">{name}</th>'
+
+
+def number_cell(value: float | None, form: str) -> str:
+    return f"<td>{ABSENT}</td>" if value is None else f'<td data-value="{value!r}">{form.format(value)}</td>'
+
+
+def seconds_format(value: float | None) -> str:
+    """Three figures, and none behind the point beyond 100."""
+    digits = 2 - math.floor(math.log10(value)) if value else 2
+    return f"{{:.{min(max(digits, 0), 3)}f}}"
+
+
+def score_cell(mean: Mean | None, decimals: int, classes: str) -> str:
+    """``0.150 ± 0.007``, the interval in a second, quieter text."""
+    if mean is None:
+        return f"<td>{ABSENT}</td>"
+    half = "" if mean.half is None or not decimals else f' <span class="half">±{mean.half:.{decimals}f}</span>'
+    return f'<td{classes} data-value="{mean.value!r}"><span class="mean">{mean.value:.{decimals}f}</span>{half}</td>'
+
+
+def sortable(heads: Sequence[str], lines: Sequence[str]) -> str:
+    """A table whose headings the script makes buttons; ``heads`` are HTML of this module, never data."""
+    columns = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    return f'<table class="sortable"><thead><tr>{columns}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+
+
+def wrap(table: str, label: str) -> str:
+    """A wide table scrolls in its own box, also by keyboard."""
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">{table}</div>'
