@@ -10,16 +10,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from types import ModuleType
 
 import torch
+
+from .imports import import_with_torchvision
 
 DATA_RANGE = 2.0  # of images on [-1, 1]
 TRUNK_VARIABLE = "INVSOLVE_LPIPS_TRUNK"
 SMALLEST_SSIM = 11  # pixels: the side of SSIM's Gaussian window
 SMALLEST_LPIPS = 32  # pixels: below this nothing is left after AlexNet's poolings
 DOWNLOAD_TIMEOUT = 30.0  # seconds without an answer
-NMS_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 Metric = Callable[[torch.Tensor, torch.Tensor], list[float | None]]
 
@@ -68,7 +68,7 @@ def load_lpips(trunk: str | Path | None = None, device: torch.device | str = "cp
     trunk = trunk or os.environ.get(TRUNK_VARIABLE)
     weights = None if trunk is None else _read_trunk(Path(trunk))
     try:
-        package = _import_lpips()
+        package = import_with_torchvision("lpips")
         with _quiet_download():
             network = package.LPIPS(net="alex", pnet_rand=weights is not None, verbose=False)
     except (ImportError, OSError, RuntimeError) as error:  # URLError and timeouts are OSErrors
@@ -123,27 +123,6 @@ def _load_trunk(alexnet: torch.nn.Module, weights: dict[str, torch.Tensor], path
                 expected = tuple(parameter.shape)
                 raise ValueError(f"LPIPS trunk {path}: not AlexNet: {key} is {shape}, expected {expected}")
             parameter.copy_(found)
-
-
-def _import_lpips() -> ModuleType:
-    """Import lpips, which imports torchvision; work around a torchvision whose compiled half does not load.
-
-    A CPU build of torch beside PyPI's torchvision (built for CUDA) is a common pair. There ``import torchvision``
-    fails with "operator torchvision::nms does not exist": its compiled operators are silently absent, yet it registers
-    Python halves for two of them. Nothing here calls them, so declaring their names is enough. This is done only
-    after that failure, since declaring them beside a working torchvision would be an error of its own.
-    """
-    try:
-        import lpips
-    except RuntimeError as error:
-        if "operator torchvision::nms does not exist" not in str(error):
-            raise
-        for name in [n for n in sys.modules if n.split(".")[0] in ("torchvision", "lpips")]:
-            del sys.modules[name]  # half-imported
-        for operator in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{operator}", NMS_SCHEMA)
-        import lpips
-    return lpips
 
 
 @contextmanager
