@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,37 @@ def test_a_generative_denoiser_comes_back(saved):
     draw = prior.draw(pictures(), 0.5, NoiseStreams(0, range(2)))
     assert (draw - expected).abs().max() < 2e-3 * expected.abs().max()
     assert not any(parameter.requires_grad for parameter in prior.parameters())
+
+
+def written_by_version_0_1(header: dict, tensors: dict) -> None:
+    known = ("image_channels", "widths", "blocks", "haar", "dropout")
+    header["network"] = {**{name: header["network"][name] for name in known}, "conditional": True}
+
+
+def test_a_file_of_version_0_1_is_read_as_before(saved):
+    before, _, _ = load_denoiser(saved)
+    rewrite(saved, written_by_version_0_1)
+    after, _, _ = load_denoiser(saved)
+    assert after.network.config == before.network.config
+    arguments = (pictures(), 0.5, pictures().flip(0), 0.3)
+    assert torch.equal(after(*arguments), before(*arguments))
+
+
+def test_attention_classes_and_a_control_encoder_come_back(tmp_path):
+    shape = UNetConfig(widths=(8, 16), blocks=(1, 1), attention=(1,), head_channels=8, labels=3, wide_up=True)
+    torch.manual_seed(0)
+    original = Denoiser(UNet(replace(shape, conditioning="encoder")))
+    with torch.no_grad():
+        for parameter in original.network.parameters():
+            if parameter.ndim < 2:
+                parameter.fill_(0.4)
+    save_denoiser(tmp_path / "prior.safetensors", original, RECORD)
+    loaded, header, _ = load_denoiser(tmp_path / "prior.safetensors")
+    assert header["kind"] == "generative denoiser"
+    arguments = (pictures(), 0.5, pictures().flip(0), 0.3, torch.tensor([2, 0]))
+    expected = original(*arguments)
+    assert (loaded(*arguments) - expected).abs().max() < 2e-3 * expected.abs().max()
+    assert (loaded(*arguments[:4]) - expected).abs().max() > 0.02
 
 
 def test_weights_are_stored_in_half_precision(saved):
