@@ -25,6 +25,9 @@ def _add_distill(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("distill", help="distil a denoiser into a generative one (NCVSD); resumes likewise")
     _add_training(parser)
     parser.add_argument("--teacher", required=True, metavar="NAME|PATH", help="the denoiser to distil")
+    parser.add_argument(
+        "--generator", metavar="NAME|PATH", help="go on with this prior, distilled from the teacher earlier"
+    )
     parser.set_defaults(command=_distill)
 
 
@@ -46,6 +49,9 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         help="folders or zips of pictures, and their shares",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for checkpoints and logs")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="for decoded pictures that memory does not hold (default OUT/cache)"
+    )
     add_device(parser)
     parser.add_argument(
         "--max-minutes", type=minutes, default=math.inf, metavar="M", help="pause then; the same command goes on"
@@ -55,14 +61,15 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     from ..training.commands import train
 
-    _report(train(arguments.config, arguments.data, arguments.out, arguments.device, arguments.max_minutes))
+    where = (arguments.config, arguments.data, arguments.out)
+    _report(train(*where, arguments.device, arguments.max_minutes, arguments.cache))
 
 
 def _distill(arguments: argparse.Namespace) -> None:
     from ..training.commands import distill
 
     where = (arguments.config, arguments.teacher, arguments.data, arguments.out)
-    _report(distill(*where, arguments.device, arguments.max_minutes))
+    _report(distill(*where, arguments.device, arguments.max_minutes, arguments.generator, arguments.cache))
 
 
 def _ema(arguments: argparse.Namespace) -> None:

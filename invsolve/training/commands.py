@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,56 +15,18 @@ from ..device import choose_device
 from ..network import UNet, UNetConfig, conditional_from
 from ..noise import NoiseStreams
 from ..prior import Denoiser, GenerativeDenoiser
-from ..wiener import radial_spectrum
 from . import processes
 from .config import DistillConfig, RunConfig, TrainConfig, load_config
-from .data import Crops, load_pictures, to_unit
 from .discriminator import Discriminator
 from .edm import denoising_psnr
 from .grids import PICTURES, denoised, drawn, write_grid
 from .loop import train_loop
 from .player import Player
 from .posthoc import snapshot_path
+from .reading import classes_of, held_out_images, read_data, training_spectrum
 from .steps import DistillStep, TeacherStep
 
 VALIDATION_LEVELS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-
-
-def read_data(data: Sequence[str], config: RunConfig) -> tuple[Crops, list[np.ndarray]]:
-    """Training crops from folders or zip files, ``PATH`` or ``PATH:WEIGHT``, and the held-out pictures of the first.
-
-    Raises:
-        ValueError: one is missing, has too few pictures or one that cannot be read, or its weight is not positive.
-    """
-    folders, held_out = [], []
-    for entry in data:
-        folder, weight = folder_and_weight(entry)
-        if not folder.exists():
-            raise ValueError(f"no folder or zip file {folder}")
-        pictures = load_pictures(folder)
-        if len(pictures) <= config.holdout:
-            raise ValueError(f"{folder} has {len(pictures)} pictures but {config.holdout} are to be held out")
-        split = len(pictures) - config.holdout
-        folders.append((pictures[:split], weight))
-        held_out = held_out or pictures[split:]
-    return Crops(folders, config.crop, config.seed), held_out
-
-
-def folder_and_weight(entry: str) -> tuple[Path, float]:
-    """``PATH:WEIGHT``, or ``PATH`` for weight 1; one whose own name ends like a weight is taken whole."""
-    name, _, weight = entry.rpartition(":")
-    if name and not Path(entry).exists():
-        with contextlib.suppress(ValueError):
-            return Path(name), float(weight)
-    return Path(entry), 1.0
-
-
-def center_crops(pictures: Sequence[np.ndarray], size: int, device: torch.device) -> Tensor:
-    """Central ``size`` x ``size`` pixels of every picture that has them, as images in [-1, 1]; perhaps none."""
-    fitting = [p for p in pictures if min(p.shape[1:]) >= size]
-    corners = [((p.shape[1] - size) // 2, (p.shape[2] - size) // 2) for p in fitting]
-    crops = [p[:, i : i + size, j : j + size] for p, (i, j) in zip(fitting, corners, strict=True)]
-    return to_unit(torch.from_numpy(np.stack(crops) if crops else np.empty((0, 3, size, size), np.uint8)), device)
 
 
 def check_shares(path: str | Path, config: RunConfig) -> None:
@@ -82,18 +42,12 @@ def check_crop(path: str | Path, config: RunConfig, network: UNet) -> None:
         raise ValueError(f"{path}: crop {config.crop} is no multiple of the network's {network.multiple}")
 
 
-def training_spectrum(crops: Crops) -> Tensor:
-    """Radial power spectrum of 512 training crops, for the solver's warm start."""
-    pictures = torch.stack([crops[index][0] for index in range(512)])
-    return radial_spectrum(to_unit(pictures, torch.device("cpu")))
-
-
-def validate(denoiser: Denoiser, images: Tensor) -> dict[str, float]:
+def validate(denoiser: Denoiser, images: Tensor, labels: Tensor | None = None) -> dict[str, float]:
     """Denoising PSNR of the held-out images, if there are any, at each level, always with the same noise."""
     figures = {}
     for sigma in VALIDATION_LEVELS if len(images) else ():
         noise = NoiseStreams(0, range(len(images)), images.device)(images.shape[1:])
-        figures[f"psnr_{sigma:g}"] = round(denoising_psnr(denoiser, images, sigma, noise), 3)
+        figures[f"psnr_{sigma:g}"] = round(denoising_psnr(denoiser, images, sigma, noise, labels), 3)
     return figures
 
 
@@ -102,6 +56,29 @@ def training_record(config: RunConfig, step: int, **extra: object) -> dict:
     recipe = {k: v for k, v in asdict(config).items() if k not in ("license", "data")}
     shared = {"license": config.license, "data": config.data, "images_seen": step * config.batch}
     return {**shared, **extra, "recipe": recipe}
+
+
+def class_record(data: Sequence[str], classes: int) -> dict[str, list[str]]:
+    """``{"classes": names in order}`` where the data's folders name them, for the record."""
+    names = classes_of(data, classes)
+    return {"classes": names} if names else {}
+
+
+def cache_folder(cache: str | Path | None, out: Path) -> Path:
+    return out / "cache" if cache is None else Path(cache)
+
+
+def generator_to_continue(
+    path: str | Path, start: UNet, sigma_data: float, settings: DistillConfig
+) -> tuple[UNet, dict]:
+    """Network and record of a generator to go on with: of the same kind as ``start``, made of the teacher."""
+    found, header, _ = load_denoiser(resolve(path), train=True)
+    given = {**asdict(found.network.config), "sigma_data": found.sigma_data, "gamma": header["gamma"]}
+    expected = {**asdict(start.config), "sigma_data": sigma_data, "gamma": settings.gamma}
+    for name, value in expected.items():
+        if given[name] != value:
+            raise ValueError(f"{path}: {name} is {given[name]} but must be {value}, as of the teacher or configuration")
+    return found.network, header["record"]
 
 
 def snapshot_due(config: RunConfig, step: int) -> bool:
@@ -115,8 +92,11 @@ def train(
     out: str | Path,
     device: str = "auto",
     max_minutes: float = math.inf,
+    cache: str | Path | None = None,
 ) -> Path:
     """Train an EDM teacher; returns the exported weights' path, ``out/denoiser-ema*.safetensors``.
+
+    ``cache`` is the folder for decoded pictures that do not fit into memory, ``out/cache`` by default.
 
     Raises:
         ValueError: naming what is wrong with the configuration, the data or the state left in ``out``.
@@ -131,8 +111,9 @@ def train(
             raise ValueError(f"{config}: network: {error}") from None
         network = UNet(shape).to(where, memory_format=torch.channels_last)
         check_crop(config, settings, network)
-        crops, held_out = read_data(data, settings)
-        images = center_crops(held_out, settings.crop, where)
+        crops, *rest = read_data(data, settings, cache_folder(cache, out), shape.labels)
+        held_out = held_out_images(*rest, settings.crop, shape.labels, where)
+        extra = class_record(data, shape.labels)
         player = Player(network, settings.learning_rate, settings.betas, settings.ema)
         spectrum = training_spectrum(crops)
         step = TeacherStep(Denoiser(network), player, settings)
@@ -141,16 +122,17 @@ def train(
             figures = {}
             for average in reversed(player.averages):
                 denoiser = Denoiser(average.network)
-                figures = validate(denoiser, images)
+                figures = validate(denoiser, held_out.images, held_out.labels)
                 path = out / f"denoiser-ema{average.std:g}.safetensors"
-                record = training_record(settings, number, validation=figures, ema=average.std)
+                record = training_record(settings, number, **extra, validation=figures, ema=average.std)
                 save_denoiser(path, denoiser, record, spectrum=spectrum)
                 if snapshot_due(settings, number):
-                    record = training_record(settings, number, ema=average.std, steps=player.steps)
+                    record = training_record(settings, number, **extra, ema=average.std, steps=player.steps)
                     path = snapshot_path(out, number, average.std)
                     save_denoiser(path, denoiser, record, spectrum=spectrum, normalized=False)
-            if len(images):
-                write_grid(out, number, denoised(denoiser, images[:PICTURES]))
+            if len(held_out.images):
+                shown = held_out.first(PICTURES)
+                write_grid(out, number, denoised(denoiser, shown.images, shown.labels))
             return figures
 
         train_loop(settings, crops, {"teacher": player}, step, checkpoint, out, where, max_minutes)
@@ -164,8 +146,14 @@ def distill(
     out: str | Path,
     device: str = "auto",
     max_minutes: float = math.inf,
+    generator: str | Path | None = None,
+    cache: str | Path | None = None,
 ) -> Path:
     """Distil a teacher into a generative denoiser; returns the exported weights' path, ``out/generator-ema*``.
+
+    ``generator`` is a prior to go on with instead of the teacher's own weights. The fake denoiser starts from the
+    teacher all the same: for a generator that draws from the posterior it is the posterior mean, which the teacher
+    computes, while the generator's weights compute a draw. ``cache`` is as for :func:`train`.
 
     Raises:
         ValueError: naming what is wrong with the configuration, the teacher, the data or the state left in ``out``.
@@ -178,33 +166,37 @@ def distill(
         if source.network.config.conditional:
             raise ValueError(f"{teacher} is a {header['kind']}; a teacher is a plain denoiser")
         check_crop(config, settings, source.network)
-        crops, held_out = read_data(data, settings)
-        images = center_crops(held_out[:PICTURES], settings.crop, where)
+        classes = source.network.config.labels
+        starts = [conditional_from(source.network, settings.conditioning) for _ in range(3)]
+        extra = class_record(data, classes)
+        if generator is not None:
+            starts[0], extra["continues"] = generator_to_continue(generator, starts[0], source.sigma_data, settings)
+        crops, *rest = read_data(data, settings, cache_folder(cache, out), classes)
+        held_out = held_out_images(*rest, settings.crop, classes, where).first(PICTURES)
         source = source.to(where, memory_format=torch.channels_last).requires_grad_(False)
-        generator, fake, judge = (
-            conditional_from(source.network).to(where, memory_format=torch.channels_last) for _ in range(3)
-        )
+        drawing, fake, judge = (network.to(where, memory_format=torch.channels_last) for network in starts)
         discriminator = Discriminator(judge, source.sigma_data).to(where)
         players = {
-            "generator": Player(generator, settings.generator_rate, settings.betas, settings.ema),
+            "generator": Player(drawing, settings.generator_rate, settings.betas, settings.ema),
             "fake": Player(fake, settings.fake_rate, settings.betas),
             "discriminator": Player(discriminator, settings.discriminator_rate, settings.betas),
         }
-        student = GenerativeDenoiser(Denoiser(generator, source.sigma_data), settings.gamma)
+        student = GenerativeDenoiser(Denoiser(drawing, source.sigma_data), settings.gamma)
         step = DistillStep(student, Denoiser(fake, source.sigma_data), discriminator, source, players, settings)
 
         def checkpoint(number: int) -> dict[str, float]:
             for average in reversed(players["generator"].averages):
                 denoiser = Denoiser(average.network, source.sigma_data)
-                record = training_record(settings, number, teacher=header["record"], ema=average.std)
+                record = training_record(settings, number, **extra, teacher=header["record"], ema=average.std)
                 path = out / f"generator-ema{average.std:g}.safetensors"
                 save_denoiser(path, denoiser, record, settings.gamma, spectrum)
                 if snapshot_due(settings, number) and players["generator"].steps:
                     record = {**record, "steps": players["generator"].steps}
                     path = snapshot_path(out, number, average.std)
                     save_denoiser(path, denoiser, record, settings.gamma, spectrum, normalized=False)
-            if len(images):
-                write_grid(out, number, drawn(GenerativeDenoiser(denoiser, settings.gamma), images))
+            if len(held_out.images):
+                averaged = GenerativeDenoiser(denoiser, settings.gamma)
+                write_grid(out, number, drawn(averaged, held_out.images, held_out.labels))
             return {}
 
         train_loop(settings, crops, players, step, checkpoint, out, where, max_minutes)

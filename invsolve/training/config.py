@@ -18,6 +18,9 @@ class RunConfig:
     batch: int = 64
     accumulate: int = 1  # micro-batches that a batch is computed in, one after the other, to save memory
     crop: int = 128  # pixels, a multiple of the network's
+    zoom: tuple[float, float] = (1.0, 1.0)  # crops show pictures at a scale log-uniform between these, at most 1
+    memory_gb: float = 8.0  # decoded pictures of up to this size are kept in memory, more of them in a mapped file
+    label_dropout: float = 0.1  # share of crops whose class is hidden, for use without one: solve() names none
     holdout: int = 32  # pictures at the end of every folder kept out of training; the first folder's validate
     warmup: int = 100  # optimiser steps of linear warm-up
     decay_after: int = 1000  # steps after which the learning rate falls as 1/sqrt(step)
@@ -34,7 +37,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class TrainConfig(RunConfig):
-    """EDM teacher."""
+    """EDM teacher. EDM2's own levels are N(-0.4, 1.0²) for latents and N(-0.8, 1.6²) for pixels."""
 
     network: dict = field(default_factory=dict)  # UNetConfig's fields in NETWORK_CHECKS
     learning_rate: float = 0.01
@@ -48,6 +51,7 @@ class DistillConfig(RunConfig):
     """NCVSD distillation."""
 
     gamma: float = 0.414
+    conditioning: str = "inputs"  # (u, s) as further inputs, or in an encoder of its own as published: encoder
     generator_rate: float = 3e-4
     fake_rate: float = 4e-3
     discriminator_rate: float = 3e-4
@@ -55,6 +59,7 @@ class DistillConfig(RunConfig):
     sigma_min: float = 0.01  # s is uniform on the Karras scale between these
     sigma_max: float = 20.0
     sigma_exponent: float = 7.0
+    sigma_levels: int = 0  # s is one of so many levels on that scale, 1000 as published; 0: continuous
     t_mean: float = -0.8  # ln t ~ N(mean, std²)
     t_std: float = 1.6
     fake_first: int = 40  # steps of the fake denoiser before the first of the generator
@@ -80,6 +85,9 @@ CHECKS: dict[str, Check] = {
     "batch": integer(1),
     "accumulate": integer(1),
     "crop": integer(1),
+    "zoom": numbers(number(above=0, high=1), count=2),
+    "memory_gb": number(low=0),
+    "label_dropout": number(low=0, high=1),
     "holdout": integer(0),
     "warmup": integer(0),
     "decay_after": integer(1),
@@ -98,12 +106,16 @@ CHECKS: dict[str, Check] = {
     "sigma_mean": number(),
     "sigma_std": number(above=0),
     "gamma": number(above=0),
+    "conditioning": choice("inputs", "encoder"),
     "generator_rate": number(above=0),
     "fake_rate": number(above=0),
     "discriminator_rate": number(above=0),
     "sigma_min": number(above=0),
     "sigma_max": number(above=0),
     "sigma_exponent": number(above=0),
+    "sigma_levels": lambda value: (
+        None if value == 0 and type(value) is int else integer(2)(value) and "0, or at least 2"
+    ),
     "t_mean": number(),
     "t_std": number(above=0),
     "fake_first": integer(0),
@@ -139,6 +151,8 @@ def load_config(path: str | Path, kind: type[Config]) -> Config:
         raise ValueError(f"{path}: snapshot_every is {config.snapshot_every} but must be {expected}")
     if config.batch % config.accumulate:
         raise ValueError(f"{path}: batch {config.batch} is no multiple of accumulate, {config.accumulate}")
+    if config.zoom[0] > config.zoom[1]:
+        raise ValueError(f"{path}: zoom is {list(config.zoom)} but its first number must not exceed its second")
     if isinstance(config, DistillConfig) and config.sigma_min > config.sigma_max:
         raise ValueError(f"{path}: sigma_min is {config.sigma_min} but must not exceed sigma_max, {config.sigma_max}")
     return config

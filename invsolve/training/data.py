@@ -1,4 +1,4 @@
-"""Training pictures: folders and zip files decoded once into memory, random crops and flips.
+"""Training samples: random crops, flips and scales of decoded pictures, and their noise.
 
 Sample ``i`` of a run depends on ``(seed, i)`` alone, so that the same pictures come whatever the number of workers or
 processes, and after a restart.
@@ -6,83 +6,65 @@ processes, and after a restart.
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
+import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
-from ..image import SUFFIXES, decode_image, read_image, to_bytes
 from ..noise import stream_key
-from . import processes
 
-MACOS_EXTRAS = "__MACOSX"  # a folder of hidden files, with pictures' suffixes, that macOS adds to zip files
-SCALARS = 4  # standard normals that come with every sample, for its noise levels
-
-
-def load_pictures(source: Path) -> list[np.ndarray]:
-    """All pictures below a folder or in a zip file, sorted by path, as uint8 arrays ``[3, H, W]``.
-
-    Raises:
-        ValueError: there is none, or one cannot be read.
-    """
-    images = zipped_images(source) if source.is_file() else folder_images(source)
-    progress = tqdm(images, desc=source.name, leave=False, disable=processes.rank() > 0)
-    pictures = [np.ascontiguousarray(to_bytes(image).transpose(2, 0, 1)) for image in progress]
-    if not pictures:
-        raise ValueError(f"no pictures {'in' if source.is_file() else 'below'} {source}")
-    return pictures
-
-
-def folder_images(folder: Path) -> Iterator[Tensor]:
-    for file in sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES):
-        yield read_image(file)
-
-
-def zipped_images(path: Path) -> Iterator[Tensor]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = (PurePosixPath(name) for name in archive.namelist())
-            for entry in sorted(e for e in entries if e.suffix.lower() in SUFFIXES and e.parts[0] != MACOS_EXTRAS):
-                yield decode_image(io.BytesIO(archive.read(str(entry))), f"{path}/{entry}")
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: cannot be read as a zip file of pictures ({error})") from None
+SCALARS = 4  # standard normals that come with every sample: for its noise levels, and for dropping its label
+UNLABELLED = -1
 
 
 class Crops(Dataset):
-    """Endless random crops: item ``i`` is ``(picture uint8 [3, crop, crop], normals float32 [4], i)``.
+    """Endless random crops: item ``i`` is ``(picture uint8 [3, crop, crop], normals float32 [4], i, class)``.
 
     ``folders`` are ``(pictures, weight)`` pairs; a folder is drawn in proportion to its weight. Pictures smaller than
-    the crop are extended by reflection.
+    the crop are extended by reflection. ``labels`` are the classes, of ``classes``, of every folder's pictures; without
+    them the class is -1. With ``zoom`` (low, high), at most 1, crops show the picture at a random scale, see
+    :func:`scaled_crop`.
     """
 
-    def __init__(self, folders: Sequence[tuple[list[np.ndarray], float]], crop: int, seed: int):
+    def __init__(
+        self,
+        folders: Sequence[tuple[list[np.ndarray], float]],
+        crop: int,
+        seed: int,
+        labels: Sequence[list[int]] | None = None,
+        classes: int = 0,
+        zoom: tuple[float, float] = (1.0, 1.0),
+    ):
         self.folders = [pictures for pictures, _ in folders]
         weights = np.array([weight for _, weight in folders], dtype=float)
         if not len(folders) or not ((weights > 0) & np.isfinite(weights)).all():
             raise ValueError(f"every folder needs a positive, finite weight, found {weights.tolist()}")
         self.cumulative = (weights / weights.sum()).cumsum()
-        self.crop, self.seed = crop, seed
+        self.crop, self.seed, self.labels, self.classes, self.zoom = crop, seed, labels, classes, zoom
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int, int]:
         rng = np.random.Generator(np.random.Philox(key=stream_key(self.seed, index)))
-        pictures = self.folders[min(np.searchsorted(self.cumulative, rng.random()), len(self.folders) - 1)]
-        picture = pictures[rng.integers(len(pictures))]
-        pad = [max(0, self.crop - n) for n in picture.shape[1:]]
-        if any(pad):
-            picture = np.pad(picture, ((0, 0), *((p // 2, p - p // 2) for p in pad)), mode="symmetric")
-        top, left = (rng.integers(n - self.crop + 1) for n in picture.shape[1:])
-        picture = picture[:, top : top + self.crop, left : left + self.crop]
+        folder = min(np.searchsorted(self.cumulative, rng.random()), len(self.folders) - 1)
+        number = rng.integers(len(self.folders[folder]))
+        picture = self.folders[folder][number]
+        label = self.labels[folder][number] if self.classes else UNLABELLED
+        scale = self._scale(rng, picture)
+        picture = scaled_crop(picture, self.crop, scale, rng) if scale < 1 else whole_crop(picture, self.crop, rng)
         if rng.random() < 0.5:
             picture = picture[:, :, ::-1]
         normals = rng.standard_normal(SCALARS, dtype=np.float32)
-        return torch.from_numpy(picture.copy()), torch.from_numpy(normals), index
+        return torch.from_numpy(picture.copy()), torch.from_numpy(normals), index, label
+
+    def _scale(self, rng: np.random.Generator, picture: np.ndarray) -> float:
+        """Log-uniform between the bounds of ``zoom``, but large enough for the scaled picture to hold a crop."""
+        if self.zoom == (1.0, 1.0):
+            return 1.0
+        scale = math.exp(rng.uniform(*np.log(self.zoom)))
+        return min(1.0, max(scale, self.crop / min(picture.shape[1:])))
 
     def batches(
         self, first: int, batch: int, workers: int = 0, pin: bool = False, share: tuple[int, int] = (0, 1)
@@ -109,6 +91,29 @@ class Crops(Dataset):
                 multiprocessing_context="fork" if workers else None,
             )
         )
+
+
+def whole_crop(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """``[3, size, size]`` pixels from a random place, the picture extended by reflection where it is smaller."""
+    pad = [max(0, size - n) for n in picture.shape[1:]]
+    if any(pad):
+        picture = np.pad(picture, ((0, 0), *((p // 2, p - p // 2) for p in pad)), mode="symmetric")
+    top, left = (rng.integers(n - size + 1) for n in picture.shape[1:])
+    return picture[:, top : top + size, left : left + size]
+
+
+def scaled_crop(picture: np.ndarray, size: int, scale: float, rng: np.random.Generator) -> np.ndarray:
+    """A random crop of the picture reduced by ``scale`` (antialiased, cubic); only what it shows is computed."""
+    side = size / scale
+    top, left = (rng.uniform(0, n - side) for n in picture.shape[1:])
+    margin = 3 / scale  # the filter reaches 2 pixels of the reduced picture
+    rows, columns = (
+        slice(max(0, math.floor(start - margin)), math.ceil(start + side + margin)) for start in (top, left)
+    )
+    region = Image.fromarray(np.ascontiguousarray(picture[:, rows, columns].transpose(1, 2, 0)))
+    x, y = left - columns.start, top - rows.start
+    box = (x, y, min(x + side, region.width), min(y + side, region.height))  # rounding may step over the edge
+    return np.asarray(region.resize((size, size), Image.Resampling.BICUBIC, box)).transpose(2, 0, 1)
 
 
 def seed_of(seed: int, index: tuple[int, ...]) -> int:

@@ -1,4 +1,7 @@
-"""The discriminator: the encoder half of a conditional U-Net and a map of logits."""
+"""The discriminator: the encoder half of a conditional U-Net and a map of logits.
+
+The published conditioning has two encoders: the coarsest features of both are blended, as before the U-Net's decoder.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ class Discriminator(nn.Module):
         super().__init__()
         if not network.config.conditional:
             raise ValueError("the discriminator is conditional on (u, s); its network must be too")
-        self.encoder = network.encoder
+        self.encoder, self.control = network.encoder, network.control
+        self.mix = None if network.control is None else network.mix_input
         self.sigma_data = sigma_data
         channels = network.config.widths[-1]
         self.hidden = MPConv(channels, channels, (3, 3))
@@ -26,5 +30,10 @@ class Discriminator(nn.Module):
 
     def forward(self, d: Diffused) -> Tensor:
         scale = [(s**2 + self.sigma_data**2).rsqrt()[:, None, None, None] for s in (d.s_eff, d.s)]
-        features, _ = self.encoder(d.u_eff * scale[0], d.s_eff.log() / 4, d.u * scale[1], d.s.log() / 4)
-        return self.logits(mp_silu(self.hidden(mp_silu(features[-1]))), gain=self.gain).to(d.u_eff.dtype)
+        condition = d.u * scale[1], d.s.log() / 4
+        features, _ = self.encoder(d.u_eff * scale[0], d.s_eff.log() / 4, *condition, d.labels)
+        x = features[-1]
+        if self.control is not None:
+            control, _ = self.control(*condition, labels=d.labels)
+            (x,) = self.mix(features[-1:], control[-1:])
+        return self.logits(mp_silu(self.hidden(mp_silu(x))), gain=self.gain).to(d.u_eff.dtype)

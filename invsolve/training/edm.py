@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..prior import Denoiser
+from ..prior import Denoiser, classes
 
 
 def edm_weight(sigma: Tensor, sigma_data: float) -> Tensor:
@@ -19,14 +19,14 @@ def weighted_error(error: Tensor, sigma: Tensor, sigma_data: float, log_variance
     return edm_weight(sigma, sigma_data) / log_variance.exp() * squared + log_variance
 
 
-def edm_loss(denoiser: Denoiser, x: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+def edm_loss(denoiser: Denoiser, x: Tensor, sigma: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:
     """Denoising loss a sample ``[B]`` for clean ``x`` ``[B, C, H, W]``, levels ``sigma`` ``[B]``, normals like x."""
-    error = denoiser(x + sigma[:, None, None, None] * noise, sigma) - x
+    error = denoiser(x + sigma[:, None, None, None] * noise, sigma, **classes(labels)) - x
     return weighted_error(error, sigma, denoiser.sigma_data, denoiser.network.log_variance(sigma.log() / 4))
 
 
 @torch.no_grad()
-def denoising_psnr(denoiser: Denoiser, x: Tensor, sigma: float, noise: Tensor) -> float:
+def denoising_psnr(denoiser: Denoiser, x: Tensor, sigma: float, noise: Tensor, labels: Tensor | None = None) -> float:
     """PSNR in dB of the posterior mean at one level, mean over the images ``x`` in [-1, 1]."""
-    error = denoiser(x + sigma * noise, sigma).clamp(-1, 1) - x
+    error = denoiser(x + sigma * noise, sigma, **classes(labels)).clamp(-1, 1) - x
     return (10 * torch.log10(4 / error.square().flatten(1).mean(1))).mean().item()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..image import write_image
 from ..noise import NoiseStreams
-from ..prior import Denoiser, GenerativeDenoiser
+from ..prior import Denoiser, GenerativeDenoiser, classes
 
 LEVELS = (0.2, 0.5, 1.0, 2.0)
 DRAWS = 3  # of each noisy picture
@@ -22,22 +22,22 @@ def grid(rows: list[list[Tensor]]) -> Tensor:
 
 
 @torch.no_grad()
-def denoised(denoiser: Denoiser, images: Tensor) -> Tensor:
+def denoised(denoiser: Denoiser, images: Tensor, labels: Tensor | None = None) -> Tensor:
     """A row a picture of ``images`` ``[B, C, H, W]``: itself, then noisy and denoised at each level."""
     columns = [images]
     for sigma in LEVELS:
         u = images + sigma * normals(images)
-        columns += [u, denoiser(u, sigma)]
+        columns += [u, denoiser(u, sigma, **classes(labels))]
     return grid([list(row) for row in zip(*columns, strict=True)])
 
 
 @torch.no_grad()
-def drawn(generator: GenerativeDenoiser, images: Tensor) -> Tensor:
+def drawn(generator: GenerativeDenoiser, images: Tensor, labels: Tensor | None = None) -> Tensor:
     """Two rows a picture of ``images`` ``[B, C, H, W]``: itself, then noisy and drawn at the two middle levels."""
     rows = []
     for sigma in LEVELS[1:3]:
         u = images + sigma * normals(images)
-        draws = [generator(u, sigma, normals(images, draw)) for draw in range(1, DRAWS + 1)]
+        draws = [generator(u, sigma, normals(images, draw), labels) for draw in range(1, DRAWS + 1)]
         rows.append([list(row) for row in zip(images, u, *draws, strict=True)])
     return grid([row for pair in zip(*rows, strict=True) for row in pair])
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from . import processes
 from .config import RunConfig
 from .data import Crops, SampleNoise, seed_of, to_unit
+from .labels import dropped, one_hot
 from .log import Log, finite_means
 from .player import Player, load_state, save_state
 from .stop import Stopped, StopSignals
@@ -25,24 +26,31 @@ PATIENCE = 20  # updates in a row with gradients that are not finite, after whic
 
 @dataclass
 class Samples:
-    """What a training step gets: pictures ``x`` ``[B, C, H, W]``, scalar normals ``[B, 4]`` and a noise source."""
+    """What a training step gets: pictures ``x`` ``[B, C, H, W]``, scalar normals ``[B, 4]`` and a noise source.
+
+    ``labels`` ``[B, n]`` are their classes, one-hot or, where they are hidden, zeros; None where there are no classes.
+    """
 
     x: Tensor
     normals: Tensor
     noise: SampleNoise
+    labels: Tensor | None = None
 
     def split(self, count: int) -> list[Samples]:
         """``count`` micro-batches of B / count samples each; their noise is what it would have been in the batch."""
         if count == 1:
             return [self]
-        parts = (self.x.chunk(count), self.normals.chunk(count), self.noise.split(count))
+        labels = [None] * count if self.labels is None else self.labels.chunk(count)
+        parts = (self.x.chunk(count), self.normals.chunk(count), self.noise.split(count), labels)
         return [Samples(*part) for part in zip(*parts, strict=True)]
 
 
-def on_device(batch: list[Tensor], seed: int, device: torch.device) -> Samples:
-    pictures, normals, indices = batch
-    noise = SampleNoise(seed, indices.tolist(), device)
-    return Samples(to_unit(pictures, device), normals.to(device, non_blocking=True), noise)
+def on_device(batch: list[Tensor], config: RunConfig, classes: int, device: torch.device) -> Samples:
+    pictures, normals, indices, labels = batch
+    noise = SampleNoise(config.seed, indices.tolist(), device)
+    hot = one_hot(dropped(labels, normals[:, -1], config.label_dropout), classes)
+    hot = None if hot is None else hot.to(device, non_blocking=True)
+    return Samples(to_unit(pictures, device), normals.to(device, non_blocking=True), noise, hot)
 
 
 def seed_dropout(seed: int, number: int) -> None:
@@ -99,7 +107,7 @@ def train_loop(
         progress = tqdm(steps, initial=first, total=total, unit="step", smoothing=0.05, disable=processes.rank() > 0)
         for number in progress:
             seed_dropout(config.seed, number)
-            for name, value in step(on_device(next(batches), config.seed, device), number).items():
+            for name, value in step(on_device(next(batches), config, crops.classes, device), number).items():
                 values.setdefault(name, []).append(value.detach())
             check_progress(players, number)
             done = number

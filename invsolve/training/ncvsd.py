@@ -15,31 +15,35 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..prior import Denoiser, combine
+from ..prior import Denoiser, classes, combine
 from . import processes
 from .edm import edm_weight, weighted_error
 
 
 @dataclass
 class Diffused:
-    """A clean or generated image noised again: ``(u_eff, s_eff)`` with its conditions ``(u, s)`` and level ``t``."""
+    """A clean or generated image noised again: ``(u_eff, s_eff)`` with its conditions ``(u, s)`` and level ``t``.
+
+    ``labels`` are classes ``[B, n]``, one-hot, where there are any.
+    """
 
     u_eff: Tensor
     s_eff: Tensor
     u: Tensor
     s: Tensor
     t: Tensor
+    labels: Tensor | None = None
 
 
-def diffuse(x: Tensor, t: Tensor, noise: Tensor, u: Tensor, s: Tensor) -> Diffused:
+def diffuse(x: Tensor, t: Tensor, noise: Tensor, u: Tensor, s: Tensor, labels: Tensor | None = None) -> Diffused:
     """Noise ``x`` to level ``t`` ``[B]`` and merge the result with ``u`` at level ``s``."""
     u_eff, s_eff = combine(u, s, x + t[:, None, None, None] * noise, t)
-    return Diffused(u_eff, s_eff, u, s, t)
+    return Diffused(u_eff, s_eff, u, s, t, labels)
 
 
 def fake_loss(fake: Denoiser, x: Tensor, d: Diffused) -> tuple[Tensor, Tensor]:
     """Loss a sample ``[B]`` of the fake denoiser on generated ``x`` (no gradient into ``x``), and its output."""
-    output = fake(d.u_eff, d.s_eff, d.u, d.s)
+    output = fake(d.u_eff, d.s_eff, d.u, d.s, **classes(d.labels))
     log_variance = fake.network.log_variance(d.s_eff.log() / 4, d.s.log() / 4)
     return weighted_error(output - x.detach(), d.s_eff, fake.sigma_data, log_variance), output
 
@@ -52,7 +56,7 @@ def generator_gradient(teacher: Denoiser, fake_output: Tensor, d: Diffused) -> T
     t << s, but ``w(t)`` would all but switch off the gradient where t >> s, which is most of the time at small s.
     """
     with torch.no_grad():
-        target = teacher(d.u_eff, d.s_eff)
+        target = teacher(d.u_eff, d.s_eff, **classes(d.labels))
         weight = edm_weight(d.s_eff, teacher.sigma_data)[:, None, None, None]
         return weight * (fake_output.detach() - target) / target[0].numel()
 
@@ -63,10 +67,18 @@ def discriminator_loss(discriminator: nn.Module, real: Diffused, generated: Diff
     return up + F.softplus(discriminator(generated)).flatten(1).mean(1)
 
 
-def adversarial_gradient(discriminator: nn.Module, x: Tensor, t: Tensor, noise: Tensor, u: Tensor, s: Tensor) -> Tensor:
+def adversarial_gradient(
+    discriminator: nn.Module,
+    x: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    u: Tensor,
+    s: Tensor,
+    labels: Tensor | None = None,
+) -> Tensor:
     """Gradient of the non-saturating adversarial loss with respect to generated ``x``, summed over the batch."""
     x = x.detach().requires_grad_()
-    loss = F.softplus(-discriminator(diffuse(x, t, noise, u, s))).flatten(1).mean(1).sum()
+    loss = F.softplus(-discriminator(diffuse(x, t, noise, u, s, labels))).flatten(1).mean(1).sum()
     return torch.autograd.grad(loss, x)[0]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -45,7 +44,7 @@ class TeacherStep:
         for part in samples.split(c.accumulate):
             sigma = (c.sigma_mean + c.sigma_std * part.normals[:, 0]).exp()
             with autocast(c, part.x):
-                loss = edm_loss(self.denoiser, part.x, sigma, part.noise(part.x.shape[1:])).mean()
+                loss = edm_loss(self.denoiser, part.x, sigma, part.noise(part.x.shape[1:]), part.labels).mean()
             losses.append(backward(loss, c))
         self.player.update(c)
         return {"loss": sum(losses)}
@@ -91,9 +90,12 @@ class DistillStep:
         self.players, self.config = players, config
 
     def levels(self, normals: Tensor) -> tuple[Tensor, Tensor]:
-        """``s`` uniform on the Karras scale and ``ln t`` normal, from independent standard normals."""
+        """``s`` uniform on the Karras scale or its grid, and ``ln t`` normal, from independent standard normals."""
         c = self.config
-        uniform = (1 + torch.erf(normals[:, 0] / math.sqrt(2))) / 2
+        uniform = torch.special.ndtr(normals[:, 0])
+        if c.sigma_levels:
+            last = c.sigma_levels - 1
+            uniform = (uniform * c.sigma_levels).floor().clamp_max(last) / last
         low, high = c.sigma_min ** (1 / c.sigma_exponent), c.sigma_max ** (1 / c.sigma_exponent)
         s = (low + uniform * (high - low)) ** c.sigma_exponent
         return s, (c.t_mean + c.t_std * normals[:, 1]).exp()
@@ -127,10 +129,10 @@ class DistillStep:
         with autocast(c, real):
             z = noise(shape)
             if c.accumulate > 1:  # computed again for its gradient: only one micro-batch's activations are kept
-                x = checkpoint(self.generator, u, s, z, use_reentrant=False)
+                x = checkpoint(self.generator, u, s, z, samples.labels, use_reentrant=False)
             else:
-                x = self.generator(u, s, z)
-            noised = diffuse(x.detach(), t, noise(shape), u, s)
+                x = self.generator(u, s, z, samples.labels)
+            noised = diffuse(x.detach(), t, noise(shape), u, s, samples.labels)
         return Generated(samples, u, s, x, noised)
 
     def learn_fake(self, part: Generated) -> Tensor:
@@ -149,10 +151,11 @@ class DistillStep:
         n = part.samples.noise(real.shape[1:])
         part.adversarial_noise = t, n
         with autocast(c, real):
-            pair = diffuse(real, t, n, part.u, part.s), diffuse(fake, t, n, part.u, part.s)
+            pair = [diffuse(x, t, n, part.u, part.s, part.samples.labels) for x in (real, fake)]
             loss = discriminator_loss(self.discriminator, *pair).mean()
         return backward(loss, c)
 
     def adversarial_gradient(self, part: Generated) -> Tensor:
         with autocast(self.config, part.x):
-            return adversarial_gradient(self.discriminator, part.x, *part.adversarial_noise, part.u, part.s)
+            how = (*part.adversarial_noise, part.u, part.s, part.samples.labels)
+            return adversarial_gradient(self.discriminator, part.x, *how)

@@ -1,30 +1,14 @@
-"""Training pictures: which samples come, from where, and that nothing but (seed, index) decides."""
+"""Training samples: which crops come, at which scale, and that nothing but (seed, index) decides."""
 
 from __future__ import annotations
-
-import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from training_cases import coordinates
 
-from invsolve.training.commands import center_crops, read_data
-from invsolve.training.config import RunConfig
-from invsolve.training.data import Crops, SampleNoise, load_pictures, to_unit
-
-
-def coordinates(height: int, width: int, picture: int = 0) -> np.ndarray:
-    """A picture whose pixels tell where they are: row, column and the picture's number, ``[3, H, W]`` uint8."""
-    rows, columns = np.mgrid[:height, :width]
-    return np.stack([rows, columns, np.full_like(rows, picture)]).astype(np.uint8)
-
-
-def write(folder: Path, name: str, array: np.ndarray) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array.transpose(1, 2, 0) if array.ndim == 3 else array).save(folder / name)
-    return folder / name
+from invsolve.training.data import Crops, SampleNoise, scaled_crop, to_unit
 
 
 def a_few_crops(seed: int = 0) -> Crops:
@@ -58,7 +42,7 @@ def test_the_batch_size_does_not_change_the_samples():
 
 
 def test_another_seed_or_index_gives_another_sample():
-    _, first, _ = a_few_crops(0)[7]
+    _, first, *_ = a_few_crops(0)[7]
     assert not torch.equal(first, a_few_crops(1)[7][1])
     assert not torch.equal(first, a_few_crops(0)[8][1])
     assert torch.equal(first, a_few_crops(0)[7][1])
@@ -120,92 +104,72 @@ def test_weights_must_be_positive(weights):
         Crops([([coordinates(12, 12)], weight) for weight in weights], 12, 0)
 
 
-def test_folders_are_read_in_order_and_in_colour(tmp_path):
-    colour, gray = coordinates(6, 7, 3), np.arange(42, dtype=np.uint8).reshape(6, 7)
-    write(tmp_path / "b", "1.png", colour)
-    write(tmp_path / "a", "2.PNG", gray)
-    write(tmp_path, "c.png", (gray.astype(np.uint16) << 8) + gray)  # 16 bits
-    (tmp_path / "notes.txt").write_text("no picture")
-    first, second, third = load_pictures(tmp_path)
-    assert np.array_equal(first, np.stack([gray] * 3))
-    assert np.array_equal(second, colour)
-    assert np.array_equal(third, np.stack([gray] * 3))
+def labelled(zoom: tuple[float, float] = (1.0, 1.0)) -> Crops:
+    folders = [([coordinates(20, 30, i) for i in range(5)], 1.0), ([coordinates(25, 18, 5)], 2.0)]
+    return Crops(folders, 12, 0, [[4, 3, 2, 1, 0], [6]], 7, zoom)
 
 
-def test_a_folder_without_pictures_or_with_a_broken_one_is_refused(tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"no pictures below .*empty"):
-        load_pictures(tmp_path / "empty")
-    (tmp_path / "broken.png").write_bytes(b"text")
-    with pytest.raises(ValueError, match=r"broken\.png: cannot be read as a picture"):
-        load_pictures(tmp_path)
+def test_every_sample_has_the_class_of_its_picture():
+    classes = {0: 4, 1: 3, 2: 2, 3: 1, 4: 0, 5: 6}
+    samples = [labelled()[i] for i in range(60)]
+    assert {int(picture[2, 0, 0]) for picture, *_ in samples} == set(classes)
+    assert all(label == classes[int(picture[2, 0, 0])] for picture, _, _, label in samples)
+    assert all(a_few_crops()[i][3] == -1 for i in range(5))
+    for i in range(20):  # and is otherwise the same as without
+        assert torch.equal(labelled()[i][0][:2], a_few_crops()[i][0][:2])
+        assert torch.equal(labelled()[i][1], a_few_crops()[i][1])
 
 
-def zipped(path: Path, folder: Path, *more: tuple[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted((f for f in folder.rglob("*") if f.is_file()), reverse=True):
-            archive.write(file, str(file.relative_to(folder)))
-        for name, content in more:
-            archive.writestr(name, content)
-    return path
+def ramp(height: int, width: int) -> np.ndarray:
+    """Brightness grows by 2 a pixel downwards (first channel) and to the right (second)."""
+    return 2 * coordinates(height, width)
 
 
-def test_a_zip_of_pictures_is_as_good_as_their_folder(tmp_path):
-    folder = tmp_path / "folder"
-    for name in ("b/1.png", "a.png", "a/2.PNG", "a-b.png"):
-        write(
-            (folder / name).parent, Path(name).name, coordinates(16, 17, len(name) * 10 + len(list(folder.rglob("*"))))
-        )
-    extras = ("__MACOSX/._a.png", b"no picture"), ("notes.txt", b"no picture")
-    path = zipped(tmp_path / "pictures.zip", folder, *extras)
-    inside, outside = load_pictures(path), load_pictures(folder)
-    assert len(inside) == 4
-    assert all(np.array_equal(a, b) for a, b in zip(inside, outside, strict=True))
-    config = RunConfig(crop=8, holdout=1)
-    left, right = (read_data([f"{source}:2"], config)[0] for source in (path, folder))
-    assert all(torch.equal(left[i][0], right[i][0]) for i in range(20))
+def test_scales_are_log_uniform_and_every_place_is_shown():
+    """Of a ramp a crop of scale f has steps of 2/f; where it begins says from which place it is."""
+    crops, steps, starts = Crops([([ramp(100, 120)], 1.0)], 24, 0, zoom=(0.25, 1.0)), [], []
+    for i in range(1000):
+        crop = crops[i][0].numpy().astype(float)
+        crop = crop[:, :, ::-1] if crop[1, 0, 0] > crop[1, 0, -1] else crop
+        down, right = (np.polyfit(np.arange(22), crop[c].mean(1 - c)[1:-1], 1)[0] for c in (0, 1))
+        assert abs(down - right) < 0.15
+        steps.append((down + right) / 2)
+        side, centre = 24 * steps[-1] / 2, crop[:2, 11:13, 11:13].mean((1, 2)) / 2 + 0.5
+        starts.append((centre - side / 2) / (np.array([100, 120]) - side))
+    position = np.sort(np.log(np.array(steps) / 2) / np.log(4))  # 0 for scale 1, 1 for scale 1/4
+    assert np.abs(position - np.linspace(0, 1, 1000)).max() < 2 / 1000**0.5  # Kolmogorov-Smirnov at 0.07 %
+    starts = np.sort(np.array(starts)[np.array(steps) < 6], axis=0)  # with room to move
+    assert np.abs(starts - np.linspace(0, 1, len(starts))[:, None]).max() < 2 / len(starts) ** 0.5
 
 
-def test_a_zip_without_pictures_or_with_a_broken_one_is_refused(tmp_path):
-    folder = tmp_path / "folder"
-    write(folder, "1.png", coordinates(16, 17))
-    with pytest.raises(ValueError, match=r"broken\.zip/2\.png: cannot be read as a picture"):
-        load_pictures(zipped(tmp_path / "broken.zip", folder, ("2.png", b"text")))
-    (folder / "1.png").rename(folder / "1.txt")
-    with pytest.raises(ValueError, match=r"no pictures in .*empty\.zip"):
-        load_pictures(zipped(tmp_path / "empty.zip", folder))
-    (tmp_path / "no.zip").write_bytes(b"text")
-    with pytest.raises(ValueError, match=r"no\.zip: cannot be read as a zip file of pictures"):
-        load_pictures(tmp_path / "no.zip")
+def test_a_scaled_crop_is_cut_from_the_antialiased_picture():
+    """With the scale that leaves just the crop, it is the whole picture resized by Pillow."""
+    picture = np.random.default_rng(0).integers(0, 256, (3, 40, 40), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(picture.transpose(1, 2, 0)).resize((20, 20), Image.Resampling.BICUBIC))
+    expected = expected.transpose(2, 0, 1).astype(int)
+    crops = Crops([([picture], 1.0)], 20, 0, zoom=(0.1, 0.1))  # too small: the picture would not hold a crop
+    for i in range(8):
+        crop = crops[i][0].numpy().astype(int)
+        assert min(np.abs(crop - expected).max(), np.abs(crop[:, :, ::-1] - expected).max()) <= 1
 
 
-def test_folders_and_weights_of_the_command_line(tmp_path):
-    for folder, count in (("faces", 5), ("photos:2", 4)):
-        for i in range(count):
-            write(tmp_path / folder, f"{i}.png", coordinates(16, 16, 10 * count + i))
-    config = RunConfig(crop=8, holdout=2)
-    crops, held_out = read_data([f"{tmp_path}/faces:3", f"{tmp_path}/photos:2"], config)
-    assert [p[2, 0, 0] for p in held_out] == [53, 54]  # the last of the first folder
-    assert [p[2, 0, 0] for pictures in crops.folders for p in pictures] == [50, 51, 52, 40, 41]
-    assert crops.cumulative.tolist() == [0.75, 1.0]  # photos:2 is the name of a folder, of weight 1
-    assert read_data([f"{tmp_path}/faces"], RunConfig(crop=8, holdout=0))[1] == []
+def test_pixels_around_a_scaled_crop_count_as_in_the_whole_picture():
+    picture = np.random.default_rng(1).integers(0, 256, (3, 200, 200), dtype=np.uint8)
+    whole = Image.fromarray(picture.transpose(1, 2, 0))
+    rng, again = np.random.default_rng(5), np.random.default_rng(5)
+    for scale in (0.9, 0.5, 0.3):
+        crop = scaled_crop(picture, 30, scale, rng).astype(int)
+        top, left = (again.uniform(0, 200 - 30 / scale) for _ in range(2))
+        box = (left, top, left + 30 / scale, top + 30 / scale)
+        expected = np.asarray(whole.resize((30, 30), Image.Resampling.BICUBIC, box)).transpose(2, 0, 1).astype(int)
+        assert np.abs(crop - expected).max() <= 1  # Pillow's fixed-point weights
 
 
-def test_data_that_is_not_there_is_refused(tmp_path):
-    write(tmp_path / "one", "1.png", coordinates(16, 16))
-    with pytest.raises(ValueError, match=r"no folder or zip file .*gone$"):
-        read_data([f"{tmp_path}/gone:2"], RunConfig())
-    with pytest.raises(ValueError, match="has 1 pictures but 1 are to be held out"):
-        read_data([str(tmp_path / "one")], RunConfig(holdout=1))
-
-
-def test_central_crops_for_validation():
-    pictures = [coordinates(16, 20, 1), coordinates(7, 20, 2)]
-    images = center_crops(pictures, 8, torch.device("cpu"))
-    assert images.shape == (1, 3, 8, 8)  # of the one that is large enough
-    assert images[0, 0, :, 0] == pytest.approx((torch.arange(8) + 4) / 127.5 - 1)
-    assert images[0, 1, 0] == pytest.approx((torch.arange(8) + 6) / 127.5 - 1)
-    assert center_crops(pictures, 32, torch.device("cpu")).shape == (0, 3, 32, 32)
+def test_a_picture_smaller_than_the_crop_is_not_scaled():
+    crops = Crops([([coordinates(8, 30)], 1.0)], 12, 0, zoom=(0.3, 0.5))
+    for i in range(5):  # neighbouring columns differ by 1, as in the picture
+        columns = crops[i][0][1].int()
+        assert (columns.diff(dim=1).abs() == 1).all()
 
 
 def test_unit_scale():

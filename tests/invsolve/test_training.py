@@ -17,9 +17,10 @@ from invsolve.noise import NoiseStreams
 from invsolve.prior import Denoiser
 from invsolve.solve import solve
 from invsolve.training import loop
-from invsolve.training.commands import center_crops, distill, train, validate
-from invsolve.training.data import load_pictures
+from invsolve.training.commands import distill, train, validate
+from invsolve.training.pictures import Source, load_pictures
 from invsolve.training.player import rate_at
+from invsolve.training.reading import center_crops
 from operators import Resize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -58,7 +59,7 @@ def test_the_teacher_learns(teacher, pictures):
     assert len(losses) == 32
     assert np.mean(losses[-4:]) < np.mean(losses[:4]) - 0.4
     validation = [line["validation"] for line in lines if "validation" in line][-1]
-    held_out = center_crops(load_pictures(pictures)[-2:], 16, torch.device("cpu"))
+    held_out = center_crops(load_pictures(Source(pictures))[-2:], 16, torch.device("cpu"))
     untrained = validate(Denoiser(UNet(UNetConfig(**TEACHER["network"]))), held_out)
     for level in ("psnr_0.5", "psnr_1", "psnr_2"):
         assert validation[level] > untrained[level] + 1.5, level

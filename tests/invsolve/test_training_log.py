@@ -12,9 +12,10 @@ from training_cases import STUDENT, TEACHER, figures, write
 from invsolve.checkpoint import load_denoiser
 from invsolve.image import read_image
 from invsolve.noise import NoiseStreams
-from invsolve.training.commands import center_crops, distill, train
-from invsolve.training.data import load_pictures
+from invsolve.training.commands import distill, train
 from invsolve.training.log import finite_means
+from invsolve.training.pictures import Source, load_pictures
+from invsolve.training.reading import center_crops
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -36,7 +37,7 @@ def test_the_teachers_grid_shows_held_out_pictures_noisy_and_denoised(teacher, p
     assert sorted(p.name for p in samples.iterdir()) == ["0000004.png", "0000008.png"]
     shown = tiles(samples / "0000008.png", 16)
     assert shown.shape == (2, 9, 3, 16, 16)
-    held_out = center_crops(load_pictures(pictures)[-2:], 16, torch.device("cpu"))
+    held_out = center_crops(load_pictures(Source(pictures))[-2:], 16, torch.device("cpu"))
     assert (shown[:, 0] - held_out).abs().max() < 1e-6
     denoiser = load_denoiser(teacher)[0]
     for column, sigma in zip((1, 3, 5, 7), (0.2, 0.5, 1.0, 2.0), strict=True):
@@ -49,7 +50,7 @@ def test_the_students_grid_shows_different_draws(teacher, pictures, tmp_path):
     distill(write(tmp_path / "d.yaml", STUDENT, images=64), teacher, [str(pictures)], tmp_path / "out", "cpu")
     shown = tiles(tmp_path / "out" / "samples" / "0000008.png", 16)
     assert shown.shape == (4, 5, 3, 16, 16)  # two pictures at two levels: the picture, noisy, three draws
-    held_out = center_crops(load_pictures(pictures)[-2:], 16, torch.device("cpu"))
+    held_out = center_crops(load_pictures(Source(pictures))[-2:], 16, torch.device("cpu"))
     assert (shown[0::2, 0] - held_out).abs().max() < 1e-6
     draws = shown[:, 2:]
     assert (draws[:, 0] - draws[:, 1]).abs().amax((1, 2, 3)).min() > 0.02

@@ -53,6 +53,19 @@ def write_pictures(folder: Path) -> Path:
     return folder
 
 
+def coordinates(height: int, width: int, picture: int = 0) -> np.ndarray:
+    """A picture whose pixels tell where they are: row, column and the picture's number, ``[3, H, W]`` uint8."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows, columns, np.full_like(rows, picture)]).astype(np.uint8)
+
+
+def write_picture(folder: Path, name: str, array: np.ndarray) -> Path:
+    """``[3, H, W]`` or, in gray, ``[H, W]`` as ``folder/name``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array.transpose(1, 2, 0) if array.ndim == 3 else array).save(folder / name)
+    return folder / name
+
+
 def write(path: Path, values: dict, **changes: object) -> Path:
     path.write_text(yaml.safe_dump({**values, **changes}))
     return path
