@@ -3,6 +3,6 @@
 They parse and print; the work is done elsewhere, and imported when the command runs, so that ``--help`` is fast.
 """
 
-from . import info, run, train
+from . import bench, info, run, train
 
-COMMANDS = (run, info, train)
+COMMANDS = (run, bench, info, train)

@@ -1,0 +1,138 @@
+"""The methods of a benchmark, by name.
+
+=========================  ===========================================================================================
+``baseline``               what a user has without the product, see ``baselines.py``
+``ncvsd``, ``ncvsd:16``    the prior (``--prior``) in the product's loop, with ``--steps`` or 16 network evaluations
+``teacher``, ``:16``       the plain denoiser (``--denoiser``) in the same loop, its posterior mean taken for a draw
+``teacher-diffusion:5``    that denoiser in the same loop, each draw by reverse diffusion in 5 evaluations
+``ddrm``, ``ddrm:20``      a method of ``invsolve.peers`` over the same denoiser, with its own or 20 steps
+=========================  ===========================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from operators import LinearOperator
+
+from ..noise import NoiseStreams
+from ..prior import DiffusionDraw, MeanDraw
+from ..sampler import Prior
+from ..schema import suggestion
+from ..solve import Index, solve
+from ..task import Task
+from .baselines import BASELINES
+
+DRAW = 5  # evaluations of a draw of teacher-diffusion
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What the methods of one benchmark share; ``prior`` and ``denoiser`` are there when a method needs them."""
+
+    steps: int
+    seed: int
+    prior: Prior | None = None
+    denoiser: MeanDraw | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method at one task.
+
+    ``restore(y, operator, streams)`` gives ``[B, C, H, W]`` for measurements ``[B, *operator.out_shape]``; all that is
+    random about image b comes from the stream ``(tools.seed, streams[b])``. Where nothing is, ``random`` is False.
+    """
+
+    name: str
+    steps: int
+    evaluations: int  # of the network, for one image
+    restore: Callable[[Tensor, LinearOperator, Sequence[Index]], Tensor]
+    random: bool = True
+
+
+def make_method(name: str, task: Task, tools: Tools) -> Method:
+    """The method of a name at a task. Raises ValueError where its number of steps is none it can have."""
+    kind, number = split_name(name)
+    if kind in _KINDS:
+        return _KINDS[kind][0](name, number, task, tools)
+    return _peer(name, number, task, tools)
+
+
+def networks_of(names: Sequence[str]) -> set[str]:
+    """Which of ``prior`` and ``denoiser`` the methods of these names need. Raises ValueError for an unknown name."""
+    return {network for name in names if (network := _network_of(split_name(name)[0]))}
+
+
+def split_name(name: str) -> tuple[str, int | None]:
+    """``"ddrm:20"`` -> ``("ddrm", 20)``; ``"dps"`` -> ``("dps", None)``."""
+    kind, colon, number = name.partition(":")
+    if colon and not (number.isdecimal() and int(number) >= 1):
+        raise ValueError(f"method {name!r}: {number!r} is not a number of steps")
+    return kind, int(number) if colon else None
+
+
+def _network_of(kind: str) -> str | None:
+    if kind in _KINDS:
+        return _KINDS[kind][1]
+    from ..peers import PEERS
+
+    if kind not in PEERS:
+        raise ValueError(f"no method {kind!r}{suggestion(kind, [*_KINDS, *PEERS])}")
+    return "denoiser"
+
+
+def _baseline(name: str, number: int | None, task: Task, tools: Tools) -> Method:
+    if number is not None:
+        raise ValueError(f"method {name!r}: the baseline takes no number of steps")
+    baseline = BASELINES[task.kind]
+    return Method(name, 0, 0, lambda y, operator, streams: baseline(y, operator), random=False)
+
+
+def _ncvsd(name: str, number: int | None, task: Task, tools: Tools) -> Method:
+    return _in_loop(name, tools.prior, number or tools.steps, task, tools)
+
+
+def _teacher(name: str, number: int | None, task: Task, tools: Tools) -> Method:
+    return _in_loop(name, tools.denoiser, number or tools.steps, task, tools)
+
+
+def _teacher_diffusion(name: str, number: int | None, task: Task, tools: Tools) -> Method:
+    plain = tools.denoiser
+    draw = DiffusionDraw(plain.denoiser, evaluations=number or DRAW, spectrum=plain.spectrum)
+    return _in_loop(name, draw, tools.steps, task, tools)
+
+
+def _in_loop(name: str, prior: Prior, levels: int, task: Task, tools: Tools) -> Method:
+    """``solve`` with the task's settings for so many noise levels, one draw of the prior at each."""
+    settings, evaluations = task.settings(levels), levels * prior.evaluations
+
+    def restore(y: Tensor, operator: LinearOperator, streams: Sequence[Index]) -> Tensor:
+        return solve(y, operator, evaluations, task.sigma_y, prior, tools.seed, settings, streams)
+
+    return Method(name, levels, evaluations, restore)
+
+
+def _peer(name: str, number: int | None, task: Task, tools: Tools) -> Method:
+    from ..peers import PEERS, settings_for
+
+    kind = split_name(name)[0]
+    peer, settings = PEERS[kind], settings_for(kind, task.name, number)
+
+    def restore(y: Tensor, operator: LinearOperator, streams: Sequence[Index]) -> Tensor:
+        noise = NoiseStreams(tools.seed, streams, y.device, y.dtype)
+        return peer.restore(y, operator, tools.denoiser.denoiser, task.sigma_y, noise, settings)
+
+    return Method(name, settings.steps, settings.evaluations, restore)
+
+
+# name: (how to make it, which network it needs)
+_KINDS: dict[str, tuple[Callable[[str, int | None, Task, Tools], Method], str | None]] = {
+    "baseline": (_baseline, None),
+    "ncvsd": (_ncvsd, "prior"),
+    "teacher": (_teacher, "denoiser"),
+    "teacher-diffusion": (_teacher_diffusion, "denoiser"),
+}

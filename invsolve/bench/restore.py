@@ -1,0 +1,119 @@
+"""Degrade a few pictures, restore them by every method that is due, and measure: the lines of the results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from operators import LinearOperator
+
+from ..image import write_image
+from ..metrics import Metric
+from ..noise import NoiseStreams
+from ..outputs import STD_WHITE
+from ..run import MEASUREMENT, stream_index
+from ..task import Task
+from .methods import Method
+from .pictures import Pictures
+from .results import Key
+from .scores import score, score_samples
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One task with its operator for the pictures' size and its methods."""
+
+    task: Task
+    operator: LinearOperator
+    methods: Sequence[Method]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All that a process needs to make results.
+
+    ``samples`` is the number of restorations of each picture, None for one without figures of uncertainty. Of the
+    first ``shown`` pictures files are written below ``out / "pictures"``.
+    """
+
+    pictures: Pictures
+    jobs: Sequence[Job]
+    metrics: Mapping[str, Metric]
+    seed: int
+    samples: int | None
+    shown: int
+    out: Path
+    device: torch.device
+
+
+def restore(bench: Bench, positions: Sequence[int], due: AbstractSet[Key]) -> Iterator[list[Row]]:
+    """Restore the pictures at ``positions`` together, for each (task, method, image) in ``due``.
+
+    Yields lists of lines, one list for each task and method as it is done. The noise of a picture is keyed by its name
+    (see ``stream_index``): as by ``invsolve run --simulate`` and, of several samples, by ``--samples``.
+    """
+    names = [bench.pictures.names[position] for position in positions]
+    if not any(name in names for _, _, name in due):
+        return
+    truth = torch.stack([bench.pictures.read(name) for name in names]).to(bench.device)
+    for job in bench.jobs:
+        noise = NoiseStreams(bench.seed, [(stream_index(name), MEASUREMENT) for name in names], bench.device)
+        y = job.operator.measure(truth, job.task.sigma_y, noise)
+        for method in job.methods:
+            chosen = [b for b, name in enumerate(names) if (job.task.name, method.name, name) in due]
+            if chosen:
+                some = [positions[b] for b in chosen]
+                yield _restore_by(method, bench, job, some, truth[chosen], y[chosen])
+
+
+def _restore_by(
+    method: Method, bench: Bench, job: Job, positions: Sequence[int], truth: Tensor, y: Tensor
+) -> list[Row]:
+    """Restore measurements by one method, write their pictures, and only then give their lines."""
+    names = [bench.pictures.names[position] for position in positions]
+    streams = [[stream_index(name) for name in names]]
+    if bench.samples and method.random:
+        streams = [[(index, k) for index in streams[0]] for k in range(bench.samples)]
+    start = _now(bench.device)
+    with torch.no_grad():
+        draws = torch.stack([method.restore(y, job.operator, indices) for indices in streams])  # [K, B, C, H, W]
+    seconds = (_now(bench.device) - start) / (len(draws) * len(names))
+
+    # What is not finite, of a method that diverged, counts as gray: a failure must cost, not be left out.
+    draws = draws.nan_to_num(nan=0.0, posinf=1.0, neginf=-1.0)
+    several = len(draws) > 1
+    figures = score_samples(draws, truth, bench.metrics) if several else score(draws[0], truth, bench.metrics)
+    common = {"task": job.task.name, "method": method.name, "steps": method.steps, "evaluations": method.evaluations}
+    rows = []
+    for b, (position, name) in enumerate(zip(positions, names, strict=True)):
+        where = {"image": name, "index": position, "seed": bench.seed}
+        rows.append(common | where | figures[b] | {"seconds": seconds})
+        if position < bench.shown:
+            pictures = {"truth": truth[b], "measurement": y[b], method.name: draws[0, b]}
+            if several:
+                std = draws[:, b].std(0).mean(0, keepdim=True)
+                pictures[f"{method.name}_std"] = std / STD_WHITE * 2 - 1
+            _write_pictures(bench.out / "pictures" / job.task.name / name, pictures)
+    return rows
+
+
+def _write_pictures(folder: Path, pictures: Mapping[str, Tensor]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, picture in pictures.items():
+        write_image(picture, folder / f"{name.replace(':', '_')}.png")
+
+
+def _now(device: torch.device) -> float:
+    """Seconds on a clock, once the device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

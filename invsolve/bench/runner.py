@@ -1,0 +1,172 @@
+"""`invsolve bench`: restore and measure many pictures by every method; resumable, shared by processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ..checkpoint import load_prior, read_checkpoint, resolve
+from ..device import choose_device
+from ..prior import MeanDraw
+from ..sampler import Prior
+from ..task import load_task
+from ..training.processes import count, rank
+from .methods import Tools, make_method, networks_of
+from .pictures import Pictures
+from .restore import Bench, Job, restore
+from .results import RESULTS, Key, append, is_last_writer, merge, open_folder, own_path, read_results
+from .scores import load_metrics
+from .summary import markdown, write_summary
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What the command line says; see ``invsolve bench --help``."""
+
+    data: Path
+    out: Path
+    tasks: Sequence[str]
+    methods: Sequence[str]
+    steps: int = 4
+    limit: int | None = None
+    size: int = 256
+    batch: int = 1
+    prior: str = "default"
+    denoiser: str = "teacher"
+    seed: int = 0
+    samples: int | None = None
+    pictures: int = 4
+    device: str = "auto"
+    lpips_trunk: Path | None = None
+
+
+def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
+    """Do what is missing in ``options.out``; the process that does the last of it writes summary and report.
+
+    Under ``torchrun`` a process restores the pictures at the positions rank, rank + count, ... . They exchange no
+    messages: each writes a file of its own, and one that dies leaves a gap which the same command fills later.
+
+    Raises:
+        ValueError: the first thing wrong with the options, the pictures or the directory, in one line.
+    """
+    device = _own_device(options.device)
+    pictures = Pictures(options.data, options.size, options.limit)
+    networks = {name: _load(name, options, device) for name in sorted(networks_of(options.methods))}
+    jobs = _make_jobs(options, networks, device)
+    metrics = load_metrics(options.lpips_trunk, device, say)
+    open_folder(options.out, _record(options, jobs, pictures, networks, "lpips" in metrics))
+
+    wanted = {(job.task.name, method.name, name) for job in jobs for method in job.methods for name in pictures.names}
+    missing = wanted - read_results(options.out).keys()
+    own = own_path(options.out, rank(), count())
+    work = Bench(pictures, jobs, metrics, options.seed, options.samples, options.pictures, options.out, device)
+    wrote = _work(work, missing, own, options.batch)
+
+    left = len(wanted - read_results(options.out).keys())
+    if left:
+        say(f"{left} of {len(wanted)} restorations are missing: other processes are at them, or repeat the command")
+    elif is_last_writer(options.out, own) if wrote else rank() == 0 and not missing:
+        _finish(options.out, say)
+
+
+def _work(work: Bench, missing: set[Key], own: Path, batch: int) -> bool:
+    """Do what is missing of this process's share; whether there was anything."""
+    positions = range(rank(), len(work.pictures), count())
+    names = {work.pictures.names[position] for position in positions}
+    share = {key for key in missing if key[2] in names}
+    with tqdm(total=len(share), unit="restoration", disable=True if rank() > 0 else None) as bar:
+        for first in range(0, len(positions), batch):
+            for rows in restore(work, positions[first : first + batch], share):
+                append(own, rows)
+                bar.set_postfix_str(f"{rows[-1]['task']} {rows[-1]['method']}", refresh=False)
+                bar.update(len(rows))
+    return bool(share)
+
+
+def _finish(folder: Path, say: Callable[[str], None]) -> None:
+    from .report import write_report
+
+    merge(folder)
+    summary, report = write_summary(folder), write_report(folder)
+    say(markdown(folder))
+    say(f"wrote {folder / RESULTS}, {summary} and {report}")
+
+
+def _own_device(name: str) -> torch.device:
+    """The device of this process: of several processes on one machine, each has a GPU, or they take turns."""
+    device = choose_device(name)
+    if device.type != "cuda" or count() == 1:
+        return device
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device
+
+
+def _load(network: str, options: BenchOptions, device: torch.device) -> Prior:
+    """The ``prior`` or the ``denoiser`` of the options."""
+    name = getattr(options, network)
+    loaded = load_prior(name, device)
+    if network == "denoiser" and not isinstance(loaded, MeanDraw):
+        raise ValueError(f"--denoiser {name}: is a generative denoiser but must be a plain one, as teacher is")
+    return loaded
+
+
+def _make_jobs(options: BenchOptions, networks: Mapping[str, Prior], device: torch.device) -> list[Job]:
+    shape = (3, options.size, options.size)
+    tools = Tools(options.steps, options.seed, **networks)
+    jobs: dict[str, Job] = {}
+    for name in dict.fromkeys(options.tasks):
+        task = load_task(name)
+        if task.name in jobs:
+            raise ValueError(f"--tasks: {name} is a second task of the name {task.name}")
+        operator = task.make_operator(shape, seed=options.seed).to(device)
+        methods = [make_method(method, task, tools) for method in dict.fromkeys(options.methods)]
+        jobs[task.name] = Job(task, operator, methods)
+    return list(jobs.values())
+
+
+def _record(
+    options: BenchOptions, jobs: Sequence[Job], pictures: Pictures, networks: Iterable[str], lpips: bool
+) -> dict[str, Any]:
+    """What ``run.json`` says: all that the figures depend on, and where they were computed."""
+    names = hashlib.sha256("\n".join(pictures.names).encode()).hexdigest()
+    device = choose_device(options.device)
+    hardware = (
+        torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    )
+    return {
+        "data": str(options.data),
+        "tasks": [job.task.name for job in jobs],
+        "methods": list(dict.fromkeys(options.methods)),
+        "options": {name: getattr(options, name) for name in ("steps", "size", "limit", "seed", "samples", "pictures")},
+        "images": {"count": len(pictures), "names_sha256": names[:12]},
+        "lpips": lpips,
+        **{network: _provenance(getattr(options, network)) for network in networks},
+        "scale": "noise levels are for images on [-1, 1]",
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in ("invsolve", "torch")}},
+        "device": hardware,
+        "batch": options.batch,
+    }
+
+
+def _provenance(name: str) -> dict[str, Any]:
+    path = resolve(name)
+    header, _ = read_checkpoint(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"name": name, "sha256": digest, "kind": header["kind"], "record": header["record"]}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,86 @@
+"""The figures of a restored picture: its distance from the truth, and with several samples what they say of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from ..metrics import LpipsUnavailableError, Metric, load_lpips, psnr, ssim
+
+BINS = 20  # of the calibration curve
+
+Figures = dict[str, float | None]
+
+
+def load_metrics(trunk: Path | None, device: torch.device, say: Callable[[str], None]) -> dict[str, Metric]:
+    """PSNR, SSIM and, where AlexNet's weights are to be had, LPIPS; else it says why not and goes without."""
+    metrics: dict[str, Metric] = {"psnr": psnr, "ssim": ssim}
+    try:
+        metrics["lpips"] = load_lpips(trunk, device)
+    except LpipsUnavailableError as error:
+        say(f"LPIPS unavailable: {error}")
+    return metrics
+
+
+def score(x: Tensor, truth: Tensor, metrics: Mapping[str, Metric]) -> list[Figures]:
+    """``psnr``, ``ssim`` and ``lpips`` of each image ``[B, C, H, W]`` in [-1, 1]; None for what is unknown."""
+    columns = {name: metric(x, truth) for name, metric in metrics.items()}
+    columns.setdefault("lpips", [None] * len(x))
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def score_samples(samples: Tensor, truth: Tensor, metrics: Mapping[str, Metric]) -> list[dict]:
+    """Figures of each image from K samples ``[K, B, C, H, W]`` of it.
+
+    ``psnr``, ``ssim`` and ``lpips`` are means over the samples, ``psnr_std`` and ``lpips_std`` their deviations,
+    ``psnr_mean`` is the PSNR of the samples' mean; ``spearman`` and ``calibration`` as in :func:`uncertainty`.
+    """
+    scores = [score(x, truth, metrics) for x in samples]  # [K][B]
+    centres = psnr(samples.mean(0), truth)
+    rows = []
+    for b, centre in enumerate(centres):
+        columns = {name: [scores_k[b][name] for scores_k in scores] for name in scores[0][b]}
+        row = {name: _moment(np.mean, values) for name, values in columns.items()}
+        row |= {"samples": len(samples), "psnr_mean": centre}
+        row |= {f"{name}_std": _moment(_deviation, columns[name]) for name in ("psnr", "lpips")}
+        rows.append(row | uncertainty(samples[:, b], truth[b]))
+    return rows
+
+
+def uncertainty(samples: Tensor, truth: Tensor) -> dict:
+    """Does the spread of K samples ``[K, C, H, W]`` tell the error of their mean?
+
+    With honest samples the truth is one more draw of the posterior, so its distance from the mean of the K has the
+    variance ``(1 + 1/K) std²``: the square root of that is the predicted deviation. ``spearman`` is the rank
+    correlation of predicted deviation and absolute error over all values, None where the samples do not differ;
+    ``calibration`` is ``[predicted deviation, error]``, root mean squares over each of 20 bins of equally many values,
+    in the order of the predicted one. With few samples the outer bins are partly sorted by chance.
+    """
+    std, mean = torch.std_mean(samples.double().flatten(1), dim=0)
+    predicted = (math.sqrt(1 + 1 / len(samples)) * std).cpu().numpy()
+    error = (truth.double().flatten() - mean).abs().cpu().numpy()
+    order = predicted.argsort(kind="stable")
+    bins = zip(*(np.array_split(values[order], BINS) for values in (predicted, error)), strict=True)
+    correlation = spearmanr(predicted, error).statistic if np.ptp(predicted) > 0 and np.ptp(error) > 0 else None
+    return {
+        "spearman": None if correlation is None else float(correlation),
+        "calibration": [[_root_mean_square(p), _root_mean_square(e)] for p, e in bins],
+    }
+
+
+def _moment(function: Callable[[list[float]], float], values: list[float | None]) -> float | None:
+    return None if None in values else float(function(values))
+
+
+def _deviation(values: list[float]) -> float:
+    return np.std(values, ddof=1)
+
+
+def _root_mean_square(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values**2)))
