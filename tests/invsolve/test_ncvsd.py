@@ -11,6 +11,7 @@ from torch import nn
 from invsolve.layers import normalize_weights
 from invsolve.network import UNet, UNetConfig, conditional_from
 from invsolve.prior import Denoiser, GenerativeDenoiser
+from invsolve.schedule import karras
 from invsolve.training.config import DistillConfig
 from invsolve.training.discriminator import Discriminator
 from invsolve.training.edm import denoising_psnr, edm_loss, edm_weight
@@ -193,6 +194,22 @@ def test_levels_follow_their_laws():
     assert standard.mean().abs() < 5 / math.sqrt(n)
     assert (standard.var() - 1).abs() < 5 * math.sqrt(2 / n)
     assert torch.stack([position, standard]).corrcoef()[0, 1].abs() < 5 / math.sqrt(n)
+
+
+def test_levels_on_the_published_grid():
+    """Each of the 1000 levels of the Karras schedule, exponent 7 from 80 to 0.002, comes equally often."""
+    step = distillation(teacher(), DistillConfig(sigma_min=0.002, sigma_max=80.0, sigma_levels=1000))
+    n = 200_000
+    s, _ = step.levels(normals(n, 4))
+    grid = torch.tensor(karras(1000, 80.0, 0.002, 7.0), dtype=torch.float64).flip(0)
+    nearest = torch.searchsorted((grid[1:] * grid[:-1]).sqrt(), s)
+    assert (s / grid[nearest] - 1).abs().max() < 1e-9
+    counts = nearest.bincount(minlength=1000).double()
+    chi_squared = ((counts - n / 1000) ** 2 / (n / 1000)).sum()
+    assert abs(chi_squared - 999) < 5 * (2 * 999) ** 0.5
+    step = distillation(teacher(), DistillConfig(sigma_levels=2))
+    s, _ = step.levels(torch.full((1, 4), 20.0))  # rounds to a uniform of 1
+    assert s.item() == pytest.approx(20.0)
 
 
 def distillation(source: Denoiser, config: DistillConfig) -> DistillStep:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from training_cases import STUDENT, TEACHER, refused, write
 
-from invsolve.checkpoint import save_denoiser
+from invsolve.checkpoint import checkpoints_folder, save_denoiser
 from invsolve.network import UNet, UNetConfig
 from invsolve.prior import Denoiser
-from invsolve.training.commands import distill, train
+from invsolve.training.commands import check_crop, distill, train
 from invsolve.training.config import CHECKS, DistillConfig, TrainConfig, load_config
 
 
@@ -44,6 +44,9 @@ BAD_TRAINING = {
     "widths": ({"network": {"widths": [8, 0]}}, "network: widths is [8, 0]"),
     "blocks": ({"network": {"widths": [8, 16], "blocks": [1]}}, "t.yaml: network: widths (8, 16) and blocks (1,)"),
     "dropout": ({"network": {"dropout": 1.5}}, "network: dropout is 1.5"),
+    "enlarging": ({"zoom": [0.5, 2]}, "zoom is [0.5, 2] but must be a list of 2"),
+    "zoom in reverse": ({"zoom": [0.9, 0.5]}, "zoom is [0.9, 0.5] but its first number must not exceed its second"),
+    "label dropout": ({"label_dropout": 1.1}, "label_dropout is 1.1"),
 }
 
 
@@ -61,6 +64,8 @@ def test_a_bad_configuration_of_the_teacher_is_refused(pictures, tmp_path, chang
         ({"learning_rate": 0.1}, "unknown key 'learning_rate'"),
         ({"crop": 15}, "crop 15 is no multiple of the network's 4"),
         ({"adversarial_weight": -1}, "adversarial_weight is -1"),
+        ({"sigma_levels": 1}, "sigma_levels is 1 but must be 0, or at least 2"),
+        ({"conditioning": "none"}, "conditioning is 'none' but must be one of inputs, encoder"),
     ],
     ids=str,
 )
@@ -99,6 +104,16 @@ def test_numbers_that_yaml_takes_for_text_are_read(tmp_path):
     path.write_text("learning_rate: 3e-4\nema: [0.1]\nimages: 2_000\n")
     config = load_config(path, TrainConfig)
     assert (config.learning_rate, config.ema, config.images) == (3e-4, (0.1,), 2000)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in checkpoints_folder().glob("*.yaml")))
+def test_every_recipe_is_a_configuration(name):
+    """And its network, its crops and its batch fit each other."""
+    path = checkpoints_folder() / name
+    config = load_config(path, TrainConfig if "teacher" in name else DistillConfig)
+    if isinstance(config, TrainConfig):
+        check_crop(path, config, UNet(UNetConfig(**config.network)))
+    assert all(len(getattr(config, key)) > 10 for key in ("license", "data"))
 
 
 @pytest.mark.parametrize("kind", [TrainConfig, DistillConfig])
