@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .auxt import Shortcut
 from .blocks import DECODER, ENCODER, Block
 from .layers import MPConv, MPFourier, MPMix, mp_cat, mp_silu, mp_sum, normalize
 from .wavelet import haar, inverse_haar
@@ -28,7 +29,8 @@ class UNetConfig:
     before the first. ``attention`` lists the levels (0 the finest) whose blocks have self-attention in heads of
     ``head_channels``, except for those that resample; the decoder's very first block has it where any level has, or
     with ``bottom_attention``. ``labels`` is the number of classes, 0 for none. ``conditioning`` adds a second noisy
-    image and its level: as further ``"inputs"``, or in an ``"encoder"`` of its own (see :class:`UNet`).
+    image and its level: as further ``"inputs"``, or in an ``"encoder"`` of its own (see :class:`UNet`). ``auxt`` adds
+    linear shortcuts beside the blocks that resample (see ``auxt.py``).
 
     EDM2's networks are ``haar=0, wide_up=True``, four levels of widths 1, 2, 3 and 4 times a base, three blocks each:
     for 64x64 pixels (or latents) ``attention=(2, 3)``, its 16x16 and 8x8 levels. At 256x256 pixels the levels are 256
@@ -47,6 +49,7 @@ class UNetConfig:
     wide_up: bool = False
     head_channels: int = 64
     labels: int = 0
+    auxt: bool = False
 
     def __post_init__(self):
         for name in ("widths", "blocks", "attention"):
@@ -119,12 +122,15 @@ class Encoder(Embedding):
             self.cond_gain = nn.Parameter(torch.zeros(()))
         inputs = config.image_channels * 4**config.haar * (2 if self.two_inputs else 1)
         self.conv_in = MPConv(inputs + 1, config.widths[0], (3, 3))
-        self.blocks = nn.ModuleList()
+        self.blocks, self.shortcuts = nn.ModuleList(), nn.ModuleList()
         self.skip_channels = [config.widths[0]]
-        channels = config.widths[0]
+        channels, linear_channels = config.widths[0], config.image_channels * 4**config.haar
         for level, (width, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
             if level:
                 self._add(channels, channels, "down", 0)
+                if config.auxt:
+                    self.shortcuts.append(Shortcut(linear_channels, channels, down=True))
+                    linear_channels = channels
             for _ in range(count):
                 self._add(channels, width, "", config.heads_at(level))
                 channels = width
@@ -150,9 +156,11 @@ class Encoder(Embedding):
         for _ in range(self.config.haar):
             images = [haar(image) for image in images]
         x = self.conv_in(torch.cat([images[0], torch.ones_like(images[0][:, :1]), *images[1:]], dim=1))
-        features = [x]
+        features, linear, shortcuts = [x], images[0], list(self.shortcuts)
         for block in self.blocks:
             x = block(x, emb)
+            if block.resample and shortcuts:
+                x, linear = shortcuts.pop(0)(x, linear)
             features.append(x)
         return features, emb
 
@@ -181,8 +189,8 @@ class UNet(nn.Module):
             self.control, self.embedding = Encoder(config), Embedding(config)
             self.mix_input, self.mix_skips = MPMix(1), MPMix(len(self.encoder.skip_channels))
         skips = list(self.encoder.skip_channels)
-        channels = config.widths[-1]
-        self.decoder = nn.ModuleList()
+        channels = linear_channels = config.widths[-1]
+        self.decoder, self.shortcuts = nn.ModuleList(), nn.ModuleList()
         self.takes_skip: list[bool] = []
         for level in reversed(range(len(config.widths))):
             width = config.widths[level]
@@ -192,6 +200,9 @@ class UNet(nn.Module):
             else:
                 channels, coarser = channels if config.wide_up else width, channels
                 self._add(coarser, channels, "up", 0)
+                if config.auxt:
+                    self.shortcuts.append(Shortcut(linear_channels, channels, down=False))
+                    linear_channels = channels
             for _ in range(config.blocks[level] + 1):
                 self._add(channels + skips.pop(), width, "", config.heads_at(level), takes_skip=True)
                 channels = width
@@ -228,8 +239,11 @@ class UNet(nn.Module):
             (x,) = self.mix_input(features[-1:], control[-1:])
             features = self.mix_skips(features, control)
             emb = mp_silu(self.embedding.embed(c_noise, labels))
+        linear, shortcuts = x, list(self.shortcuts)
         for block, takes_skip in zip(self.decoder, self.takes_skip, strict=True):
             x = block(mp_cat(x, features.pop()) if takes_skip else x, emb)
+            if block.resample and shortcuts:
+                x, linear = shortcuts.pop(0)(x, linear)
         x = self.conv_out(x, gain=self.gain_out)
         for _ in range(self.config.haar):
             x = inverse_haar(x)

@@ -135,6 +135,7 @@ NETWORK_CHECKS: dict[str, Check] = {
     "wide_up": flag,
     "head_channels": integer(1),
     "labels": integer(0),
+    "auxt": flag,
 }
 
 Config = TypeVar("Config", TrainConfig, DistillConfig)
