@@ -1,1 +1,53 @@
-"""Other zero-shot methods over the same operators and denoisers, for comparison."""
+"""Other zero-shot methods over the same operators and the same denoiser, for comparison: one file each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .base import Denoise, Peer, Settings
+from .daps import DAPSSettings, daps
+from .ddnm import DDNMSettings, ddnm
+from .ddrm import DDRMSettings, ddrm
+from .diffpir import DiffPIRSettings, diffpir
+from .dps import DPSSettings, dps
+from .pigdm import PiGDMSettings, pigdm
+from .pnpdm import PnPDMSettings, pnpdm
+from .reddiff import REDdiffSettings, reddiff
+from .tuned import TUNED
+
+PEERS: dict[str, Peer] = {
+    "dps": Peer(dps, DPSSettings, "DPS (Chung et al., ICLR 2023)"),
+    "pigdm": Peer(pigdm, PiGDMSettings, "Pi-GDM (Song et al., ICLR 2023)"),
+    "ddrm": Peer(ddrm, DDRMSettings, "DDRM (Kawar et al., NeurIPS 2022)"),
+    "ddnm": Peer(ddnm, DDNMSettings, "DDNM+ (Wang et al., ICLR 2023)"),
+    "diffpir": Peer(diffpir, DiffPIRSettings, "DiffPIR (Zhu et al., CVPR workshops 2023)"),
+    "reddiff": Peer(reddiff, REDdiffSettings, "RED-diff (Mardani et al., ICLR 2024)"),
+    "daps": Peer(daps, DAPSSettings, "DAPS (Zhang et al., CVPR 2025)"),
+    "pnpdm": Peer(pnpdm, PnPDMSettings, "PnP-DM (Wu et al., NeurIPS 2024)"),
+}
+
+
+def settings_for(name: str, task_name: str, steps: int | None = None) -> Settings:
+    """The tuned settings of a peer for a task, with ``steps`` (the published number unless given).
+
+    Values tuned at another number of steps serve too: those of the largest number up to ``steps``, else of the
+    smallest. A task that nothing was tuned for gets the published defaults.
+
+    Raises:
+        ValueError: no peer has that name, or ``steps`` is less than 1.
+    """
+    if name not in PEERS:
+        raise ValueError(f"no peer named {name!r}: it must be one of {', '.join(PEERS)}")
+    settings = PEERS[name].settings()
+    if steps is not None:
+        if steps < 1:
+            raise ValueError(f"steps is {steps} but must be at least 1")
+        settings = replace(settings, steps=steps)
+    stages = TUNED.get(name, {}).get(task_name, {})
+    if not stages:
+        return settings
+    reached = [least for least in sorted(stages) if least <= settings.steps]
+    return replace(settings, **stages[reached[-1] if reached else min(stages)])
+
+
+__all__ = ["PEERS", "Denoise", "Peer", "Settings", "settings_for"]

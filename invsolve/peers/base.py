@@ -1,0 +1,37 @@
+"""What the peers have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from operators import LinearOperator
+
+from ..prior import Noise
+
+Denoise = Callable[[Tensor, float], Tensor]  # (u [B, C, H, W], sigma) -> E[x | u], images and levels on [-1, 1]
+
+
+class Settings(Protocol):
+    """A frozen dataclass whose defaults are the published ones."""
+
+    steps: int
+
+    @property
+    def evaluations(self) -> int: ...  # of the network, forward, per image
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A published method. ``restore(y, operator, denoiser, sigma_y, noise, settings)`` gives images ``[B, C, H, W]``.
+
+    Every random number comes from ``noise(shape)``, standard normals ``[B, *shape]`` from a stream of each image.
+    ``sigma_y`` and all levels are on the scale of images in [-1, 1].
+    """
+
+    restore: Callable[[Tensor, LinearOperator, Denoise, float, Noise, Any], Tensor]
+    settings: Callable[..., Settings]
+    paper: str

@@ -1,0 +1,67 @@
+"""PnP-DM: plug-and-play diffusion models (Wu et al. 2024, "Principled Probabilistic Imaging using Diffusion Models as
+Plug-and-Play Priors", NeurIPS)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from torch import Tensor
+
+from operators import LinearOperator
+
+from ..prior import Noise
+from ..schedule import karras
+from .base import Denoise
+
+
+@dataclass(frozen=True)
+class PnPDMSettings:
+    steps: int = 100  # iterations of the split Gibbs sampler
+    rho: float = 10.0  # coupling level of the first iteration,
+    decay: float = 0.9  # falling by this factor at each
+    rho_min: float = 0.3  # down to this
+    grid: int = 100  # levels of the reverse diffusion, of which an iteration uses those below its rho
+    sigma_max: float = 80.0  # the first level of that grid
+    sigma_min: float = 0.002  # the last
+
+    @property
+    def evaluations(self) -> int:
+        return sum(len(reverse_levels(rho, self)) for rho in couplings(self))
+
+
+def pnpdm(
+    y: Tensor, operator: LinearOperator, denoiser: Denoise, sigma_y: float, noise: Noise, settings: PnPDMSettings
+) -> Tensor:
+    """Algorithm 1: a draw from the likelihood and one from the denoising posterior in turn, rho annealed.
+
+    The likelihood draw is exact, ``operator.draw``; the prior's (algorithm 2) is the reverse diffusion
+    from level rho, in the EDM parametrisation. Returns the last iteration's sample (the paper averages some for PSNR).
+    """
+    x = y.new_zeros(len(y), *operator.in_shape)
+    for rho in couplings(settings):
+        u = operator.draw(x, y, sigma_y, rho, noise)
+        x = reverse_diffusion(u, reverse_levels(rho, settings), denoiser, noise)
+    return x
+
+
+def couplings(settings: PnPDMSettings) -> list[float]:
+    return [max(settings.rho * settings.decay**i, settings.rho_min) for i in range(settings.steps)]
+
+
+def reverse_levels(rho: float, settings: PnPDMSettings) -> list[float]:
+    """The levels of the grid below rho; the lowest one alone if there are none."""
+    grid = karras(settings.grid, settings.sigma_max, settings.sigma_min, 7.0)
+    return [sigma for sigma in grid if sigma < rho] or grid[-1:]
+
+
+def reverse_diffusion(u: Tensor, levels: list[float], denoiser: Denoise, noise: Noise) -> Tensor:
+    """Algorithm 2: ``du = 2 (u - D(u; sigma)) / sigma dsigma + sqrt(2 sigma) dw`` backwards by Euler-Maruyama steps.
+
+    The last step, to 0, has no noise; as in the published code, u (at level rho) is taken to be at the first level.
+    """
+    for sigma, following in pairwise([*levels, 0.0]):
+        u = u + 2 * (following - sigma) / sigma * (u - denoiser(u, sigma))
+        if following > 0:
+            u = u + (2 * sigma * (sigma - following)) ** 0.5 * noise(u.shape[1:])
+    return u
