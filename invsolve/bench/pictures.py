@@ -24,7 +24,7 @@ class Pictures:
         limit: take the first ones alone.
 
     Raises:
-        ValueError: there is no picture, the zip file cannot be read, or two pictures have one name.
+        ValueError: there is no picture, the first cannot be used, or two have one name.
     """
 
     def __init__(self, path: Path, size: int, limit: int | None = None):
@@ -38,6 +38,7 @@ class Pictures:
                 )
             self._files[name] = file
         self.names = list(self._files)
+        self.read(self.names[0])  # one of the wrong size is refused here, before anything is written
 
     def __len__(self) -> int:
         return len(self.names)

@@ -105,8 +105,8 @@ def _fixed(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    for name in before.keys() & now.keys():
-        if now[name] != before[name]:
+    for name in before:
+        if name in now and now[name] != before[name]:
             was, is_ = json.dumps(before[name]), json.dumps(now[name])
             what = f"its {name} was {was} and now is {is_}"
             raise ValueError(

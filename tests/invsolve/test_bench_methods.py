@@ -1,0 +1,78 @@
+"""The methods of a benchmark: what they cost is what is stated, and every image has its own noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from bench_cases import photograph, write_denoiser
+
+from invsolve.bench.methods import Tools, make_method, networks_of, split_name
+from invsolve.checkpoint import load_prior
+from invsolve.noise import NoiseStreams
+from invsolve.peers import PEERS
+from invsolve.task import load_task
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+NAMES = ["baseline", "ncvsd", "ncvsd:3", "teacher", "teacher-diffusion:2", *(f"{peer}:3" for peer in PEERS)]
+
+
+@pytest.fixture(scope="module")
+def tools(tiny_prior, tmp_path_factory) -> Tools:
+    denoiser = write_denoiser(tmp_path_factory.mktemp("denoiser") / "plain.safetensors")
+    return Tools(4, 0, load_prior(tiny_prior), load_prior(denoiser))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_method_evaluates_the_network_as_often_as_it_says(name, tools):
+    """And the picture of an image is the same in a batch and alone."""
+    task = load_task("sr4x")
+    operator = task.make_operator((3, 32, 32))
+    truth = torch.stack([photograph(0), photograph(1)])
+    y = operator.measure(truth, task.sigma_y, NoiseStreams(5, [0, 1]))
+    method = make_method(name, task, tools)
+    images = []
+    networks = [tools.prior.denoiser.network, tools.denoiser.denoiser.network]
+    hooks = [n.register_forward_pre_hook(lambda _, inputs: images.append(len(inputs[0]))) for n in networks]
+    with torch.no_grad():
+        x = method.restore(y, operator, [7, 8])
+    for hook in hooks:
+        hook.remove()
+    assert x.shape == truth.shape
+    assert sum(images) == 2 * method.evaluations
+    if name != "baseline":
+        assert method.evaluations >= 1
+        with torch.no_grad():
+            alone = method.restore(y[1:], operator, [8])
+        assert (alone[0] - x[1]).abs().max() < 1e-3 * x[1].abs().max()
+
+
+def test_names_and_the_networks_that_they_need():
+    assert split_name("ddrm:20") == ("ddrm", 20)
+    assert split_name("teacher-diffusion") == ("teacher-diffusion", None)
+    assert networks_of(["baseline"]) == set()
+    assert networks_of(["baseline", "ncvsd:16"]) == {"prior"}
+    assert networks_of(["teacher", "dps"]) == {"denoiser"}
+
+
+def test_steps_of_a_name_replace_those_of_the_run(tools):
+    task = load_task("denoise")
+    found = {name: make_method(name, task, tools) for name in ("ncvsd", "ncvsd:16", "teacher-diffusion:5", "ddrm:20")}
+    assert {name: (method.steps, method.evaluations) for name, method in found.items()} == {
+        "ncvsd": (4, 4),
+        "ncvsd:16": (16, 16),
+        "teacher-diffusion:5": (4, 20),
+        "ddrm:20": (20, 20),
+    }
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_on_a_gpu_the_figures_are_those_of_the_cpu(tiny_prior, tmp_path):
+    from bench_cases import figures, make_bench
+
+    bench = make_bench(Path(tmp_path), tiny_prior, 2)
+    expected, found = (figures(bench(device, "--device", device, "--batch", 2)) for device in ("cpu", "cuda"))
+    assert found.keys() == expected.keys()
+    for key, row in expected.items():
+        assert found[key]["psnr"] == pytest.approx(row["psnr"], abs=0.05), key
