@@ -1,6 +1,7 @@
 """Priors in files: safetensors with the architecture and the training record as JSON in its metadata.
 
-Nothing is unpickled. ``load_prior`` resolves a shipped name or a path.
+Nothing is unpickled: published checkpoints of other projects are read by ``foreign`` and converted. ``load_prior``
+resolves a shipped or published name, a path, or a file of the Hugging Face hub.
 """
 
 from __future__ import annotations
@@ -68,12 +69,18 @@ def save_denoiser(
     tensors = {name: value.half() if value.ndim > 1 else value.float() for name, value in tensors.items()}
     if spectrum is not None:
         tensors["spectrum"] = spectrum.detach().float().cpu().contiguous()
-    config = denoiser.network.config
+    write_prior(path, denoiser.network.config, tensors, denoiser.sigma_data, gamma, record)
+
+
+def write_prior(
+    path: str | Path, config: UNetConfig, tensors: dict[str, Tensor], sigma_data: float, gamma: float, record: dict
+) -> None:
+    """Write a prior's file atomically: ``tensors`` are ``network.`` + the names of a ``UNet``'s, and ``spectrum``."""
     header = {
         "format": FORMAT,
         "kind": GENERATIVE if config.conditional else DENOISER,
         "network": asdict(config),
-        "sigma_data": denoiser.sigma_data,
+        "sigma_data": sigma_data,
         "gamma": gamma,
         "record": record,
     }
@@ -144,18 +151,32 @@ def _check_kind(kind: str, config: UNetConfig) -> None:
 
 
 def resolve(name: str | Path) -> Path:
-    """File of a shipped prior's name, or the path itself."""
+    """File in our format of a shipped or published prior's name, ``hf://OWNER/REPOSITORY/FILE``, or a path.
+
+    A published one is downloaded, and it and any other ``.pkl`` converted, when it is first asked for; the result lies
+    in the user's cache. Raises :class:`CheckpointError`.
+    """
     if str(name) in PRIORS:
         return checkpoints_folder() / PRIORS[str(name)][0]
+    from .foreign.hub import HUB, PUBLISHED, converted, prior_from_hub  # which writes files by this module
+    from .foreign.names import ForeignFileError
+
     path = Path(name)
+    try:
+        if str(name) in PUBLISHED or str(name).startswith(HUB):
+            return prior_from_hub(str(name))
+        if path.suffix == ".pkl" and path.is_file():
+            return converted(path)
+    except ForeignFileError as error:
+        raise CheckpointError(str(error)) from None
     if not path.is_file():
-        known = ", ".join(PRIORS)
+        known = ", ".join((*PRIORS, *PUBLISHED))
         raise CheckpointError(f"no prior named {str(name)!r} and no such file; known names: {known}")
     return path
 
 
 def load_prior(name: str | Path = "default", device: torch.device | str = "cpu") -> GenerativeDenoiser | MeanDraw:
-    """The prior of a shipped name or a file, ready to ``draw`` on ``device``.
+    """The prior of a name or a file (see :func:`resolve`), ready to ``draw`` on ``device``.
 
     A plain denoiser's file gives a :class:`MeanDraw`. Raises :class:`CheckpointError`.
     """

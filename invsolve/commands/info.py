@@ -12,6 +12,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _info(arguments: argparse.Namespace) -> None:
     from ..checkpoint import list_priors, resolve
+    from ..foreign.hub import PUBLISHED
     from ..task import list_tasks, load_task
 
     print("Tasks (noise levels are for images on [-1, 1]):")
@@ -22,3 +23,5 @@ def _info(arguments: argparse.Namespace) -> None:
     for name, description in list_priors():
         absent = "" if resolve(name).is_file() else " (its file is not here)"
         print(f"  {name:<16} {description}{absent}")
+    for name, published in PUBLISHED.items():
+        print(f"  {name:<16} {published.description}")

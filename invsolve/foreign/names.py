@@ -29,7 +29,7 @@ class Symbol:
         return shown(f"{self.module}.{self.name}")
 
 
-@dataclass
+@dataclass(eq=False)
 class Inert:
     """An object of some class, as data: what it was made with, and its state (usually its attributes' dict).
 

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from .names import Budget, ForeignFileError, shown
+from .rebuild import REBUILDERS
 from .storage import Storage, storage_reference
 from .unpickler import Unpickler
 
@@ -45,7 +46,7 @@ def read_foreign(path: str | Path) -> object:
 
 def _read_pickle(file: BinaryIO, size: int, budget: Budget) -> object:
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found = Unpickler(content, budget).load()
+        found = Unpickler(content, budget, REBUILDERS).load()
         rest = size - content.tell()
     if rest:
         raise ForeignFileError(f"{rest} bytes follow the end of the pickle")
@@ -86,7 +87,7 @@ def _read_members(archive: zipfile.ZipFile, members: set[str], budget: Budget) -
         return found
 
     with archive.open(pickles[0]) as stream:
-        return Unpickler(stream, budget, persistent=storage).load()
+        return Unpickler(stream, budget, REBUILDERS, storage).load()
 
 
 def _check_members(archive: zipfile.ZipFile, size: int) -> set[str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
+from torch import Tensor
+
 from .names import Budget, ForeignFileError, Inert, Symbol, described
 from .storage import load_legacy_storage, rebuild_tensor
 
@@ -64,8 +66,6 @@ def _legacy_storage(arguments: tuple, budget: Budget) -> object:
 
 
 def _parameter(arguments: tuple, budget: Budget) -> object:
-    from torch import Tensor
-
     data, *_ = _arguments(arguments, (Tensor, int, dict, object), "a parameter", optional=1)
     return data
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from .names import Budget, ForeignFileError, Symbol, described
+from .unpickler import Unpickler
 
 # torch's names of typed storages.
 _STORAGES = {
@@ -75,10 +76,8 @@ def load_legacy_storage(content: bytes, budget: Budget) -> Storage:
     These are five pickles (magic number, protocol, byte order, the storage's persistent id, a list of its key), then
     its count as a 64-bit integer, then its numbers. Raises :class:`ForeignFileError`.
     """
-    from .unpickler import Unpickler  # which needs this function in its table
-
     stream = io.BytesIO(content)
-    reader = Unpickler(stream, budget, persistent=storage_reference)
+    reader = Unpickler(stream, budget, {}, storage_reference)
     magic, protocol, system = reader.load(), reader.load(), reader.load()
     if magic != _LEGACY_MAGIC or protocol != _LEGACY_PROTOCOL or not isinstance(system, dict):
         raise ForeignFileError("the bytes of a storage are not those of torch.save in its old form")

@@ -1,8 +1,8 @@
 """A pickle reader that executes nothing.
 
 ``pickle`` imports and calls whatever a file names. This reader interprets the opcodes itself, on tokens from
-``pickletools.genops`` (which decodes and never acts): a name becomes a ``Symbol``, the functions in ``REBUILDERS`` are
-replaced by ours, instances become ``Inert`` data, and any other call is refused by name. The standard unpickler is not
+``pickletools.genops`` (which decodes and never acts): a name becomes a ``Symbol``, a few functions are replaced by ours
+(``rebuild.py``), instances become ``Inert`` data, and any other call is refused by name. The standard unpickler is not
 involved, so neither are ``__setstate__``, ``copyreg``'s extension registry or ``getattr``.
 
 Every opcode that a network's pickle (protocols 2 to 5) uses is in the table at the end; the rest is refused. Only
@@ -12,11 +12,10 @@ strings and numbers may be keys of dictionaries or members of sets: hashing deep
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
 from .names import Budget, ForeignFileError, Inert, Symbol, described, shown, symbol
-from .rebuild import REBUILDERS
 
 NEWEST_PROTOCOL = 5
 LONGEST_INTEGER = 128  # bits; the longest that is needed is torch's 77-bit magic number
@@ -25,13 +24,21 @@ _EASY_DICT = Symbol("dnnlib.util", "EasyDict")  # a dict whose keys are also att
 
 
 class Unpickler:
-    """Reads pickles from ``stream`` (bytes that can be read from, as a file, an mmap, or ``BytesIO``).
+    """Reads pickles from ``stream`` (something to read bytes from: a file, an mmap, a ``BytesIO``).
 
-    ``persistent(id)`` gives the objects that lie outside the pickle; without it such references are refused.
+    ``rebuilders`` are our versions of functions that pickles call, as ``rebuild(arguments, budget)``;
+    ``persistent(id)`` gives the objects that lie outside the pickle. Other calls, and references without it, are
+    refused.
     """
 
-    def __init__(self, stream: BinaryIO, budget: Budget, persistent: Callable[[object], object] | None = None):
-        self.stream, self.budget, self.persistent = stream, budget, persistent
+    def __init__(
+        self,
+        stream: BinaryIO,
+        budget: Budget,
+        rebuilders: Mapping[Symbol, Callable[[tuple, Budget], object]],
+        persistent: Callable[[object], object] | None = None,
+    ):
+        self.stream, self.budget, self.rebuilders, self.persistent = stream, budget, rebuilders, persistent
         self.stack: list = []
         self.outer: list[list] = []  # the stacks below each mark
         self.memo: dict[int, object] = {}
@@ -127,7 +134,7 @@ def _memoize(machine: Unpickler, index: int | None) -> None:
 def _name(machine: Unpickler, module: object, name: object) -> None:
     if not isinstance(module, str) or not isinstance(name, str):
         raise ForeignFileError(f"the pickle has {described(module)} and {described(name)} for a module and a name")
-    machine.stack.append(symbol(module, name, Symbol(module, name) in REBUILDERS))
+    machine.stack.append(symbol(module, name, Symbol(module, name) in machine.rebuilders))
 
 
 def _global(machine: Unpickler, argument: str) -> None:
@@ -142,7 +149,7 @@ def _stack_global(machine: Unpickler, _: None) -> None:
 
 def _reduce(machine: Unpickler, _: None) -> None:
     arguments, function = machine.stack.pop(), machine.stack.pop()
-    rebuild = REBUILDERS.get(function) if isinstance(function, Symbol) else None
+    rebuild = machine.rebuilders.get(function) if isinstance(function, Symbol) else None
     if rebuild is None:
         raise ForeignFileError(f"the pickle calls {described(function)}, which is not among the functions we replace")
     if not isinstance(arguments, tuple):
@@ -152,7 +159,7 @@ def _reduce(machine: Unpickler, _: None) -> None:
 
 def _new_object(machine: Unpickler, _: None) -> None:
     arguments, kind = machine.stack.pop(), machine.stack.pop()
-    if not isinstance(kind, Symbol) or kind in REBUILDERS:
+    if not isinstance(kind, Symbol) or kind in machine.rebuilders:
         raise ForeignFileError(f"the pickle makes an instance of {described(kind)}, which is no class")
     if arguments != ():
         raise ForeignFileError(f"the pickle makes a {kind} with arguments, which no part of a stored network has")

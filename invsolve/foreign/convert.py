@@ -1,0 +1,92 @@
+"""Foreign checkpoints to files of our format."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..checkpoint import write_prior
+from ..prior import GAMMA
+from ..wiener import TOP_FREQUENCY, power_on_grid
+from .names import ForeignFileError
+from .published import Published, published_network
+from .reader import read_foreign
+
+LICENSE = "that of the source; NVIDIA's EDM2 and the published NCVSD weights are CC BY-NC-SA 4.0 (not commercial)"
+UNKNOWN_DATA = "not stated in the source"
+
+
+def convert(source: str | Path, target: str | Path, data: str = UNKNOWN_DATA) -> Published:
+    """Write the network of a foreign file in our format, and return what was found. Nothing in the file is executed.
+
+    The weights keep their values: half precision in the source is half precision in the target, float32 is float32.
+    ``data`` says what the weights were trained on, for the record.
+
+    Raises:
+        ForeignFileError: the file is not a network that we know, or holds what no stored network holds; OSError:
+            ``target`` cannot be written. It is written whole or not at all.
+    """
+    source, target = Path(source), Path(target)
+    if target.is_dir() or (target.exists() and source.exists() and target.samefile(source)):
+        raise ForeignFileError(f"cannot write {target}: it is a directory or the source itself")
+    found = published_network_in(source)
+    tensors = {f"network.{name}": value.contiguous() for name, value in found.tensors.items()}
+    if found.config.image_channels == 3:
+        tensors["spectrum"] = natural_spectrum(found.sigma_data)
+    record = {
+        "license": LICENSE,
+        "data": data,
+        "source": source.name,
+        "sha256": sha256(source),
+        "class": found.kind,
+        "resolution": found.resolution,
+        "spectrum": "a power law of natural pictures, not measured on the training data",
+    }
+    gamma = GAMMA if found.gamma is None else found.gamma
+    write_prior(target, found.config, tensors, found.sigma_data, gamma, record)
+    return found
+
+
+def published_network_in(source: Path) -> Published:
+    """The network in a file; every error names the file."""
+    content = read_foreign(source)
+    try:
+        return published_network(content)
+    except ForeignFileError as error:
+        raise ForeignFileError(f"{source}: {error}") from None
+
+
+def natural_spectrum(sigma_data: float, bins: int = 128) -> Tensor:
+    """A radial power spectrum of natural pictures (see ``wiener.py``), since foreign files have none.
+
+    ``P(f) ~ (f² + 0.01²)^-1.4`` fits the one measured on the default prior's training pictures within 0.25 (natural
+    logarithm, root mean square); its mean over all frequencies is the variance of a pixel, ``sigma_data²``.
+    """
+    frequency = torch.linspace(0, TOP_FREQUENCY, bins)
+    power = (frequency.square() + 0.01**2) ** -1.4
+    return power * (sigma_data**2 / power_on_grid(power, 256, 256).mean())
+
+
+def summary(found: Published) -> str:
+    """What a foreign file holds, in a line."""
+    config = found.config
+    kind = f"generative denoiser, gamma {found.gamma:g}" if found.gamma is not None else "denoiser"
+    labels = f"{config.labels} classes" if config.labels else "no classes"
+    bits = {value.dtype for value in found.tensors.values()}
+    precision = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in bits))
+    return (
+        f"{found.kind}: {kind}, {found.resolution}x{found.resolution} pixels of {config.image_channels} channels, "
+        f"{labels}, sigma_data {found.sigma_data:g}, {found.parameters / 1e6:.1f} M parameters ({precision})"
+    )
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,85 @@
+"""Priors from the Hugging Face hub, and foreign checkpoints converted once into the user's cache."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from .convert import UNKNOWN_DATA, convert, sha256
+from .names import ForeignFileError
+
+HUB = "hf://"
+_CONVERSION = 1  # raise it when the same foreign file is to be converted anew
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a hub repository, with what is known of it."""
+
+    repository: str
+    file: str
+    description: str
+    data: str = UNKNOWN_DATA
+
+
+PUBLISHED = {
+    "ncvsd-ffhq256": HubFile(
+        "xypeng9903/ncvsd",
+        "ncvsd-ffhq256-xs.pkl",
+        "the published NCVSD generative denoiser, faces at 256x256 (CC BY-NC-SA 4.0, downloaded once)",
+        "FFHQ at 256x256",
+    )
+}
+
+
+def prior_from_hub(name: str) -> Path:
+    """File in our format of a name in ``PUBLISHED`` or of ``hf://OWNER/REPOSITORY/FILE``, downloaded if need be.
+
+    The hub's own cache and settings are used, ``HF_HUB_OFFLINE`` among them. Raises :class:`ForeignFileError`.
+    """
+    known = PUBLISHED.get(name) or _parse(name)
+    path = download(known)
+    return converted(path, known.data) if path.suffix == ".pkl" else path
+
+
+def _parse(name: str) -> HubFile:
+    owner, _, rest = name.removeprefix(HUB).partition("/")
+    repository, _, file = rest.partition("/")
+    if not (name.startswith(HUB) and owner and repository and file):
+        raise ForeignFileError(f"{name!r} is not of the form {HUB}OWNER/REPOSITORY/FILE")
+    return HubFile(f"{owner}/{repository}", file, "")
+
+
+def download(known: HubFile) -> Path:
+    """Path of a hub file on this machine, in the hub's cache."""
+    from huggingface_hub import hf_hub_download  # a slow import
+
+    try:
+        return Path(hf_hub_download(known.repository, known.file))
+    except (OSError, ValueError, RuntimeError) as error:  # what the hub's library raises, no network included
+        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        raise ForeignFileError(
+            f"cannot get {known.file} from huggingface.co/{known.repository}: {reason[:160]} "
+            "(where there is a copy of the file, its path can be given as the prior)"
+        ) from None
+
+
+def converted(source: Path, data: str = UNKNOWN_DATA) -> Path:
+    """A foreign checkpoint in our format, in the user's cache: converted when its content is first seen."""
+    if not source.is_file():
+        raise ForeignFileError(f"no file {source}")
+    target = cache_folder() / f"{source.stem}-{sha256(source)[:16]}-{_CONVERSION}.safetensors"
+    if not target.is_file():
+        convert(source, target, data)
+    return target
+
+
+def cache_folder() -> Path:
+    """Where converted priors lie: ``invsolve`` in ``$XDG_CACHE_HOME`` or in the platform's folder for caches."""
+    if os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"]) / "invsolve"
+    if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
+        return Path(os.environ["LOCALAPPDATA"]) / "invsolve" / "cache"
+    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "invsolve"
