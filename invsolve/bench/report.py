@@ -109,7 +109,8 @@ def task_section(directory: Path, index: int, task: str, entries: Sequence[Entry
         ("LPIPS against time", cost_plots(entries, numbers, "seconds", "seconds per image")),
     ]
     figures = "".join(f"<figure><h4>{title}</h4>{plot}</figure>" for title, plot in plots if plot)
-    parts = [task_table(entries, numbers), f'<div class="plots">{figures}</div>' if figures else ""]
+    beside = f'<div class="plots">{figures}</div>' if figures else ""
+    parts = [f'<div class="figures">{task_table(entries, numbers)}{beside}</div>']
     pictures = gallery(directory, entries, numbers)
     if pictures:
         parts.append(f"<h3>Pictures</h3>{pictures}")

@@ -10,8 +10,8 @@ from itertools import pairwise
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
-CHARACTER = 0.66  # width of a character over the font's size: a wide font's, so that a guess is not too small
-DISTANCES = (7, 13, 20, 30, 42, 56, 72)  # of a label from its point, in pixels
+WIDE, USUAL, SLIM = 1.1, 0.72, 0.42  # widths of characters over the font's size, of a wide bold font: rather too large
+DISTANCES = (8, 13, 20, 30, 42, 56, 72)  # of a label from its point, in pixels
 DIRECTIONS = 16
 
 
@@ -38,6 +38,14 @@ class Axis:
             if all(abs(b - a) >= apart for a, b in pairwise(places)):
                 break
         return chosen
+
+
+def tick_text(values: Sequence[float], value: float) -> str:
+    """One of several round values, all with the same number of decimals unless they span decades."""
+    if max(values) >= 100 * min(values) > 0:
+        return f"{value:g}"
+    decimals = max((len(f"{v:g}".partition(".")[2]) for v in values), default=0)
+    return f"{value:.{decimals}f}"
 
 
 def linear_steps(low: float, high: float) -> Iterator[list[float]]:
@@ -74,7 +82,8 @@ def padded(values: Sequence[float], share: float, log: bool = False) -> tuple[fl
 
 def text_box(text: str, size: float, left: float, middle: float) -> Box:
     """A box that holds a text of a font size which starts at ``left``, its line's middle at ``middle``."""
-    return left, middle - 0.62 * size, left + CHARACTER * size * len(text), middle + 0.62 * size
+    width = size * sum(WIDE if c in "mwMW@%" else SLIM if c in "ijl.,:;|!()[] " else USUAL for c in text)
+    return left, middle - 0.62 * size, left + width, middle + 0.62 * size
 
 
 def overlap(a: Box, b: Box) -> bool:
@@ -85,17 +94,54 @@ def around(point: Point, radius: float) -> Box:
     return point[0] - radius, point[1] - radius, point[0] + radius, point[1] + radius
 
 
-def place_label(text: str, size: float, point: Point, taken: Sequence[Box], bounds: Box) -> Box | None:
-    """The free box for a text that is nearest to its point and within the bounds; None where the plot is full."""
+def place_label(
+    text: str, size: float, point: Point, taken: Sequence[Box], lines: Sequence[Box], bounds: Box
+) -> Box | None:
+    """The best free box for a text near its point and within the bounds; None where the plot is full.
+
+    It never overlaps ``taken``; it is the nearer the better, with fewer of the ``lines``' pieces under it, and nothing
+    between it and its point.
+    """
     _, top, right, bottom = text_box(text, size, 0, 0)
     half_width, half_height = right / 2, (bottom - top) / 2
+    reach = around(point, DISTANCES[-1] + 2 * (half_width + half_height))
+    taken, lines = ([other for other in boxes if overlap(other, reach)] for boxes in (taken, lines))
+    chosen, least = None, math.inf
     for distance in DISTANCES:
+        if distance >= least:
+            break
         for direction in range(DIRECTIONS):
             angle = 2 * math.pi * direction / DIRECTIONS
             x = point[0] + math.cos(angle) * (distance + half_width)
             y = point[1] - math.sin(angle) * (distance + half_height)
             box = (x - half_width, y - half_height, x + half_width, y + half_height)
             inside = box[0] >= bounds[0] and box[1] >= bounds[1] and box[2] <= bounds[2] and box[3] <= bounds[3]
-            if inside and not any(overlap(box, other) for other in taken):
-                return box
-    return None
+            if not inside or any(overlap(box, other) for other in taken):
+                continue
+            cost = distance + 6 * sum(overlap(box, line) for line in lines)
+            if cost >= least:
+                continue
+            leader = [around(spot, 1) for spot in along([nearest(box, point), point])]
+            between = sum(any(overlap(spot, other) for spot in leader) for other in taken if not covers(other, point))
+            cost += 25 * between
+            if cost < least:
+                chosen, least = box, cost
+    return chosen
+
+
+def nearest(box: Box, point: Point) -> Point:
+    """The point of a box that is nearest to a point."""
+    return min(max(point[0], box[0]), box[2]), min(max(point[1], box[1]), box[3])
+
+
+def covers(box: Box, point: Point) -> bool:
+    return box[0] <= point[0] <= box[2] and box[1] <= point[1] <= box[3]
+
+
+def along(line: Sequence[Point]) -> list[Point]:
+    """Points every few pixels of a polyline."""
+    points = []
+    for (a, b), (c, d) in pairwise(line):
+        count = max(1, round(max(abs(c - a), abs(d - b)) / 5))
+        points += [(a + (c - a) * k / count, b + (d - b) * k / count) for k in range(count + 1)]
+    return points

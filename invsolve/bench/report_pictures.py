@@ -99,6 +99,8 @@ def grid(folder: Path, entries: Sequence[Entry], numbers: Mapping[str, int]) -> 
         if path.is_file():
             text = f"Standard deviation of {name}: {where}"
             maps.append(tile(load_picture(path), truth, f"{name} deviation", f"{name}, deviation", text, mark))
+    if maps:
+        maps[0] = maps[0].replace("<figure", '<figure class="newline"', 1)
     return f'<div class="grid" data-picture="{escape(folder.name)}">{"".join(tiles + maps)}</div>'
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import pairwise
 
-from .report_axes import Axis, Box, Point, around, padded, place_label
+from .report_axes import Axis, Box, Point, along, around, nearest, padded, place_label, tick_text
 from .report_data import Benchmark, Entry
 
 COLOURS = 12  # of the style sheet, c0 to c11
-SIZES = {"wide": (560, 340), "narrow": (320, 300)}
+SIZES = {"wide": (460, 320), "narrow": (320, 300)}
 FONT = 12
 RADIUS = 4.5
 HIDDEN_ABOVE = 1.35  # a reference higher than this times the highest method is named, not drawn
@@ -109,7 +108,7 @@ def calibration_plots(entries: Sequence[Entry], numbers: Mapping[str, int]) -> s
     titles = ("predicted standard deviation", "rms error (both on [−1, 1])")
 
     def square(width: float, height: float) -> str:
-        side = min(width, 420)
+        side = min(width, 400)
         return draw(curves, numbers, ((0.0, top), (0.0, top)), titles, (side, side), {}, diagonal=True)
 
     return both(square)
@@ -143,7 +142,8 @@ def draw(
     parts = [axes(x, y, titles, size, frame)]
     spots = [[(x(a), y(b)) for a, b in curve.points] for curve in curves]
     taken = [around(spot, RADIUS + 1.5) for line in spots for spot in line]
-    labels = []
+    radius = RADIUS * (0.7 if diagonal else 1)  # of calibration there are many points
+    labels, drawn = [], []
     if diagonal:
         parts.append(f'<path class="reference" d="M{x(0):.1f} {y(0):.1f}L{frame[2]:.1f} {frame[1]:.1f}"/>')
         middle = ((frame[0] + frame[2]) / 2, (frame[1] + frame[3]) / 2)
@@ -153,21 +153,25 @@ def draw(
         labels.append((name, (frame[2] - 30, y(value)), -1))
     for curve, line in zip(curves, spots, strict=True):
         number = numbers[family(curve.family)]
-        parts.append(series(curve, line, number, y))
+        parts.append(series(curve, line, intervals(curve, line, y), number, radius))
         labels.append((curve.family, line[-1], number))
-    parts += place_labels(labels, taken, spots, frame)
+        drawn += [line, *intervals(curve, line, y)]
+    parts += place_labels(labels, taken, [around(point, 3) for line in drawn for point in along(line)], frame)
     name = escape(f"{titles[1]}, against {titles[0]}")
     return f'<svg role="img" aria-label="{name}" width="{width:g}" height="{height:g}">{"".join(parts)}</svg>'
 
 
 def axes(x: Axis, y: Axis, titles: tuple[str, str], size: tuple[float, float], frame: Box) -> str:
     parts = []
-    for value in y.ticks(30):
+    rows, columns = y.ticks(30), x.ticks(38)
+    for value in rows:
         parts.append(f'<path class="grid" d="M{frame[0]} {y(value):.1f}H{frame[2]}"/>')
-        parts.append(f'<text class="tick" x="{frame[0] - 7}" y="{y(value) + 4:.1f}" text-anchor="end">{value:g}</text>')
-    for value in x.ticks(38):
+        place = f'x="{frame[0] - 7}" y="{y(value) + 4:.1f}" text-anchor="end"'
+        parts.append(f'<text class="tick" {place}>{tick_text(rows, value)}</text>')
+    for value in columns:
         parts.append(f'<path class="grid" d="M{x(value):.1f} {frame[3]}v5"/>')
-        parts.append(f'<text class="tick" x="{x(value):.1f}" y="{frame[3] + 18}" text-anchor="middle">{value:g}</text>')
+        place = f'x="{x(value):.1f}" y="{frame[3] + 18}" text-anchor="middle"'
+        parts.append(f'<text class="tick" {place}>{tick_text(columns, value)}</text>')
     parts.append(f'<path class="axis" d="M{frame[0]} {frame[3]}H{frame[2]}"/>')
     middle = (frame[0] + frame[2]) / 2
     parts.append(
@@ -176,45 +180,39 @@ def axes(x: Axis, y: Axis, titles: tuple[str, str], size: tuple[float, float], f
     return "".join([*parts, f'<text class="title" x="0" y="13">{escape(titles[1])}</text>'])
 
 
-def series(curve: Curve, line: Sequence[Point], number: int, y: Axis) -> str:
+def intervals(curve: Curve, line: Sequence[Point], y: Axis) -> list[tuple[Point, Point]]:
+    """The ends of a curve's intervals, in pixels."""
+    together = zip(curve.points, curve.halves, line, strict=True)
+    return [((a, y(value - half)), (a, y(value + half))) for (_, value), half, (a, _) in together if half]
+
+
+def series(curve: Curve, line: Sequence[Point], bars: Sequence[tuple[Point, Point]], number: int, radius: float) -> str:
     """A family's curve, its intervals, and its markers."""
     path = "L".join(f"{a:.1f} {b:.1f}" for a, b in line)
     parts = [f'<path class="curve {colour(number)}" d="M{path}"/>'] if len(line) > 1 else []
-    for (_, value), half, (a, _) in zip(curve.points, curve.halves, line, strict=True):
-        if half:
-            ends = f"M{a:.1f} {y(value - half):.1f}V{y(value + half):.1f}"
-            parts.append(f'<path class="interval {colour(number)}" d="{ends}"/>')
+    for (a, low), (_, high) in bars:
+        parts.append(f'<path class="interval {colour(number)}" d="M{a:.1f} {low:.1f}V{high:.1f}"/>')
     for (a, b), text in zip(line, curve.tips, strict=True):
-        parts.append(f"<g><title>{escape(text)}</title>{marker(number, a, b)}</g>")
+        parts.append(f"<g><title>{escape(text)}</title>{marker(number, a, b, radius)}</g>")
     return "".join(parts)
 
 
 def place_labels(
-    labels: Sequence[tuple[str, Point, int]], taken: list[Box], spots: Sequence[Sequence[Point]], frame: Box
+    labels: Sequence[tuple[str, Point, int]], taken: list[Box], lines: Sequence[Box], frame: Box
 ) -> list[str]:
     """Labels at their points, clear of markers, of curves where that is possible, and of each other."""
-    lines = [around(point, 3) for line in spots for point in along(line)]
     parts = []
     for text, point, number in labels:
-        box = place_label(text, FONT, point, [*taken, *lines], frame) or place_label(text, FONT, point, taken, frame)
+        box = place_label(text, FONT, point, taken, lines, frame)
         if box is None:
             continue  # the plot is full: the marker's tip and the table still name it
         taken.append(box)
         left, middle = box[0], (box[1] + box[3]) / 2
-        nearest = (min(max(point[0], box[0]), box[2]), min(max(point[1], box[1]), box[3]))
-        if max(abs(nearest[0] - point[0]), abs(nearest[1] - point[1])) > 2.2 * RADIUS and number >= 0:
-            parts.append(f'<path class="leader" d="M{point[0]:.1f} {point[1]:.1f}L{nearest[0]:.1f} {nearest[1]:.1f}"/>')
+        end = nearest(box, point)
+        if max(abs(end[0] - point[0]), abs(end[1] - point[1])) > 2.5 * RADIUS and number >= 0:
+            parts.append(f'<path class="leader" d="M{point[0]:.1f} {point[1]:.1f}L{end[0]:.1f} {end[1]:.1f}"/>')
         parts.append(
             f'<text class="label {colour(number)}" x="{(left + box[2]) / 2:.1f}" y="{middle + 4:.1f}" '
             f'text-anchor="middle">{escape(text)}</text>'
         )
     return parts
-
-
-def along(line: Sequence[Point]) -> list[Point]:
-    """Points every few pixels of a polyline."""
-    points = []
-    for (a, b), (c, d) in pairwise(line):
-        count = max(1, round(max(abs(c - a), abs(d - b)) / 5))
-        points += [(a + (c - a) * k / count, b + (d - b) * k / count) for k in range(count + 1)]
-    return points

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -18,13 +19,14 @@ SPREAD = (
     ("lpips_std", "Deviation of LPIPS", 3),
     ("spearman", "Spearman", 2),
 )
+COST_HEADS = ("Evals", "Seconds")
 ABSENT = '<span class="absent">–</span>'
 
 
 def overview(benchmark: Benchmark, numbers: Mapping[str, int]) -> str:
     """Mean LPIPS of every method on every task, the best of each task marked."""
     heads = "".join(
-        f'<th scope="col"><a href="#task-{i}">{escape(task)}</a></th>' for i, task in enumerate(benchmark.tasks)
+        f'<th scope="col"><a href="#task-{i}">{breakable(task)}</a></th>' for i, task in enumerate(benchmark.tasks)
     )
     lines = []
     for method in benchmark.methods:
@@ -32,7 +34,7 @@ def overview(benchmark: Benchmark, numbers: Mapping[str, int]) -> str:
         for entries in benchmark.tasks.values():
             entry = next((entry for entry in entries if entry.method == method), None)
             mean = entry and entry.scores["lpips"]
-            cells.append(f"<td{mark(entries, method, 'lpips')}>{mean.value:.3f}</td>" if mean else f"<td>{ABSENT}</td>")
+            cells.append(score_cell(mean, 3, mark(entries, method, "lpips"), interval=False))
         lines.append(f"<tr>{method_cell(method, numbers)}{''.join(cells)}</tr>")
     head = f'<tr><th scope="col">Method</th>{heads}</tr>'
     return wrap(f'<table class="overview"><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table>', "Mean LPIPS")
@@ -41,17 +43,16 @@ def overview(benchmark: Benchmark, numbers: Mapping[str, int]) -> str:
 def task_table(entries: Sequence[Entry], numbers: Mapping[str, int]) -> str:
     """A task's methods: evaluations and seconds per image, PSNR, SSIM and LPIPS with their 95 % intervals."""
     full = max(len(entry.rows) for entry in entries)
-    heads = ["Method", '<abbr title="network evaluations per image">Evals</abbr>', "Seconds"]
-    heads += [name for _, name, _ in COLUMNS]
+    heads = ["Method", *COST_HEADS, *(name for _, name, _ in COLUMNS)]
     lines = []
     for entry in entries:
-        cells = [number_cell(entry.evaluations, "{:.10g}"), number_cell(entry.seconds, seconds_format(entry.seconds))]
+        cells = [cost_cell(entry.evaluations, "{:.10g}"), cost_cell(entry.seconds, seconds_format(entry.seconds))]
         cells += [
             score_cell(entry.scores[key], decimals, mark(entries, entry.method, key)) for key, _, decimals in COLUMNS
         ]
         count = len(entry.rows)
         note = "" if count == full else f'<span class="few">{count} of {full} pictures</span>'
-        lines.append(f"<tr>{method_cell(entry.method, numbers, note)}{''.join(cells)}</tr>")
+        lines.append(f"<tr>{method_cell(entry.method, numbers, cost(entry) + note)}{''.join(cells)}</tr>")
     return wrap(sortable(heads, lines), "Figures per method")
 
 
@@ -62,7 +63,7 @@ def spread_table(entries: Sequence[Entry], numbers: Mapping[str, int]) -> str:
         return ""
     lines = []
     for entry in drawn:
-        cells = [score_cell(entry.spread[key], decimals, "") for key, _, decimals in SPREAD]
+        cells = [score_cell(entry.spread[key], decimals, "", decimals > 0) for key, _, decimals in SPREAD]
         lines.append(f"<tr>{method_cell(entry.method, numbers)}{''.join(cells)}</tr>")
     return wrap(sortable(["Method", *(name for _, name, _ in SPREAD)], lines), "Samples per method")
 
@@ -78,12 +79,25 @@ def mark(entries: Sequence[Entry], method: str, metric: str) -> str:
 
 
 def method_cell(method: str, numbers: Mapping[str, int], note: str = "") -> str:
-    name = f'{swatch(numbers[family(method)])}<span class="name">{escape(method)}</span>{note}'
+    name = f'{swatch(numbers[family(method)])}<span class="name">{breakable(method)}</span>{note}'
     return f'<th scope="row" data-value="{escape(method)}">{name}</th>'
 
 
-def number_cell(value: float | None, form: str) -> str:
-    return f"<td>{ABSENT}</td>" if value is None else f'<td data-value="{value!r}">{form.format(value)}</td>'
+def breakable(name: str) -> str:
+    """A name that may be broken where its words end."""
+    return re.sub("([_-])", r"\1<wbr>", escape(name))
+
+
+def cost(entry: Entry) -> str:
+    """Evaluations and seconds under the method's name, for a narrow screen, which has no columns for them."""
+    parts = [] if entry.evaluations is None else [f"{entry.evaluations:.10g} evals"]
+    parts += [] if entry.seconds is None else [f"{seconds_format(entry.seconds).format(entry.seconds)} s"]
+    return f'<span class="cost-line">{", ".join(parts)}</span>'
+
+
+def cost_cell(value: float | None, form: str) -> str:
+    text, data = (ABSENT, "") if value is None else (form.format(value), f' data-value="{value!r}"')
+    return f'<td class="cost"{data}>{text}</td>'
 
 
 def seconds_format(value: float | None) -> str:
@@ -92,17 +106,18 @@ def seconds_format(value: float | None) -> str:
     return f"{{:.{min(max(digits, 0), 3)}f}}"
 
 
-def score_cell(mean: Mean | None, decimals: int, classes: str) -> str:
+def score_cell(mean: Mean | None, decimals: int, classes: str, interval: bool = True) -> str:
     """``0.150 ± 0.007``, the interval in a second, quieter text."""
     if mean is None:
         return f"<td>{ABSENT}</td>"
-    half = "" if mean.half is None or not decimals else f' <span class="half">±{mean.half:.{decimals}f}</span>'
+    half = "" if mean.half is None or not interval else f' <span class="half">±{mean.half:.{decimals}f}</span>'
     return f'<td{classes} data-value="{mean.value!r}"><span class="mean">{mean.value:.{decimals}f}</span>{half}</td>'
 
 
 def sortable(heads: Sequence[str], lines: Sequence[str]) -> str:
-    """A table whose headings the script makes buttons; ``heads`` are HTML of this module, never data."""
-    columns = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    """A table whose headings the script makes buttons."""
+    classes = dict.fromkeys(COST_HEADS, ' class="cost"')
+    columns = "".join(f'<th scope="col"{classes.get(head, "")}>{head}</th>' for head in heads)
     return f'<table class="sortable"><thead><tr>{columns}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
