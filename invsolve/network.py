@@ -58,8 +58,10 @@ class UNetConfig:
             raise ValueError(f"widths {self.widths} and blocks {self.blocks} must have one entry a level")
         if min(self.widths) < 1 or min(self.blocks) < 1 or self.haar < 0 or not 0 <= self.dropout < 1:
             raise ValueError(f"network configuration out of range: {self}")
-        if self.labels < 0 or self.head_channels < 1 or not set(self.attention) <= set(range(len(self.widths))):
+        if self.labels < 0 or self.head_channels < 1:
             raise ValueError(f"network configuration out of range: {self}")
+        if not set(self.attention) <= set(range(len(self.widths))):
+            raise ValueError(f"attention is {self.attention} but must list levels of 0 to {len(self.widths) - 1}")
         if self.conditioning not in CONDITIONINGS:
             raise ValueError(f"conditioning is {self.conditioning!r} but must be one of {', '.join(CONDITIONINGS)}")
         attentive = {*self.attention, *([len(self.widths) - 1] if self.has_bottom_attention else [])}

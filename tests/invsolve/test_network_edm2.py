@@ -312,8 +312,8 @@ def test_the_published_ffhq_networks_have_the_derived_numbers_of_weights():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"attention": (3,)}, "out of range"),
-        ({"attention": (-1,)}, "out of range"),
+        ({"attention": (3,)}, r"attention is \(3,\) but must list levels of 0 to 2"),
+        ({"attention": (-1,)}, "levels of 0 to 2"),
         ({"labels": -1}, "out of range"),
         ({"head_channels": 0}, "out of range"),
         (

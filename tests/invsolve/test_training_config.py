@@ -43,6 +43,8 @@ BAD_TRAINING = {
     "conditional": ({"network": {"conditional": True}}, "network: unknown key 'conditional'"),
     "widths": ({"network": {"widths": [8, 0]}}, "network: widths is [8, 0]"),
     "blocks": ({"network": {"widths": [8, 16], "blocks": [1]}}, "t.yaml: network: widths (8, 16) and blocks (1,)"),
+    "attention": ({"network": {**TEACHER["network"], "attention": [2]}}, "network: attention is (2,) but must list"),
+    "shortcuts": ({"network": {**TEACHER["network"], "auxt": 1}}, "network: auxt is 1 but must be true or false"),
     "dropout": ({"network": {"dropout": 1.5}}, "network: dropout is 1.5"),
     "enlarging": ({"zoom": [0.5, 2]}, "zoom is [0.5, 2] but must be a list of 2"),
     "zoom in reverse": ({"zoom": [0.9, 0.5]}, "zoom is [0.9, 0.5] but its first number must not exceed its second"),
