@@ -62,17 +62,16 @@ def restore(bench: Bench, positions: Sequence[int], due: AbstractSet[Key]) -> It
     (see ``stream_index``): as by ``invsolve run --simulate`` and, of several samples, by ``--samples``.
     """
     names = [bench.pictures.names[position] for position in positions]
-    if not any(name in names for _, _, name in due):
-        return
     truth = torch.stack([bench.pictures.read(name) for name in names]).to(bench.device)
     for job in bench.jobs:
+        chosen = [[b for b, name in enumerate(names) if (job.task.name, m.name, name) in due] for m in job.methods]
+        if not any(chosen):
+            continue
         noise = NoiseStreams(bench.seed, [(stream_index(name), MEASUREMENT) for name in names], bench.device)
         y = job.operator.measure(truth, job.task.sigma_y, noise)
-        for method in job.methods:
-            chosen = [b for b, name in enumerate(names) if (job.task.name, method.name, name) in due]
-            if chosen:
-                some = [positions[b] for b in chosen]
-                yield _restore_by(method, bench, job, some, truth[chosen], y[chosen])
+        for method, some in zip(job.methods, chosen, strict=True):
+            if some:
+                yield _restore_by(method, bench, job, [positions[b] for b in some], truth[some], y[some])
 
 
 def _restore_by(

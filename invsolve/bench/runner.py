@@ -25,7 +25,7 @@ from .pictures import Pictures
 from .restore import Bench, Job, restore
 from .results import RESULTS, Key, append, is_last_writer, merge, open_folder, own_path, read_results
 from .scores import load_metrics
-from .summary import markdown, write_summary
+from .summary import write_markdown, write_summary
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,10 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
 
 def _work(work: Bench, missing: set[Key], own: Path, batch: int) -> bool:
     """Do what is missing of this process's share; whether there was anything."""
-    positions = range(rank(), len(work.pictures), count())
-    names = {work.pictures.names[position] for position in positions}
-    share = {key for key in missing if key[2] in names}
+    mine = set(work.pictures.names[rank() :: count()])
+    share = {key for key in missing if key[2] in mine}
+    due = {name for _, _, name in share}
+    positions = [position for position, name in enumerate(work.pictures.names) if name in due]
     with tqdm(total=len(share), unit="restoration", disable=True if rank() > 0 else None) as bar:
         for first in range(0, len(positions), batch):
             for rows in restore(work, positions[first : first + batch], share):
@@ -96,9 +97,9 @@ def _finish(folder: Path, say: Callable[[str], None]) -> None:
     from .report import write_report
 
     merge(folder)
-    summary, report = write_summary(folder), write_report(folder)
-    say(markdown(folder))
-    say(f"wrote {folder / RESULTS}, {summary} and {report}")
+    written = [write_summary(folder), write_markdown(folder), write_report(folder)]
+    say(written[1].read_text())
+    say(f"wrote {', '.join(map(str, [folder / RESULTS, *written]))}")
 
 
 def _own_device(name: str) -> torch.device:

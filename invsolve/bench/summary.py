@@ -1,15 +1,16 @@
-"""Means and intervals over the images of a benchmark: ``summary.json`` and the table on the terminal."""
+"""Means and intervals over the images of a benchmark: ``summary.json`` and ``summary.md``."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from ..image import write_atomically
-from .report_data import Entry, Mean, read_benchmark
+from .report_data import FEW, Benchmark, Entry, Mean, best, read_benchmark
 from .report_tables import COLUMNS, SPREAD
 
-INTERVAL = "95 % interval of the mean over the images, by Student's t: mean ± half"
+INTERVAL = "95 % interval of the mean over the images, by Student's t"
 
 
 def write_summary(folder: Path) -> Path:
@@ -24,9 +25,46 @@ def write_summary(folder: Path) -> Path:
     return folder / "summary.json"
 
 
-def markdown(folder: Path) -> str:
-    """The means as a table, ``±`` half of the 95 % interval; with samples also what they say of the uncertainty."""
-    entries = [entry for entries in read_benchmark(folder).tasks.values() for entry in entries]
+def write_markdown(folder: Path) -> Path:
+    """Write ``summary.md``: the overview, who is best, and the table of all figures."""
+    benchmark = read_benchmark(folder)
+    legend = f"PSNR in dB / LPIPS; in bold the lowest mean LPIPS of the methods of at most {FEW} evaluations."
+    blocks = [legend, overview(benchmark), *winners(benchmark), f"Means, ± half of the {INTERVAL}.", table(benchmark)]
+    write_atomically(folder / "summary.md", lambda file: file.write(("\n\n".join(blocks) + "\n").encode()))
+    return folder / "summary.md"
+
+
+def overview(benchmark: Benchmark) -> str:
+    """PSNR / LPIPS of every method at every task; in bold the lowest LPIPS of at most 20 evaluations."""
+    lines = [["Method", "Evaluations", *benchmark.tasks], ["---"] * (2 + len(benchmark.tasks))]
+    for method in benchmark.methods:
+        found = [next((e for e in entries if e.method == method), None) for entries in benchmark.tasks.values()]
+        costs = sorted({f"{entry.evaluations:g}" for entry in found if entry}, key=float)
+        marked = [best(entries, "lpips", FEW) == method for entries in benchmark.tasks.values()]
+        cells = [f"**{_pair(e)}**" if mark else _pair(e) for e, mark in zip(found, marked, strict=True)]
+        lines.append([method, " or ".join(costs), *cells])
+    return _rows(lines)
+
+
+def winners(benchmark: Benchmark) -> list[str]:
+    """A sentence for each budget: which methods have the lowest mean LPIPS, and at which tasks; none of one method."""
+    sentences = []
+    for budget, words in ((FEW, f"the methods of at most {FEW} evaluations"), (math.inf, "all methods")):
+        tasks: dict[str, list[str]] = {}
+        for task, entries in benchmark.tasks.items():
+            winner = best(entries, "lpips", budget)
+            if winner is not None:
+                tasks.setdefault(winner, []).append(task)
+        parts = [f"{method} at {len(names)} ({', '.join(names)})" for method, names in tasks.items()]
+        if parts:
+            total = sum(map(len, tasks.values()))
+            sentences.append(f"Lowest mean LPIPS of {words}, of {total} tasks: {'; '.join(parts)}.")
+    return sentences
+
+
+def table(benchmark: Benchmark) -> str:
+    """Every figure, ``±`` half of the 95 % interval; with samples also what they say of the uncertainty."""
+    entries = [entry for entries in benchmark.tasks.values() for entry in entries]
     spread = [column for column in SPREAD if column[0] != "samples" and any(e.spread[column[0]] for e in entries)]
     columns = [*COLUMNS, *spread]
     headings = ["Task", "Method", "Evaluations", *(heading for _, heading, _ in columns), "Seconds", "Images"]
@@ -36,7 +74,7 @@ def markdown(folder: Path) -> str:
         figures = [_shown(means[name], decimals) for name, _, decimals in columns]
         images = str(len(entry.rows))
         lines.append([entry.task, entry.method, f"{entry.evaluations:g}", *figures, f"{entry.seconds:.3g}", images])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return _rows(lines)
 
 
 def _summary(entry: Entry) -> dict:
@@ -54,3 +92,15 @@ def _shown(mean: Mean | None, decimals: int) -> str:
         return "n/a"
     half = "" if mean.half is None else f" ± {mean.half:.{decimals}f}"
     return f"{mean.value:.{decimals}f}{half}"
+
+
+def _pair(entry: Entry | None) -> str:
+    """``26.47 / 0.150``: PSNR and LPIPS."""
+    if entry is None:
+        return "–"
+    means = ((entry.scores["psnr"], 2), (entry.scores["lpips"], 3))
+    return " / ".join("n/a" if mean is None else f"{mean.value:.{decimals}f}" for mean, decimals in means)
+
+
+def _rows(lines: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,0 +1,65 @@
+"""The summary's overview and its sentences, from lines written by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from invsolve.bench.report_data import read_benchmark
+from invsolve.bench.results import append
+from invsolve.bench.summary import overview, table, winners, write_summary
+
+# method: evaluations, LPIPS of two images at sr4x, at denoise
+METHODS = {
+    "baseline": (0, (0.4, 0.5), (0.2, 0.2)),
+    "ncvsd": (4, (0.1, 0.2), (0.3, 0.3)),
+    "dps": (1000, (0.1, 0.1), None),
+}
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for method, (evaluations, *tasks) in METHODS.items():
+        for task, scores in zip(("sr4x", "denoise"), tasks, strict=True):
+            for i, lpips in enumerate(scores or ()):
+                row = {"task": task, "method": method, "image": str(i), "index": i, "steps": evaluations}
+                row |= {
+                    "evaluations": evaluations,
+                    "seconds": 1 + i,
+                    "psnr": 20.0 + 2 * i,
+                    "ssim": None,
+                    "lpips": lpips,
+                }
+                append(tmp_path / "results.jsonl", [row])
+    return tmp_path
+
+
+def test_the_overview_marks_the_best_of_few_evaluations(folder):
+    assert overview(read_benchmark(folder)).splitlines() == [
+        "| Method | Evaluations | sr4x | denoise |",
+        "| --- | --- | --- | --- |",
+        "| baseline | 0 | 21.00 / 0.450 | **21.00 / 0.200** |",
+        "| ncvsd | 4 | **21.00 / 0.150** | 21.00 / 0.300 |",
+        "| dps | 1000 | 21.00 / 0.100 | – |",
+    ]
+
+
+def test_who_is_best_is_said_in_words(folder):
+    assert winners(read_benchmark(folder)) == [
+        "Lowest mean LPIPS of the methods of at most 20 evaluations, of 2 tasks: "
+        "ncvsd at 1 (sr4x); baseline at 1 (denoise).",
+        "Lowest mean LPIPS of all methods, of 2 tasks: dps at 1 (sr4x); baseline at 1 (denoise).",
+    ]
+
+
+def test_intervals_are_those_of_student(folder):
+    """Of 0.1 and 0.2: mean 0.15, standard error 0.05, and t_{0.975, 1} = tan(0.475 pi) = 12.7062."""
+    write_summary(folder)
+    entries = json.loads((folder / "summary.json").read_text())["entries"]
+    entry = next(e for e in entries if (e["task"], e["method"]) == ("sr4x", "ncvsd"))
+    assert entry["lpips"] == pytest.approx({"mean": 0.15, "half": 12.7062 * 0.05}, rel=1e-5)
+    assert entry["psnr"] == pytest.approx({"mean": 21.0, "half": 12.7062}, rel=1e-5)
+    assert (entry["ssim"], entry["seconds"], entry["images"]) == (None, 1.5, 2)
+    assert "| sr4x | ncvsd | 4 | 21.00 ± 12.71 | n/a | 0.150 ± 0.635 | 1.5 | 2 |" in table(read_benchmark(folder))
