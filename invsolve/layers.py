@@ -99,7 +99,7 @@ class MPConv(nn.Module):
 def orthogonalize(x: Tensor) -> Tensor:
     """The orthogonal polar factor of ``[m, n]``: orthonormal rows, or columns where there are more rows.
 
-    By Newton-Schulz iterations ``x <- (3 x - x x' x) / 2``, which triple the digits that are right; it needs singular
+    By Newton-Schulz iterations ``x <- (3 x - x x' x) / 2``, which double the digits that are right; it needs singular
     values that differ by less than the factor of 1.7 from their root mean square, as those of weights do that an
     optimiser's step or an average took a little away from orthogonality.
     """
