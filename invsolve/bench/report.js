@@ -57,12 +57,12 @@ function makeComparison(gallery) {
     range.value = percent;
     sides[1].image.style.clipPath = `inset(0 ${100 - range.value}% 0 0)`;
     stage.querySelector(".handle").style.left = `${range.value}%`;
-    range.setAttribute("aria-valuetext", `${range.value} % ${sides[1].select.value}, the rest ${sides[0].select.value}`);
+    range.setAttribute("aria-valuetext", `${Math.round(range.value)} % ${sides[1].select.value}, the rest ${sides[0].select.value}`);
   }
 
   function cutAt(event) {
     const box = stage.getBoundingClientRect();
-    cut(Math.round(100 * Math.min(1, Math.max(0, (event.clientX - box.left) / box.width))));
+    cut(100 * Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)));
   }
 
   const names = [...new Set(grids.flatMap((one) => [...one.children].map((tile) => tile.dataset.name)))];

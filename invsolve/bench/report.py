@@ -16,7 +16,17 @@ from .report_pictures import BIG, QUALITY, gallery
 from .report_plots import calibration_plots, cost_plots, number_families
 from .report_tables import overview, spread_table, task_table
 
-SHOWN = ("data", "prior", "steps", "samples", "limit", "seed", "batch", "device")  # options above the fold, if there
+SHOWN = (
+    "data",
+    "prior",
+    "denoiser",
+    "steps",
+    "samples",
+    "size",
+    "seed",
+    "device",
+    "batch",
+)  # options above the fold, if there
 
 
 def write_report(directory: Path) -> Path:
@@ -61,9 +71,13 @@ def asset(name: str) -> str:
 def summary(benchmark: Benchmark) -> str:
     """What was run, in a sentence, and whether it is complete as far as one can see."""
     rows = [row for entries in benchmark.tasks.values() for entry in entries for row in entry.rows]
-    images = len({row["image"] for row in rows})
-    wanted = len(benchmark.tasks) * len(benchmark.methods) * images
-    counts = (plural(images, "picture"), plural(len(benchmark.tasks), "task"), plural(len(benchmark.methods), "method"))
+    images = (option(benchmark.run, "images") or {}).get("count") or len({row["image"] for row in rows})
+    tasks, methods = (
+        option(benchmark.run, "tasks") or benchmark.tasks,
+        option(benchmark.run, "methods") or benchmark.methods,
+    )
+    wanted = len(tasks) * len(methods) * images
+    counts = (plural(images, "picture"), plural(len(tasks), "task"), plural(len(methods), "method"))
     missing = f" Unfinished: {len(rows)} of {wanted} results." if len(rows) < wanted else ""
     return f"{', '.join(counts)}.{missing}"
 

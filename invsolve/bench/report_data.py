@@ -140,7 +140,10 @@ def pool_calibration(curves: Sequence[Sequence[Sequence[float]]]) -> tuple[tuple
 
 
 def best(entries: Sequence[Entry], metric: str, budget: float = math.inf) -> str | None:
-    """The method of best mean, among those with the task's full number of images and at most ``budget`` evaluations."""
+    """The method of best mean, among those with as many images as any and at most ``budget`` evaluations.
+
+    None where it would have no rival.
+    """
     full = max(len(entry.rows) for entry in entries)
     sign = -1 if metric == "lpips" else 1
     rivals = [

@@ -71,7 +71,7 @@ def gallery(directory: Path, entries: Sequence[Entry], numbers: Mapping[str, int
     return f"""<div class="gallery" data-right="{escape(initial)}">
 <div class="compare" hidden>
 <div class="stage"><div class="handle" aria-hidden="true"></div>
-<input type="range" min="0" max="100" step="1" value="50" aria-label="Share of the left picture"></div>
+<input type="range" min="0" max="100" step="any" value="50" aria-label="Share of the left picture"></div>
 <div class="sides"><label>Left <select class="left"></select></label>
 <label>Right <select class="right"></select></label></div>
 <div class="thumbs" role="group" aria-label="Picture"></div>

@@ -201,7 +201,7 @@ def place_labels(
     labels: Sequence[tuple[str, Point, int]], taken: list[Box], lines: Sequence[Box], frame: Box
 ) -> list[str]:
     """Labels at their points, clear of markers, of curves where that is possible, and of each other."""
-    parts = []
+    parts, lines = [], list(lines)
     for text, point, number in labels:
         box = place_label(text, FONT, point, taken, lines, frame)
         if box is None:
@@ -210,6 +210,7 @@ def place_labels(
         left, middle = box[0], (box[1] + box[3]) / 2
         end = nearest(box, point)
         if max(abs(end[0] - point[0]), abs(end[1] - point[1])) > 2.5 * RADIUS and number >= 0:
+            lines += [around(spot, 3) for spot in along([point, end])]
             parts.append(f'<path class="leader" d="M{point[0]:.1f} {point[1]:.1f}L{end[0]:.1f} {end[1]:.1f}"/>')
         parts.append(
             f'<text class="label {colour(number)}" x="{(left + box[2]) / 2:.1f}" y="{middle + 4:.1f}" '
