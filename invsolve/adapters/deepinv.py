@@ -21,7 +21,7 @@ Kernels are convolved (not correlated) and centred on tap ``h // 2`` by both; ``
 those that differ: ``Blur(k, "reflect")`` does not repeat the edge pixel, our ``reflect`` does; ``Blur(k, "valid")``
 cuts the edges off. ``Downsampling(shape, "bicubic", factor)`` has the weights of our ``Resize``, but goes round at the
 edges, which ``Resize`` reflects, and centres output pixel i at ``factor i + 1/2`` instead of
-``factor (i + 1/2) - 1/2``: at a factor of 4 its picture lies one pixel further up and left. ``Decolorize(3)`` has the
+``factor (i + 1/2) - 1/2``: at a factor of 4 it looks one pixel further up and left. ``Decolorize(3)`` has the
 weights of ``Grayscale(shape, "rec601")`` up to 5e-5; its ``prox_l2`` drops the part of ``z`` that A does not see.
 """
 
@@ -47,8 +47,8 @@ class DenoiserFromDeepinv(nn.Module):
     """A deepinv denoiser ``model(x, sigma)`` on [0, 1] as a denoiser ``denoiser(u, sigma)`` on [-1, 1].
 
     ``D(u; sigma) = 2 model((u + 1) / 2, sigma / 2) - 1``. Not clipped, unless the model does it. ``MeanDraw`` and
-    ``DiffusionDraw`` make a prior of it; give them levels that the model was trained for (DRUNet: up to about 0.2
-    there, 0.4 here).
+    ``DiffusionDraw`` make a prior of it. Keep to levels that the model was trained for: the ``sigma_max`` of
+    ``Settings``, 2 by default, is 1 there.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -142,9 +142,8 @@ class OperatorToDeepinv(deepinv.physics.LinearPhysics):
     """
 
     def __init__(self, operator: LinearOperator, sigma_y: float = 0.0) -> None:
-        noise_model = deepinv.physics.GaussianNoise(sigma_y / 2)
-        super().__init__(img_size=operator.in_shape, noise_model=noise_model)
-        self.operator = operator
+        super().__init__(noise_model=deepinv.physics.GaussianNoise(sigma_y / 2))
+        self.operator, self.img_size = operator, operator.in_shape
         like = next((b for b in operator.buffers() if b.is_floating_point()), torch.empty(0))
         self.to(like.device, like.dtype)
 

@@ -1,4 +1,4 @@
-"""deepinv's denoisers as ours and our priors as deepinv's: closed forms, and each library's loop on the other's parts."""
+"""deepinv's denoisers as ours and our priors as deepinv's: closed forms, and each library's loops."""
 
 from __future__ import annotations
 

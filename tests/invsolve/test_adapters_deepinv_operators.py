@@ -32,7 +32,6 @@ from invsolve.adapters.deepinv import (
 )
 
 physics = deepinv.physics
-pytestmark = pytest.mark.filterwarnings("ignore:Using implicit_backward_solver")
 
 SHAPE = (3, 16, 12)
 
