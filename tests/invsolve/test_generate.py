@@ -48,7 +48,7 @@ def test_exact_draws_at_any_number_of_levels_follow_the_prior(levels):
 
 
 def test_reverse_diffusion_follows_the_prior():
-    """For normal pixels of variance v it scales by v / (v + s²) + t s / (v + s²) from level s to t; in all to sqrt(v)."""
+    """For normal pixels of variance v it scales by v / (v + s²) + t s / (v + s²) from level s to t."""
     noise, levels = NoiseStreams(0, range(4)), noise_levels(64, 80.0)
     x = draw_diffusion(lambda u, s: 0.25 / (0.25 + s**2) * u, levels, levels[0] * noise((1, 100, 100)), noise, None)
     factor = 80.0
