@@ -1,0 +1,118 @@
+"""What more network evaluations buy: a prior at 1 to 50 of them, its teacher, and whether its samples are calibrated.
+
+    python benchmarks/evaluations.py --data FFHQ_FOLDER --out DIR [--limit 32] [--tasks sr4x ...] [--samples 16]
+
+Prints one Markdown table of PSNR in dB / SSIM / LPIPS (means over the pictures), and then, one line each: LPIPS at 4
+evaluations against the teacher's in the same loop (at 4, at 20, and with 5-step diffusion draws at 20 levels: 100
+evaluations) and against 16 evaluations; with ``--samples`` also what several samples of each picture at 4 evaluations
+say of the error. It runs ``invsolve bench`` in ``DIR/table`` and ``DIR/samples``: the same command resumes, and summary
+and report lie there.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from invsolve.bench.report_data import Benchmark, Entry, read_benchmark
+from invsolve.bench.runner import BenchOptions, bench
+from invsolve.task import list_tasks
+
+EVALUATIONS = (1, 2, 4, 8, 16, 50)
+LEVELS = 20  # of the teacher with diffusion draws
+FEW, MANY = "ncvsd:4", "ncvsd:16"
+RIVALS = ("teacher:4", f"teacher:{LEVELS}", "teacher-diffusion:5")
+WITHIN = 1.10  # 4 evaluations against 16
+CORRELATED = 0.5  # rank correlation of the samples' deviation with the error
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder or zip of clean pictures")
+    parser.add_argument("--out", type=Path, required=True, help="for the results")
+    parser.add_argument("--limit", type=int, default=32, help="pictures, in name order (default 32)")
+    parser.add_argument("--tasks", nargs="+", default=list_tasks(), help="default: all")
+    parser.add_argument(
+        "--evaluations", nargs="+", type=int, default=EVALUATIONS, help="of the prior (default 1 to 50)"
+    )
+    parser.add_argument("--samples", type=int, help="also restore each picture so many times (the target: 16)")
+    parser.add_argument("--prior", default="default", help="name or file (default: default)")
+    parser.add_argument("--teacher", default="teacher", help="name or file (default: teacher)")
+    parser.add_argument("--size", type=int, default=256, help="pixels per side (default 256)")
+    parser.add_argument("--batch", type=int, default=1, help="pictures at a time (default 1)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--lpips-trunk", type=Path, help="AlexNet's weights for LPIPS")
+    options = parser.parse_args()
+
+    methods = [*(f"ncvsd:{n}" for n in options.evaluations), *RIVALS]
+    found = measure(options, options.out / "table", methods)
+    print(table(found))
+    print(*comparisons(found), sep="\n")
+    if options.samples:
+        print(*calibration(measure(options, options.out / "samples", [FEW], options.samples)), sep="\n")
+
+
+def measure(options: argparse.Namespace, out: Path, methods: list[str], samples: int | None = None) -> Benchmark:
+    """Do what is missing in ``out`` and read all of it."""
+    given = {name: getattr(options, name) for name in ("data", "limit", "tasks", "prior", "size", "batch", "seed")}
+    rest = {"denoiser": options.teacher, "device": options.device, "lpips_trunk": options.lpips_trunk}
+    bench(BenchOptions(out=out, methods=methods, steps=LEVELS, samples=samples, **given, **rest), lambda _: None)
+    return read_benchmark(out)
+
+
+def table(found: Benchmark) -> str:
+    """A row a method with its evaluations, a column a task."""
+    lines = [["method", "evaluations", *found.tasks], ["---"] * (2 + len(found.tasks))]
+    for method in found.methods:
+        entries = [entry_of(found, task, method) for task in found.tasks]
+        lines.append([method, f"{entries[0].evaluations:g}", *map(_figures, entries)])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def comparisons(found: Benchmark) -> list[str]:
+    """Per task: LPIPS at 4 evaluations over that of each rival (below 1 is better), and over that at 16."""
+    lines = []
+    for task in found.tasks:
+        if FEW not in found.methods or entry_of(found, task, FEW).scores["lpips"] is None:
+            continue
+        ours = lpips(found, task, FEW)
+        ratios = {rival: ours / lpips(found, task, rival) for rival in RIVALS}
+        said = ", ".join(f"{rival} {ratio:.2f}" for rival, ratio in ratios.items())
+        lines.append(f"{task}: LPIPS of {FEW} over {said}: {verdict(max(ratios.values()) < 1)}")
+        if MANY in found.methods:
+            ratio = ours / lpips(found, task, MANY)
+            lines.append(f"{task}: LPIPS of {FEW} over {MANY} {ratio:.2f}: {verdict(ratio <= WITHIN)}")
+    return lines
+
+
+def calibration(found: Benchmark) -> list[str]:
+    """Per task: does the deviation of the samples rank the error of their mean, and is that mean closer than one?"""
+    lines = []
+    for task in found.tasks:
+        entry = entry_of(found, task, FEW)
+        rank, mean, single = entry.spread["spearman"].value, entry.spread["psnr_mean"].value, entry.scores["psnr"].value
+        said = f"Spearman of deviation and error {rank:.2f}, PSNR of the mean {mean:.2f}, of one sample {single:.2f}"
+        lines.append(f"{task}: {said} dB: {verdict(rank > CORRELATED and mean > single)}")
+    return lines
+
+
+def entry_of(found: Benchmark, task: str, method: str) -> Entry:
+    return next(entry for entry in found.tasks[task] if entry.method == method)
+
+
+def lpips(found: Benchmark, task: str, method: str) -> float:
+    return entry_of(found, task, method).scores["lpips"].value
+
+
+def verdict(holds: bool) -> str:
+    return "holds" if holds else "FAILS"
+
+
+def _figures(entry: Entry) -> str:
+    means = (entry.scores[name] for name in ("psnr", "ssim", "lpips"))
+    return " / ".join("n/a" if m is None else f"{m.value:.{d}f}" for m, d in zip(means, (2, 3, 3), strict=True))
+
+
+if __name__ == "__main__":
+    main()
