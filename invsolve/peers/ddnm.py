@@ -63,6 +63,6 @@ def travel_path(steps: int, length: int, repeat: int) -> list[int]:
     while path[-1] < steps:
         if returns.get(path[-1], 0) > 0:
             returns[path[-1]] -= 1
-            path += range(path[-1] - 1, path[-1] - length - 1, -1)
+            path.append(path[-1] - length)
         path.append(path[-1] + 1)
     return path

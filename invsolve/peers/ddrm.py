@@ -85,6 +85,6 @@ def spectral_step(
     return (
         x0
         + spectral_filter(operator, operator.adjoint(y - operator(x0)), towards_data)
-        + spectral_filter(operator, estimate, lambda power: torch.where(power > 0, 0.0, keep).to(power))
+        + spectral_filter(operator, estimate, lambda power: keep * (power == 0).to(power))
         + spectral_filter(operator, noise(operator.in_shape), fresh)
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from operators import LinearOperator
@@ -14,7 +13,7 @@ from ..prior import Noise
 from .base import Denoise
 from .levels import ddpm_levels
 
-BETAS = (0.9, 0.99)  # of Adam
+BETA_1, BETA_2, EPSILON = 0.9, 0.99, 1e-8  # of Adam
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,14 @@ def reddiff(
     """
     levels = ddpm_levels(settings.steps, settings.sigma_max)
     mu = operator.prox(y.new_zeros(len(y), *operator.in_shape), y, sigma_y**2)
-    optimizer = torch.optim.Adam([mu], lr=settings.rate, betas=BETAS)
-    for sigma in levels:
-        mu.grad = gradient(mu, sigma, y, operator, denoiser, noise(operator.in_shape), settings.weight)
-        optimizer.step()
-    return mu.detach()
+    first = second = mu.new_zeros(mu.shape)
+    for i, sigma in enumerate(levels, start=1):
+        g = gradient(mu, sigma, y, operator, denoiser, noise(operator.in_shape), settings.weight)
+        first = BETA_1 * first + (1 - BETA_1) * g
+        second = BETA_2 * second + (1 - BETA_2) * g**2
+        scale = (second / (1 - BETA_2**i)).sqrt() + EPSILON
+        mu = mu - settings.rate * first / (1 - BETA_1**i) / scale
+    return mu
 
 
 def gradient(

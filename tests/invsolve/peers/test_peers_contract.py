@@ -1,0 +1,168 @@
+"""What every peer promises: exact counts, independence of the batch, all tasks, tuned settings."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from peer_cases import OPERATORS, SHAPE, SHORT, gaussian, operator, random, seeded
+
+from invsolve.noise import NoiseStreams
+from invsolve.peers import PEERS, settings_for
+from invsolve.peers.levels import ddpm_levels, ddpm_sigmas
+from invsolve.peers.tuned import TUNED
+from invsolve.task import list_tasks, load_task
+from invsolve.wiener import filtered, radial_frequency
+from operators import Convolution, Mask
+
+BATCH = 3
+
+
+class Counting:
+    def __init__(self, denoiser):
+        self.denoiser, self.calls = denoiser, 0
+
+    def __call__(self, u, sigma):
+        self.calls += 1
+        return self.denoiser(u, sigma)
+
+
+def short(name: str):
+    return PEERS[name].settings(**SHORT[name])
+
+
+def restore(name, y, op, noise, settings=None, denoiser=None, sigma_y=0.1):
+    with torch.no_grad():
+        return PEERS[name].restore(y, op, denoiser or gaussian(), sigma_y, noise, settings or short(name))
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_evaluations_are_counted_exactly(name):
+    op, counting = operator("blur"), Counting(gaussian())
+    variants = [short(name), dataclasses.replace(short(name), steps=1), dataclasses.replace(short(name), steps=9)]
+    for settings in variants:
+        counting.calls = 0
+        restore(
+            name, random(1, *op.out_shape, seed=3), op, NoiseStreams(0, [0], dtype=torch.float64), settings, counting
+        )
+        assert counting.calls == settings.evaluations
+
+
+def test_the_published_evaluations():
+    counts = {name: peer.settings().evaluations for name, peer in PEERS.items()}
+    published = {"dps": 1000, "pigdm": 100, "ddrm": 20, "ddnm": 100, "diffpir": 100, "reddiff": 1000, "daps": 1000}
+    published["pnpdm"] = 3573  # 100 iterations over the levels of a 100-level EDM grid that lie below rho
+    assert counts == published
+
+
+@pytest.mark.parametrize("op_name", OPERATORS)
+@pytest.mark.parametrize("name", PEERS)
+def test_results_do_not_depend_on_the_batch(name, op_name):
+    op = operator(op_name)
+    y = random(BATCH, *op.out_shape, seed=4)
+    together = restore(name, y, op, NoiseStreams(0, range(BATCH), dtype=torch.float64))
+    alone = restore(name, y[1:2], op, NoiseStreams(0, [1], dtype=torch.float64))
+    assert together.shape == (BATCH, *SHAPE)
+    assert (together[1] - alone[0]).abs().max() < 1e-10
+    assert (together[0] - together[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_an_operator_with_a_mask_for_each_image(name):
+    op = Mask(SHAPE, (random(BATCH, 1, *SHAPE[1:], seed=5) > 0).double()).double()
+    y = op(random(BATCH, *SHAPE, seed=6))
+    together = restore(name, y, op, NoiseStreams(0, range(BATCH), dtype=torch.float64))
+    alone = restore(name, y[2:], op.select([2]), NoiseStreams(0, [2], dtype=torch.float64))
+    assert (together[2] - alone[0]).abs().max() < 1e-10
+
+
+SIDE = 64
+# What brings each method near the data in this world; 20 steps otherwise.
+ENOUGH = {
+    "dps": {"steps": 100, "scale": 3.0},
+    "reddiff": {"steps": 100},
+    "daps": {"steps": 10, "ode_steps": 3, "langevin_steps": 50, "sigma_max": 20.0},
+    "pnpdm": {"steps": 8, "decay": 0.4, "grid": 20, "rho_min": 0.1},
+    "diffpir": {"steps": 20, "penalty": 1.0, "zeta": 0.5},
+}
+
+
+@pytest.mark.parametrize("task_name", list_tasks())
+@pytest.mark.parametrize("name", PEERS)
+def test_every_task(name, task_name):
+    """Under a stationary Gaussian prior each method nears the measurement, and the truth where it is measured.
+
+    The prior's mean, 0, has the error 1 in both; its colours are independent, so that a grey picture tells little.
+    """
+    shape = (3, SIDE, SIDE)
+    power = (3e-4 + radial_frequency(SIDE, SIDE).float() ** 2) ** -1.5
+    power *= 0.25 / power.mean()
+    x = filtered(torch.randn(1, *shape, generator=seeded(7)), power.sqrt())
+    task = load_task(task_name)
+    op = task.make_operator(shape)
+    y = op.measure(x, task.sigma_y, NoiseStreams(0, [(0, -1)]))
+
+    def wiener(u, sigma):
+        return filtered(u, power / (power + sigma**2))
+
+    settings = PEERS[name].settings(**{"steps": 20, **ENOUGH.get(name, {})})
+    restored = restore(name, y, op, NoiseStreams(0, [0]), settings, wiener, task.sigma_y)
+    assert restored.dtype == torch.float32
+    assert (op(restored) - y).norm() < 0.45 * y.norm()
+    if task_name != "colorize":
+        assert (restored - x).norm() < (0.8 if task_name == "inpaint_box" else 0.65) * x.norm()
+
+
+def test_an_operator_of_unknown_spectrum():
+    op = Convolution(SHAPE, torch.ones(3, 3) / 9).double()
+    y = random(1, *SHAPE, seed=8)
+    for name in ("ddrm", "ddnm"):
+        with pytest.raises(ValueError, match="spectrum of Convolution is not known"):
+            restore(name, y, op, NoiseStreams(0, [0], dtype=torch.float64))
+
+
+def test_ddpm_levels():
+    sigmas = ddpm_sigmas()
+    remaining = 1.0
+    for beta, sigma in zip(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64).tolist(), sigmas, strict=True):
+        remaining *= 1 - beta
+        assert abs(sigma - ((1 - remaining) / remaining) ** 0.5) < 1e-10 * sigma
+    assert ddpm_levels(1000) == sigmas[::-1]
+    assert ddpm_levels(1) == [sigmas[-1]]
+    assert ddpm_levels(3) == [sigmas[999], sigmas[500], sigmas[0]]
+    assert ddpm_levels(5, quadratic=True)[1] == sigmas[round(999 / 2)]  # a quarter of the squared way
+    limited = ddpm_levels(10, sigma_max=20.0)
+    assert limited == sorted(limited, reverse=True)
+    assert 19 < limited[0] <= 20
+    for arguments, message in [((0,), "steps is 0"), ((1001,), "1 to 1000"), ((3, 0.001), "sigma_max is 0.001")]:
+        with pytest.raises(ValueError, match=message):
+            ddpm_levels(*arguments)
+
+
+def test_settings_for_a_task():
+    for name, peer in PEERS.items():
+        assert settings_for(name, "no such task") == peer.settings()
+        assert settings_for(name, "sr4x", 5).steps == 5
+        assert dataclasses.fields(settings_for(name, "sr4x")) == dataclasses.fields(peer.settings())
+    with pytest.raises(ValueError, match="no peer named 'dsp'"):
+        settings_for("dsp", "sr4x")
+    with pytest.raises(ValueError, match="steps is 0"):
+        settings_for("dps", "sr4x", 0)
+
+
+def test_settings_are_those_tuned_at_the_nearest_smaller_number_of_steps(monkeypatch):
+    monkeypatch.setitem(TUNED, "ddrm", {"sr4x": {20: {"eta": 0.5}, 100: {"eta": 0.7}}})
+    found = {steps: settings_for("ddrm", "sr4x", steps).eta for steps in (5, 20, 99, 100, 500)}
+    assert found == {5: 0.5, 20: 0.5, 99: 0.5, 100: 0.7, 500: 0.7}
+    assert settings_for("ddrm", "denoise", 20) == settings_for("ddrm", "unknown", 20) or "denoise" in TUNED["ddrm"]
+
+
+def test_every_tuned_value_is_one_of_its_peers():
+    for name, tasks in TUNED.items():
+        for task_name, stages in tasks.items():
+            assert task_name in list_tasks()
+            for steps in stages:
+                settings = settings_for(name, task_name, steps)
+                assert settings.steps == steps
+                assert {key: getattr(settings, key) for key in stages[steps]} == stages[steps]
