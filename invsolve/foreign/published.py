@@ -108,7 +108,6 @@ def _config(arguments: dict, conditioning: str) -> tuple[UNetConfig, int]:
     widths = tuple(base * _integer({"channel_mult": n}, "channel_mult", 1, 64) for n in multiples)
     resolution = _integer(arguments, "img_resolution", 1, 4096)
     sizes = {_integer({"attn_resolutions": n}, "attn_resolutions", 1, 4096) for n in attentive}
-    dropout = arguments.get("dropout", 0)
     try:
         config = UNetConfig(
             image_channels=_integer(arguments, "img_channels", 1, 64),
@@ -116,7 +115,7 @@ def _config(arguments: dict, conditioning: str) -> tuple[UNetConfig, int]:
             blocks=(_integer(arguments, "num_blocks", 1, 32, default=3),) * len(widths),
             haar=0,
             conditioning=conditioning,
-            dropout=float(dropout) if isinstance(dropout, (int, float)) else -1.0,
+            dropout=_number("dropout", arguments.get("dropout", 0), zero=True),
             attention=tuple(level for level in range(len(widths)) if resolution >> level in sizes),
             bottom_attention=True,
             wide_up=True,
@@ -161,9 +160,9 @@ def _same(value: object, constant: object) -> bool:
     return value is None if constant is None else type(value) in (int, float) and value == constant
 
 
-def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ForeignFileError(f"its {name} is {_brief(value)}, not a positive number")
+def _number(name: str, value: object, zero: bool = False) -> float:
+    if type(value) not in (int, float) or not 0 <= value < math.inf or (value == 0 and not zero):
+        raise ForeignFileError(f"its {name} is {_brief(value)}, not a {'finite' if zero else 'positive'} number")
     return float(value)
 
 

@@ -17,9 +17,10 @@ from .storage import Storage, storage_reference
 from .unpickler import Unpickler
 
 LARGEST_FILE = 8 << 30  # bytes
-MOST_OPERATIONS = 1_000_000  # pickle opcodes; the largest published network has some 100,000
-MOST_MEMBERS = 20_000
+MOST_OPERATIONS = 400_000  # pickle opcodes; the published networks have some 50,000
+MOST_MEMBERS = 5_000
 _ZIP_START = b"PK\x03\x04"
+_PICKLE_START = b"\x80"  # PROTO, the first opcode since protocol 2
 
 
 def read_foreign(path: str | Path) -> object:
@@ -46,6 +47,8 @@ def read_foreign(path: str | Path) -> object:
 
 def _read_pickle(file: BinaryIO, size: int, budget: Budget) -> object:
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content[:1] != _PICKLE_START:
+            raise ForeignFileError("it is neither a pickle of protocol 2 or later nor a torch.save file")
         found = Unpickler(content, budget, REBUILDERS).load()
         rest = size - content.tell()
     if rest:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import re
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from types import ModuleType
 import numpy as np
 import torch
 from torch import nn
+
+from invsolve.cli import main
 
 SMALL = {
     "img_resolution": 16,
@@ -127,7 +130,7 @@ class Stored(nn.Module):
     def __init__(self, kind: str, source: str, kwargs: dict | None = None, **attributes: object):
         super().__init__()
         self.__dict__["stored_as"] = (kind, source)
-        self.__dict__.update({"_init_args": (), "_init_kwargs": kwargs or {}, **attributes})
+        self.__dict__.update({"_init_args": (), "_init_kwargs": dict(kwargs or {}), **attributes})
 
     def __reduce__(self):
         kind, source = self.__dict__["stored_as"]
@@ -215,3 +218,19 @@ def write_stored(
         else:
             path.write_bytes(pickle.dumps(content, protocol=protocol))
     return path
+
+
+def refused(folder: Path, content: bytes, message: str, capsys) -> None:
+    """``invsolve convert`` of a file with that content: exit code 2, one line with ``message``, no other file."""
+    source = folder / "foreign.pkl"
+    source.write_bytes(content)
+    before = sorted(folder.rglob("*"))
+    assert main(["convert", str(source), "--out", str(folder / "out" / "prior.safetensors")]) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.startswith("invsolve: error: ")
+    assert len(error.splitlines()) == 1
+    assert len(error) < 600
+    assert error.isascii()
+    assert re.search(message, error), error
+    assert sorted(folder.rglob("*")) == before

