@@ -108,7 +108,7 @@ def test_ddnm_is_the_published_correction_and_noise(name):
         better = (s > 0) & ~worse
         scale = torch.where(worse, s * sigma_t * (1 - 0.7**2) ** 0.5 / a_next / SIGMA_Y, 1.0)
         fresh = torch.where(better, sigma_t**2 - (a_next * SIGMA_Y / s) ** 2, (0.7 * sigma_t) ** 2).clamp(min=0).sqrt()
-        kept = (1 - 0.7**2) ** 0.5 * sigma_t * (s == 0)
+        kept = (1 - 0.7**2) ** 0.5 * sigma_t * (s == 0).double()
         correction = world.vt.T @ (scale * (world.vt @ (pseudo_inverse @ (world.a @ x0 - y.flatten()))))
         x = a_next * (x0 - correction) + world.vt.T @ (fresh * (world.vt @ noise(SHAPE).flatten()))
         x = (x + world.vt.T @ (kept * (world.vt @ estimate))).reshape(1, *SHAPE)
