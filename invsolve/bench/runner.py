@@ -98,7 +98,7 @@ def _finish(folder: Path, say: Callable[[str], None]) -> None:
 
     merge(folder)
     written = [write_summary(folder), write_markdown(folder), write_report(folder)]
-    say(written[1].read_text())
+    say(written[1].read_text(encoding="utf-8"))
     say(f"wrote {', '.join(map(str, [folder / RESULTS, *written]))}")
 
 

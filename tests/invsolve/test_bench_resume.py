@@ -60,7 +60,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_results(bench, undisturbed):
     bench("killed")
     assert results.read_text().startswith(before[: before.rindex("\n") + 1])
     assert results.read_text().count("\n") == 6 * COUNT
-    assert_same_figures(bench.folder / "killed", undisturbed)
+    assert_same_figures(bench.folder / "killed", undisturbed, tolerance=1e-6)
     assert (bench.folder / "killed" / "report.html").is_file()
 
 
