@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import RESIDUAL, MPConv, modulated_silu, mp_silu, mp_sum, normalize, pixel_norm, residual_sum
+from .layers import ADDED, SILU, MPConv, modulated_silu, normalize, pixel_norm, residual_sum
 
 ENCODER, DECODER = "encoder", "decoder"
 
@@ -37,7 +37,9 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """One residual block of the encoder or decoder, with optional 2x resampling before it and attention after it.
 
-    ``head_channels`` is the number of channels an attention head, 0 for no attention.
+    ``head_channels`` is the number of channels an attention head, 0 for no attention. The constants of equations 81
+    (SiLU) and 88 (the sum) are in the weights that follow and precede them, and a sum that is clipped keeps half
+    precision finite.
     """
 
     def __init__(
@@ -55,8 +57,8 @@ class Block(nn.Module):
         first = out_channels if flavor == ENCODER else in_channels
         self.emb_gain = nn.Parameter(torch.zeros(()))
         self.emb_linear = MPConv(emb_channels, out_channels)
-        self.conv_res0 = MPConv(first, out_channels, (3, 3))
-        self.conv_res1 = MPConv(out_channels, out_channels, (3, 3))
+        self.conv_res0 = MPConv(first, out_channels, (3, 3), scale=1 / SILU)
+        self.conv_res1 = MPConv(out_channels, out_channels, (3, 3), scale=ADDED / SILU)
         self.conv_skip = MPConv(in_channels, out_channels, (1, 1)) if in_channels != out_channels else None
         self.attention = Attention(out_channels, head_channels) if head_channels else None
 
@@ -69,7 +71,7 @@ class Block(nn.Module):
             if self.conv_skip is not None:
                 x = self.conv_skip(x)
             x = pixel_norm(x)
-        y = self.conv_res0(mp_silu(x))
+        y = self.conv_res0(F.silu(x))
         scale = self.emb_linear(emb, gain=self.emb_gain) + 1
         y = modulated_silu(y, scale)
         if self.dropout and self.training:
@@ -77,7 +79,7 @@ class Block(nn.Module):
         y = self.conv_res1(y)
         if self.flavor == DECODER and self.conv_skip is not None:
             x = self.conv_skip(x)
+        x = residual_sum(x, y)
         if self.attention is not None:
-            x = mp_sum(x, y, RESIDUAL)
-            y = self.attention(x)
-        return residual_sum(x, y)
+            x = residual_sum(x, ADDED * self.attention(x))
+        return x.clip(-256, 256) if torch.is_grad_enabled() else x.clip_(-256, 256)

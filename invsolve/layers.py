@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 RESIDUAL = 0.3  # share of a residual branch, convolutions or attention, in the sum with its input
+KEPT, ADDED = ((1 - RESIDUAL) / math.hypot(1 - RESIDUAL, RESIDUAL), RESIDUAL / math.hypot(1 - RESIDUAL, RESIDUAL))
+SILU = 0.596  # standard deviation of SiLU of a standard normal
 
 
 def normalize(x: Tensor, dim: int | tuple[int, ...] | None = None, eps: float = 1e-4) -> Tensor:
@@ -28,19 +30,22 @@ def normalize(x: Tensor, dim: int | tuple[int, ...] | None = None, eps: float = 
 
 def mp_silu(x: Tensor) -> Tensor:
     """SiLU divided by its standard deviation on a standard normal input (equation 81)."""
-    return F.silu(x) / 0.596
+    return F.silu(x) / SILU
 
 
 def mp_sum(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
     """Blend of two unit-variance signals with unit variance (equation 88); ``t`` a number or a tensor of one."""
-    return torch.lerp(a, b, t) / ((1 - t) ** 2 + t**2) ** 0.5
+    blend, norm = torch.lerp(a, b, t), ((1 - t) ** 2 + t**2) ** 0.5
+    return blend / norm if torch.is_grad_enabled() else blend.div_(norm)
 
 
 def mp_cat(a: Tensor, b: Tensor, t: float = 0.5) -> Tensor:
     """Concatenation along the channels in which each input weighs as ``1 - t`` to ``t`` (equation 103)."""
     n_a, n_b = a.shape[1], b.shape[1]
     scale = math.sqrt((n_a + n_b) / ((1 - t) ** 2 + t**2))
-    return torch.cat([a * (scale / math.sqrt(n_a) * (1 - t)), b * (scale / math.sqrt(n_b) * t)], dim=1)
+    weights = scale / math.sqrt(n_a) * (1 - t), scale / math.sqrt(n_b) * t
+    # Equal halves weigh exactly 1 each: a copy of two large tensors less.
+    return torch.cat([x if w == 1 else x * w for x, w in zip((a, b), weights, strict=True)], dim=1)
 
 
 def pixel_norm(x: Tensor) -> Tensor:
@@ -49,13 +54,14 @@ def pixel_norm(x: Tensor) -> Tensor:
 
 
 def modulated_silu(x: Tensor, scale: Tensor) -> Tensor:
-    """:func:`mp_silu` of ``x`` ``[B, C, H, W]`` after scaling its channels by ``scale`` ``[B, C]``."""
-    return mp_silu(x * scale[:, :, None, None].to(x.dtype))
+    """SiLU of ``x`` ``[B, C, H, W]`` after scaling its channels by ``scale`` ``[B, C]``; overwrites x in inference."""
+    scale = scale[:, :, None, None].to(x.dtype)
+    return F.silu(x * scale) if torch.is_grad_enabled() else F.silu(x.mul_(scale), inplace=True)
 
 
 def residual_sum(x: Tensor, y: Tensor) -> Tensor:
-    """Main path plus residual branch, 70 to 30, clipped to keep half precision finite."""
-    return mp_sum(x, y, RESIDUAL).clip(-256, 256)
+    """``KEPT x + y`` for a branch ``y`` that carries its weight ``ADDED`` already; overwrites y in inference."""
+    return torch.add(y, x, alpha=KEPT) if torch.is_grad_enabled() else y.add_(x, alpha=KEPT)
 
 
 class MPFourier(nn.Module):
@@ -76,18 +82,20 @@ class MPConv(nn.Module):
 
     The weight of each output channel is normalised at every call while training, which projects the gradient;
     the optimiser loop also normalises the stored weight after each step (:func:`normalize_weights`). For inference
-    :func:`fold` normalises once and the call uses the weight as it is.
+    :func:`fold` normalises once and the call uses the weight as it is. ``scale`` multiplies the normalised weight: a
+    constant factor of the layer's input or output, which costs nothing there and a pass over a large tensor elsewhere.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: tuple[int, ...] = ()):
+    def __init__(self, in_channels: int, out_channels: int, kernel: tuple[int, ...] = (), scale: float = 1.0):
         super().__init__()
+        self.scale = scale
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, *kernel))
         self.folded = False
 
     def forward(self, x: Tensor, gain: Tensor | float = 1.0) -> Tensor:
         weight = self.weight
         if not self.folded:
-            weight = normalize(weight) * (gain / math.sqrt(weight[0].numel()))
+            weight = normalize(weight) * (gain * (self.scale / math.sqrt(weight[0].numel())))
         elif not (isinstance(gain, float) and gain == 1.0):
             weight = weight * gain
         weight = weight.to(x.dtype)
@@ -163,7 +171,7 @@ def fold(network: nn.Module) -> None:
     """Normalise and scale every weight once, in place, for inference. A folded network cannot be trained."""
     for module in network.modules():
         if isinstance(module, MPConv) and not module.folded:
-            module.weight.copy_(normalize(module.weight) / math.sqrt(module.weight[0].numel()))
+            module.weight.copy_(normalize(module.weight) * (module.scale / math.sqrt(module.weight[0].numel())))
             module.folded = True
         elif isinstance(module, MPOrthogonal) and not module.folded:
             module.weight.copy_(module.gain * orthogonalize(module.weight))
