@@ -16,17 +16,9 @@ from .report_pictures import BIG, QUALITY, gallery
 from .report_plots import calibration_plots, cost_plots, number_families
 from .report_tables import overview, spread_table, task_table
 
-SHOWN = (
-    "data",
-    "prior",
-    "denoiser",
-    "steps",
-    "samples",
-    "size",
-    "seed",
-    "device",
-    "batch",
-)  # options above the fold, if there
+# options above the fold, where the run has them
+SHOWN = ("data", "prior", "denoiser", "steps", "samples", "size", "seed", "device", "batch")
+SHORT = 8  # methods: a table of no more has the plots below it, not beside it
 
 
 def write_report(directory: Path) -> Path:
@@ -124,7 +116,8 @@ def task_section(directory: Path, index: int, task: str, entries: Sequence[Entry
     ]
     figures = "".join(f"<figure><h4>{title}</h4>{plot}</figure>" for title, plot in plots if plot)
     beside = f'<div class="plots">{figures}</div>' if figures else ""
-    parts = [f'<div class="figures">{task_table(entries, numbers)}{beside}</div>']
+    short = " short" if len(entries) <= SHORT else ""
+    parts = [f'<div class="figures{short}">{task_table(entries, numbers)}{beside}</div>']
     pictures = gallery(directory, entries, numbers)
     if pictures:
         parts.append(f"<h3>Pictures</h3>{pictures}")
@@ -138,7 +131,7 @@ def task_section(directory: Path, index: int, task: str, entries: Sequence[Entry
 
 
 SPREAD_NOTE = (
-    '<p class="note">Pixels are sorted into bins by the standard deviation of the samples; of each bin the plot shows '
-    "the predicted deviation and the root mean square error of the samples’ mean. Above the diagonal the samples "
-    "differ too little, below it too much. Spearman: rank correlation of the deviation map and the absolute error.</p>"
+    '<p class="note">Pixels are sorted into bins by the deviation that K samples predict, √(1 + 1/K) times their own; '
+    "the plot shows it and the root mean square error of the samples’ mean, bin by bin. Above the diagonal the samples "
+    "differ too little, below it too much. Spearman: rank correlation of predicted deviation and absolute error.</p>"
 )

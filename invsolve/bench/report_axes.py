@@ -123,7 +123,7 @@ def place_label(
                 continue
             leader = [around(spot, 1) for spot in along([nearest(box, point), point])]
             between = sum(any(overlap(spot, other) for spot in leader) for other in taken if not covers(other, point))
-            cost += 25 * between
+            cost += 60 * between
             if cost < least:
                 chosen, least = box, cost
     return chosen

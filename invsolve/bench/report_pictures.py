@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..outputs import STD_WHITE
 from .report_data import Entry, Row
 from .report_plots import family, marker
 
@@ -63,7 +64,7 @@ def gallery(directory: Path, entries: Sequence[Entry], numbers: Mapping[str, int
     grids = "".join(grid(folder, entries, numbers) for folder in folders)
     with_std = any((folder / f"{file_name(e.method)}{STD}.png").is_file() for folder in folders for e in entries)
     note = (
-        '<p class="note">Standard deviation maps: over the samples, mean of the channels; brighter is larger.</p>'
+        f'<p class="note">Deviation: standard deviation of the samples, black 0, white {STD_WHITE} on [−1, 1].</p>'
         if with_std
         else ""
     )

@@ -84,8 +84,9 @@ def cost_plots(entries: Sequence[Entry], numbers: Mapping[str, int], cost: str, 
     near = {name: value for name, value in references.items() if value <= HIDDEN_ABOVE * highest}
     notes = [f"{name} {value:.3f} lies above" for name, value in references.items() if name not in near]
     xs = padded([x for curve in curves for x, _ in curve.points], 0.06, log=True)
-    ends = [y + s * h for c in curves for (_, y), h in zip(c.points, c.halves, strict=True) for s in (-1, 1)]
-    ys = padded([*ends, *near.values()], 0.08)
+    ends = [end for c in curves for (_, y), h in zip(c.points, c.halves, strict=True) for end in (max(y - h, 0), y + h)]
+    low, high = padded([*ends, *near.values()], 0.08)
+    ys = (max(low, 0.0), high)
     title = "LPIPS, lower is better" + "".join(f" ({note})" for note in notes)
     return both(lambda width, height: draw(curves, numbers, (xs, ys), (label, title), (width, height), near))
 
@@ -181,9 +182,9 @@ def axes(x: Axis, y: Axis, titles: tuple[str, str], size: tuple[float, float], f
 
 
 def intervals(curve: Curve, line: Sequence[Point], y: Axis) -> list[tuple[Point, Point]]:
-    """The ends of a curve's intervals, in pixels."""
+    """The ends of a curve's intervals, in pixels; nothing shown can be less than 0."""
     together = zip(curve.points, curve.halves, line, strict=True)
-    return [((a, y(value - half)), (a, y(value + half))) for (_, value), half, (a, _) in together if half]
+    return [((a, y(max(value - half, 0))), (a, y(value + half))) for (_, value), half, (a, _) in together if half]
 
 
 def series(curve: Curve, line: Sequence[Point], bars: Sequence[tuple[Point, Point]], number: int, radius: float) -> str:
