@@ -64,7 +64,8 @@ def gallery(directory: Path, entries: Sequence[Entry], numbers: Mapping[str, int
     grids = "".join(grid(folder, entries, numbers) for folder in folders)
     with_std = any((folder / f"{file_name(e.method)}{STD}.png").is_file() for folder in folders for e in entries)
     note = (
-        f'<p class="note">Deviation: standard deviation of the samples, black 0, white {STD_WHITE} on [−1, 1].</p>'
+        f'<p class="note">Of several samples the first is shown, with their mean figures. Deviation: the standard '
+        f"deviation of the samples, black 0, white {STD_WHITE} on [−1, 1].</p>"
         if with_std
         else ""
     )
@@ -94,7 +95,7 @@ def grid(folder: Path, entries: Sequence[Entry], numbers: Mapping[str, int]) -> 
         path, name = folder / f"{file_name(entry.method)}.png", entry.method
         mark = swatch(numbers[family(name)])
         if path.is_file():
-            row = next((row for row in entry.rows if Path(str(row["image"])).stem == folder.name), {})
+            row = next((row for row in entry.rows if row["image"] == folder.name), {})
             tiles.append(tile(load_picture(path), truth, name, name, f"{name}: {where}", mark, scores(row)))
         path = path.with_name(f"{file_name(name)}{STD}.png")
         if path.is_file():

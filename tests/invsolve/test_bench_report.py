@@ -146,6 +146,12 @@ def test_the_page_loads_nothing_and_shows_every_picture(tmp_path):
     assert coarse == [f"Measurement: picture {name}, sr4x" for name in ("00000", "00001")]
 
 
+def test_a_tile_tells_the_figures_of_its_image(tmp_path):
+    images = ("face.v2", "face.v3")
+    page = Page(write_report(benchmark(tmp_path, ["denoise"], {"dps": (1000, 600.0, 0.16)}, images)))
+    assert [text for text in page.text_of("span") if " dB" in text] == ["LPIPS 0.160, 25.0 dB", "LPIPS 0.170, 25.0 dB"]
+
+
 def test_every_name_is_escaped(tmp_path):
     task, method, image = "<i>task&amp;", "<b>\"m'", "<u>0"
     folder = benchmark(tmp_path, [task], {method: (4, 1.0, 0.2), "ncvsd": (4, 1.0, 0.2)}, [image])

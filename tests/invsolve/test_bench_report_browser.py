@@ -256,6 +256,29 @@ def test_the_wheel_zooms_about_the_pointer_and_dragging_moves(page):
     find(page, "[data-do=close]").click()
 
 
+def test_two_fingers_zoom_the_picture(page):
+    resize(page, PHONE)
+    tile = find(page, ".grid .zoom")
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", tile)
+    tile.click()
+    box = "const b = document.querySelector('#lightbox img').getBoundingClientRect(); return [b.left, b.top, b.width]"
+    left, top, width = page.execute_script(box)
+    middle, y = left + width / 2, top + width / 2
+
+    def touch(what: str, *offsets: float) -> None:
+        points = [{"x": middle + offset, "y": y, "id": number} for number, offset in enumerate(offsets)]
+        page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": what, "touchPoints": points})
+
+    touch("touchStart", -30, 30)
+    for spread in (45, 60, 75, 90):
+        touch("touchMove", -spread, spread)
+    touch("touchEnd")
+    zoomed = page.execute_script(box)
+    assert zoomed[2] == pytest.approx(3 * width, rel=0.02)
+    assert (middle - zoomed[0]) / zoomed[2] == pytest.approx(0.5, abs=0.02)
+    find(page, "[data-do=close]").click()
+
+
 def test_a_heading_sorts_its_table(page):
     def column() -> list[float]:
         return page.execute_script(
