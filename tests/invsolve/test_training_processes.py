@@ -40,6 +40,7 @@ def test_two_processes_train_and_distil_as_one(pictures, tmp_path):
     ended = torchrun("train", config, "--data", pictures, "--out", tmp_path / "two")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("wrote") == 1
+    assert len(list((tmp_path / "two" / "cache").glob("*.u8"))) == 1  # decoded by one for both
     teacher = train(config, [str(pictures)], tmp_path / "one", "cpu")
     assert_same_run(tmp_path / "one", tmp_path / "two", 10, ("loss",))
 
