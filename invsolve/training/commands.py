@@ -169,6 +169,11 @@ def distill(
         classes = source.network.config.labels
         starts = [conditional_from(source.network, settings.conditioning) for _ in range(3)]
         extra = class_record(data, classes)
+        known = header["record"].get("classes", extra.get("classes"))
+        if extra.get("classes", known) != known:
+            raise ValueError(
+                f"the data's classes are {', '.join(extra['classes'])} but the teacher's {', '.join(known)}"
+            )
         if generator is not None:
             starts[0], extra["continues"] = generator_to_continue(generator, starts[0], source.sigma_data, settings)
         crops, *rest = read_data(data, settings, cache_folder(cache, out), classes)

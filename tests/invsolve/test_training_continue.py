@@ -9,6 +9,7 @@ import torch
 from training_cases import STUDENT, assert_same_states, refused, write
 
 from invsolve.checkpoint import load_denoiser, load_prior
+from invsolve.cli import main
 from invsolve.training import loop
 from invsolve.training.commands import distill
 
@@ -54,6 +55,29 @@ def test_it_moves_the_generator_and_resumes(generator, teacher, pictures, tmp_pa
         distill(config, teacher, data, tmp_path / "parts", "cpu", max_minutes=1, generator=generator)
     distill(config, teacher, data, tmp_path / "parts", "cpu", generator=generator)
     assert_same_states(tmp_path / "whole" / "state.pt", tmp_path / "parts" / "state.pt", steps=8)
+
+
+def test_the_command_takes_a_generator_and_a_cache_folder(generator, teacher, pictures, tmp_path, capsys):
+    config = write(tmp_path / "d.yaml", STUDENT, images=8, fake_first=1, memory_gb=0)
+    command = [
+        "distill",
+        config,
+        "--teacher",
+        teacher,
+        "--data",
+        pictures,
+        "--out",
+        tmp_path / "out",
+        "--device",
+        "cpu",
+    ]
+    command += ["--generator", generator, "--cache", tmp_path / "cache"]
+    assert main([str(word) for word in command]) == 0
+    written = tmp_path / "out" / "generator-ema0.1.safetensors"
+    assert f"wrote {written}" in capsys.readouterr().out
+    assert "continues" in load_denoiser(written)[1]["record"]
+    assert sum(file.stat().st_size for file in (tmp_path / "cache").glob("*.u8")) == 12 * 3 * 24 * 20
+    assert not (tmp_path / "out" / "cache").exists()
 
 
 def test_a_generator_of_another_kind_is_refused(generator, teacher, tiny_prior, pictures, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +102,10 @@ def test_classes_that_do_not_fit_are_refused(two_classes, pictures, tmp_path):
     two = write(tmp_path / "two.yaml", TEACHER, network=NETWORK)
     refused("lies in no folder that names its class", train, two, [str(pictures)], tmp_path / "out", "cpu")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_classes_of_the_distillation_are_the_teachers(class_teacher, two_classes, tmp_path):
+    shutil.copytree(two_classes, tmp_path / "other")
+    (tmp_path / "other" / "a-dark").rename(tmp_path / "other" / "z-dark")
+    config, rest = write(tmp_path / "d.yaml", STUDENT), ([str(tmp_path / "other")], tmp_path / "out", "cpu")
+    refused("classes are b-bright, z-dark but the teacher's a-dark, b-bright", distill, config, class_teacher, *rest)
