@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from operators import LinearOperator
 
+from .memory import in_portions
 from .noise import NoiseStreams
 from .sampler import Prior, split_gibbs
 from .schedule import karras
@@ -85,7 +86,7 @@ def solve(
             neither on its neighbours nor on ``batch``.
         settings: of the sampler; the default is ``Settings()``.
         indices: one stream index (an integer or a tuple of them) per image; ``0 .. B-1`` by default.
-        batch: images processed at a time; all at once by default.
+        batch: images processed at a time; all at once by default. Fewer are, where a GPU's memory runs out.
         progress: show a bar that counts network evaluations.
 
     Returns:
@@ -146,13 +147,16 @@ class _Run:
     def __call__(self, positions: list[int], streams: list[Index]) -> torch.Tensor:
         """Restore ``y[positions]``, image j from the stream ``streams[j]``: ``[len(positions), C, H, W]``."""
         restored = self.y.new_empty(len(positions), *self.operator.in_shape)
-        chunks = [slice(i, i + self.batch) for i in range(0, len(positions), self.batch)]
-        total = len(chunks) * len(self.levels) * self.prior.evaluations
-        with tqdm(total=total, unit="evaluation", disable=not self.progress) as bar:
-            for chunk in chunks:
-                for x in self._sample(positions[chunk], streams[chunk]):
-                    restored[chunk] = x  # until the next, better one
-                    bar.update(self.prior.evaluations)
+        evaluations = len(self.levels) * self.prior.evaluations
+        with tqdm(total=len(positions) * evaluations, unit="evaluation", disable=not self.progress) as bar:
+
+            def restore(portion: slice) -> None:
+                bar.n = portion.start * evaluations  # a portion that ran out of memory is begun again
+                for x in self._sample(positions[portion], streams[portion]):
+                    restored[portion] = x  # until the next, better one
+                    bar.update(len(x) * self.prior.evaluations)
+
+            in_portions(len(positions), self.batch, restore)
         return restored
 
     def _sample(self, positions: list[int], streams: list[Index]) -> Iterator[torch.Tensor]:

