@@ -54,10 +54,10 @@ def batch(seed: int = 1) -> tuple[torch.Tensor, Diffused]:
     return x, diffuse(x, t, n, u, s)
 
 
-def discriminator() -> Discriminator:
-    judge = conditional_from(teacher().network)
+def discriminator(conditioning: str = "inputs") -> Discriminator:
+    judge = conditional_from(teacher().network, conditioning)
     with torch.no_grad():
-        judge.encoder.cond_gain.fill_(0.5)
+        (judge.encoder.cond_gain if conditioning == "inputs" else judge.mix_input.weight).fill_(0.5)
     torch.manual_seed(3)
     return Discriminator(judge, DATA).double()
 
@@ -145,8 +145,9 @@ def test_an_undecided_discriminator_loses_two_bits():
     assert discriminator_loss(judge, real, generated).tolist() == pytest.approx([2 * math.log(2)] * 4)
 
 
-def test_the_adversarial_gradient_against_finite_differences():
-    judge, (x, d), n = discriminator(), batch(), normals(4, *SHAPE, seed=20)
+@pytest.mark.parametrize("conditioning", ["inputs", "encoder"])
+def test_the_adversarial_gradient_against_finite_differences(conditioning):
+    judge, (x, d), n = discriminator(conditioning), batch(), normals(4, *SHAPE, seed=20)
     gradient = adversarial_gradient(judge, x, d.t, n, d.u, d.s)
 
     def loss(images: torch.Tensor) -> torch.Tensor:
@@ -163,6 +164,18 @@ def test_the_adversarial_gradient_against_finite_differences():
             assert (numeric - exact).abs().max() < 1e-7 * gradient.norm()
     assert all(parameter.grad is None for parameter in judge.parameters())
     assert not x.requires_grad
+
+
+def test_the_discriminator_with_two_encoders_learns_to_look_at_the_second():
+    """With its mixing weight at zero it sees (u_eff, s_eff) alone, but that weight has a gradient."""
+    judge, (_, d) = discriminator("encoder"), batch()
+    other = Diffused(d.u_eff, d.s_eff, d.u + 0.5, d.s, d.t)
+    assert (judge(d) - judge(other)).abs().max() > 1e-3
+    with torch.no_grad():
+        judge.mix.weight.zero_()
+    assert (judge(d) - judge(other)).abs().max() < 1e-12
+    discriminator_loss(judge, d, batch(11)[1]).sum().backward()
+    assert judge.mix.weight.grad.abs().max() > 1e-4
 
 
 def test_balance_fixes_the_relative_norm():
