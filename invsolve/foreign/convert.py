@@ -46,7 +46,7 @@ def convert(source: str | Path, target: str | Path, data: str = UNKNOWN_DATA) ->
         "spectrum": "a power law of natural pictures, not measured on the training data",
     }
     gamma = GAMMA if found.gamma is None else found.gamma
-    write_prior(target, found.config, tensors, found.sigma_data, gamma, record)
+    write_prior(target, found.config, tensors, found.sigma_data, gamma, record, found.resolution)
     return found
 
 

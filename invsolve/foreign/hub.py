@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,15 +56,22 @@ def _parse(name: str) -> HubFile:
 def download(known: HubFile) -> Path:
     """Path of a hub file on this machine, in the hub's cache."""
     from huggingface_hub import hf_hub_download  # a slow import
+    from huggingface_hub.utils import HfHubHTTPError, LocalEntryNotFoundError, logging
 
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it reports every retry; one line is enough
     try:
         return Path(hf_hub_download(known.repository, known.file))
-    except (OSError, ValueError, RuntimeError) as error:  # what the hub's library raises, no network included
-        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        raise ForeignFileError(
-            f"cannot get {known.file} from huggingface.co/{known.repository}: {reason[:160]} "
-            "(where there is a copy of the file, its path can be given as the prior)"
-        ) from None
+    except LocalEntryNotFoundError:
+        reason = "it is not in the hub's cache, and the hub cannot be reached (or HF_HUB_OFFLINE is set)"
+    except (HfHubHTTPError, OSError, ValueError, RuntimeError) as error:  # no such repository, no right to it, ...
+        reason = textwrap.shorten(str(error), 160) or type(error).__name__
+    finally:
+        logging.set_verbosity(verbosity)
+    raise ForeignFileError(
+        f"cannot get {known.file} from huggingface.co/{known.repository}: {reason}; "
+        "where there is a copy, its path can be given as the prior"
+    )
 
 
 def converted(source: Path, data: str = UNKNOWN_DATA) -> Path:

@@ -7,6 +7,7 @@ tensors together may not be larger than the file.
 from __future__ import annotations
 
 import mmap
+import struct
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -62,7 +63,7 @@ def _read_zip(file: BinaryIO, size: int, budget: Budget) -> object:
             return _read_members(archive, _check_members(archive, size), budget)
     except ForeignFileError:
         raise
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError, struct.error) as error:  # zipfile's
         raise ForeignFileError(f"it is not a readable zip file: {shown(str(error))}") from None
 
 

@@ -206,12 +206,25 @@ def test_without_a_network_the_published_prior_is_refused_in_one_line(tmp_path, 
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    with pytest.raises(CheckpointError, match=r"cannot get ncvsd-ffhq256-xs\.pkl from huggingface\.co") as error:
+    with pytest.raises(CheckpointError, match=r"cannot get ncvsd-ffhq256-xs\.pkl .* cannot be reached") as error:
         load_prior("ncvsd-ffhq256")
     assert "\n" not in str(error.value)
     with pytest.raises(CheckpointError, match="not of the form"):
         load_prior("hf://someone")
     assert not cache.exists()
+
+
+def test_what_the_hub_refuses_is_one_line(cache, monkeypatch):
+    def hf_hub_download(*arguments):
+        raise ValueError("404 Client Error.\n\nRepository Not Found " + 50 * "and so on ")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", hf_hub_download)
+    with pytest.raises(
+        CheckpointError, match=r"cannot get a\.pkl from huggingface\.co/o/r: 404 Client Error\."
+    ) as error:
+        load_prior("hf://o/r/a.pkl")
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 300
 
 
 def test_a_warm_start_works_with_a_converted_prior(tmp_path, cache):

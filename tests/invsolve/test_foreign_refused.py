@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import random
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,6 +17,10 @@ from bomb_cases import zipped
 from foreign_cases import SMALL, Stored, random_tensors, refused, write_stored
 from hostile_cases import PROTOCOL, Call, as_parameter, legacy, name, network_with, ones, tensor_of, text
 from torch import nn
+
+from invsolve.foreign.names import ForeignFileError
+from invsolve.foreign.published import published_network
+from invsolve.foreign.reader import read_foreign
 
 GAIN = "ctrl.enc.16x16_block0.emb_gain"
 
@@ -283,3 +288,21 @@ def test_an_encrypted_member_is_refused(tmp_path, capsys):
     flags = content.index(zipfile.stringCentralDir) + 8
     content[flags] |= 1
     refused(tmp_path, bytes(content), "compressed or encrypted", capsys)
+
+
+@pytest.mark.parametrize("form", ["pickle", "zip"])
+def test_random_damage_raises_nothing_else(tmp_path, form):
+    """Bytes changed, put in and left out, anywhere: the file is read, or refused by the one error."""
+    whole = network_with(lambda content, network: None, zipped=form == "zip")
+    generator, path, refusals = random.Random(0), tmp_path / "foreign.pkl", 0
+    for _ in range(150):
+        content = bytearray(whole)
+        for _ in range(generator.choice((1, 3, 10))):
+            at = generator.randrange(generator.choice((len(content), 6000)))
+            content[at : at + generator.randrange(3)] = generator.randbytes(generator.randrange(3))
+        path.write_bytes(content)
+        try:
+            published_network(read_foreign(path))
+        except ForeignFileError:
+            refusals += 1
+    assert refusals > 75
