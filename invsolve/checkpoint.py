@@ -17,9 +17,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .inference import Inference, accelerate
 from .layers import fold, normalize_weights
 from .network import UNet, UNetConfig
 from .prior import GAMMA, Denoiser, GenerativeDenoiser, MeanDraw
+from .tiles import OVERLAP, TILE, Tiled
 
 FORMAT = "invsolve-prior-1"
 DENOISER, GENERATIVE = "denoiser", "generative denoiser"
@@ -73,9 +75,18 @@ def save_denoiser(
 
 
 def write_prior(
-    path: str | Path, config: UNetConfig, tensors: dict[str, Tensor], sigma_data: float, gamma: float, record: dict
+    path: str | Path,
+    config: UNetConfig,
+    tensors: dict[str, Tensor],
+    sigma_data: float,
+    gamma: float,
+    record: dict,
+    image_size: int | None = None,
 ) -> None:
-    """Write a prior's file atomically: ``tensors`` are ``network.`` + the names of a ``UNet``'s, and ``spectrum``."""
+    """Write a prior's file atomically: ``tensors`` are ``network.`` + the names of a ``UNet``'s, and ``spectrum``.
+
+    ``image_size`` is for a network that knows square images of so many pixels a side only.
+    """
     header = {
         "format": FORMAT,
         "kind": GENERATIVE if config.conditional else DENOISER,
@@ -83,6 +94,7 @@ def write_prior(
         "sigma_data": sigma_data,
         "gamma": gamma,
         "record": record,
+        "image_size": image_size,
     }
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -175,13 +187,27 @@ def resolve(name: str | Path) -> Path:
     return path
 
 
-def load_prior(name: str | Path = "default", device: torch.device | str = "cpu") -> GenerativeDenoiser | MeanDraw:
+def load_prior(
+    name: str | Path = "default",
+    device: torch.device | str = "cpu",
+    inference: Inference | None = None,
+    tile: int | None = None,
+) -> GenerativeDenoiser | MeanDraw:
     """The prior of a name or a file (see :func:`resolve`), ready to ``draw`` on ``device``.
 
-    A plain denoiser's file gives a :class:`MeanDraw`. Raises :class:`CheckpointError`.
+    A plain denoiser's file gives a :class:`MeanDraw`. ``inference`` says how the network is evaluated. Images of any
+    size are taken: in tiles where the network needs it, or in tiles of ``tile`` pixels a side; see :class:`Tiled`. A
+    network that knows one size only has it in its file's header, as ``image_size``.
+
+    Raises :class:`CheckpointError`, and ``ValueError`` where the device or the network refuses an option.
     """
     denoiser, header, spectrum = load_denoiser(resolve(name))
-    denoiser = denoiser.to(device)
+    denoiser.network = accelerate(denoiser.network, torch.device(device), inference or Inference())
+    size = header.get("image_size")
+    if size is not None and tile not in (None, size):
+        raise ValueError(f"tile is {tile} but this prior knows images of {size}x{size} pixels only")
+    side = size or tile or TILE
+    denoiser = Tiled(denoiser, side, min(OVERLAP, side // 4), fixed=size is not None, always=tile is not None)
     spectrum = None if spectrum is None else spectrum.to(device)
     if header["kind"] == GENERATIVE:
         return GenerativeDenoiser(denoiser, header["gamma"], spectrum=spectrum).to(device)

@@ -17,6 +17,7 @@ from .checkpoint import load_prior
 from .degradation import Shape
 from .device import choose_device
 from .image import list_pictures, picture_name, read_image
+from .inference import Inference
 from .metrics import LpipsUnavailableError, Metric, load_lpips, psnr, ssim
 from .noise import NoiseStreams
 from .outputs import Result, Scores, describe, output_paths, write_result
@@ -48,6 +49,10 @@ class RunOptions:
     kernel: Path | None = None
     seed: int = 0
     device: str = "auto"
+    precision: str | None = None
+    compile: bool = False
+    cuda_graphs: bool = False
+    tile: int | None = None
     batch: int = 8
     lpips_trunk: Path | None = None
 
@@ -68,7 +73,8 @@ def run(options: RunOptions, say: Callable[[str], None] = print) -> None:
     _check_outputs(pictures, options)
     groups = _group_by_shape(pictures, 3 if options.simulate else task.degradation.channels)
     operators = _make_operators(task, groups, options, device, say)
-    prior = load_prior(options.prior, device)
+    inference = Inference(options.precision, options.compile, options.cuda_graphs)
+    prior = load_prior(options.prior, device, inference, options.tile)
     metrics = _load_metrics(options, device, say) if options.simulate else {}
 
     scores: list[Scores] = []

@@ -35,6 +35,14 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--kernel", type=Path, metavar="FILE", help="deblurring: the kernel, a picture or a .npy")
     parser.add_argument("--seed", type=at_least(0), default=0, metavar="S", help="of all randomness (default 0)")
     add_device(parser)
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16", "fp16"), help="of the network (default: fp32 on a CPU, bf16 on CUDA)"
+    )
+    parser.add_argument("--compile", action="store_true", help="have torch.compile fuse the network: a minute at first")
+    parser.add_argument("--cuda-graphs", action="store_true", help="replay the network's kernels from a CUDA graph")
+    parser.add_argument(
+        "--tile", type=at_least(1), metavar="N", help="evaluate larger pictures in overlapping tiles of NxN pixels"
+    )
     parser.add_argument("--batch", type=at_least(1), default=8, metavar="N", help="pictures at a time (default 8)")
     parser.add_argument(
         "--lpips-trunk", type=Path, metavar="FILE", help="AlexNet's weights for LPIPS (else $INVSOLVE_LPIPS_TRUNK)"

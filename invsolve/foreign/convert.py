@@ -75,11 +75,12 @@ def summary(found: Published) -> str:
     config = found.config
     kind = f"generative denoiser, gamma {found.gamma:g}" if found.gamma is not None else "denoiser"
     labels = f"{config.labels} classes" if config.labels else "no classes"
+    note = "" if config.image_channels == 3 else "; not a prior of RGB pictures"
     bits = {value.dtype for value in found.tensors.values()}
     precision = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in bits))
     return (
         f"{found.kind}: {kind}, {found.resolution}x{found.resolution} pixels of {config.image_channels} channels, "
-        f"{labels}, sigma_data {found.sigma_data:g}, {found.parameters / 1e6:.1f} M parameters ({precision})"
+        f"{labels}, sigma_data {found.sigma_data:g}, {found.parameters / 1e6:.1f} M parameters ({precision}){note}"
     )
 
 

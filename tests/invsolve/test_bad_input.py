@@ -43,6 +43,12 @@ BAD = {
     "batch 0": (["sr4x", "--input", "good.png", "--batch", "0"], "argument --batch: 0 is less than 1"),
     "seed": (["sr4x", "--input", "good.png", "--seed", "x"], "argument --seed: 'x' is not an integer"),
     "device": (["sr4x", "--input", "good.png", "--device", "tpu"], "argument --device: invalid choice: 'tpu'"),
+    "precision": (
+        ["sr4x", "--input", "good.png", "--precision", "int8"],
+        "argument --precision: invalid choice: 'int8'",
+    ),
+    "tile": (["sr4x", "--input", "good.png", "--tile", "30"], "tiles are 30 pixels a side but must be a multiple of 4"),
+    "graphs": (["sr4x", "--input", "good.png", "--cuda-graphs", "--device", "cpu"], "CUDA graphs were asked for but"),
     "unknown prior": (["sr4x", "--input", "good.png", "--prior", "best"], "no prior named 'best'"),
     "truncated prior": (["sr4x", "--input", "good.png", "--prior", "cut.safetensors"], "cut.safetensors"),
     "foreign prior": (["sr4x", "--input", "good.png", "--prior", "foreign.safetensors"], "not one of ours"),

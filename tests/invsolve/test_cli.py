@@ -148,7 +148,7 @@ class Unchanged:
 
 def test_a_mask_says_what_is_missing(tmp_path, monkeypatch):
     """White pixels are kept up to the noise, and whatever black ones hold makes no difference."""
-    monkeypatch.setattr("invsolve.run.load_prior", lambda name, device: Unchanged())
+    monkeypatch.setattr("invsolve.run.load_prior", lambda *_: Unchanged())
     mask = np.zeros((48, 64), np.uint8)
     mask[:, 32:] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
@@ -218,6 +218,15 @@ def test_lpips_is_measured_with_a_trunk(restore, tmp_path, lpips_trunk):
     assert found == pytest.approx(load_lpips(lpips_trunk)(x, truth)[0], abs=2e-3)
 
 
+def test_tiles_and_lower_precision_change_little(restore, tmp_path):
+    image = picture(tmp_path / "a.png", 48, 64)
+    whole = pixels(restore("sr4x", "--input", image) / "a_restored.png")
+    for option in (["--precision", "bf16"], ["--tile", 128]):
+        other = pixels(restore("sr4x", "--input", image, *option, output="other") / "a_restored.png")
+        assert 0 < np.abs(other - whole).max() <= 12  # of 255; its standard deviation is a tenth of that
+        assert np.square(other - whole).mean() < 1
+
+
 def test_info_lists_tasks_and_priors(capsys):
     assert main(["info"]) == 0
     printed = capsys.readouterr().out
@@ -230,7 +239,7 @@ def test_the_device_does_not_change_the_noise(tiny_prior, tmp_path):
     image = picture(tmp_path / "a.png")
     for device in ("cpu", "cuda"):
         run(
-            RunOptions("sr4x", [str(image)], tmp_path / device, prior=str(tiny_prior), device=device),
+            RunOptions("sr4x", [str(image)], tmp_path / device, prior=str(tiny_prior), device=device, precision="fp32"),
             say=lambda _: None,
         )
     cpu, cuda = (pixels(tmp_path / device / "a_restored.png") for device in ("cpu", "cuda"))
