@@ -42,7 +42,6 @@ def convert(source: str | Path, target: str | Path, data: str = UNKNOWN_DATA) ->
         "source": source.name,
         "sha256": sha256(source),
         "class": found.kind,
-        "resolution": found.resolution,
         "spectrum": "a power law of natural pictures, not measured on the training data",
     }
     gamma = GAMMA if found.gamma is None else found.gamma

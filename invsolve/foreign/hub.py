@@ -56,7 +56,7 @@ def _parse(name: str) -> HubFile:
 def download(known: HubFile) -> Path:
     """Path of a hub file on this machine, in the hub's cache."""
     from huggingface_hub import hf_hub_download  # a slow import
-    from huggingface_hub.utils import HfHubHTTPError, LocalEntryNotFoundError, logging
+    from huggingface_hub.utils import LocalEntryNotFoundError, logging
 
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it reports every retry; one line is enough
@@ -64,7 +64,7 @@ def download(known: HubFile) -> Path:
         return Path(hf_hub_download(known.repository, known.file))
     except LocalEntryNotFoundError:
         reason = "it is not in the hub's cache, and the hub cannot be reached (or HF_HUB_OFFLINE is set)"
-    except (HfHubHTTPError, OSError, ValueError, RuntimeError) as error:  # no such repository, no right to it, ...
+    except (OSError, ValueError, RuntimeError) as error:  # no such repository, no right to it, ...
         reason = textwrap.shorten(str(error), 160) or type(error).__name__
     finally:
         logging.set_verbosity(verbosity)
