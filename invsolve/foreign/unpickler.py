@@ -161,7 +161,7 @@ def _new_object(machine: Unpickler, _: None) -> None:
     arguments, kind = machine.stack.pop(), machine.stack.pop()
     if not isinstance(kind, Symbol) or kind in machine.rebuilders:
         raise ForeignFileError(f"the pickle makes an instance of {described(kind)}, which is no class")
-    if arguments != ():
+    if not isinstance(arguments, tuple) or arguments:
         raise ForeignFileError(f"the pickle makes a {kind} with arguments, which no part of a stored network has")
     machine.stack.append({} if kind == _EASY_DICT else Inert(kind.name))
 

@@ -157,7 +157,7 @@ def module_tree(tensors: dict[str, torch.Tensor], kind: str, kwargs: dict, sourc
 
 
 @contextmanager
-def foreign_modules(reconstruct=None):
+def foreign_modules():
     """The modules whose names such pickles hold, for as long as one is written."""
     persistence, util, networks = (ModuleType(n) for n in ("torch_utils.persistence", "dnnlib.util", "training.nets"))
 
