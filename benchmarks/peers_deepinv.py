@@ -81,9 +81,11 @@ def dps_pair(task: Task, operator: LinearOperator, denoiser, options) -> tuple[l
     ours = [ours_with("dps", task, operator, denoiser, steps=options.dps_steps, scale=s) for s in DPS_SCALES]
 
     def theirs(weight: float) -> Restore:
-        model = deepinv.sampling.DPS(DenoiserToDeepinv(denoiser), num_steps=options.dps_steps, weight=weight)
+        rng = torch.Generator().manual_seed(0)
+        how = {"num_steps": options.dps_steps, "weight": weight, "rng": rng}
+        model = deepinv.sampling.DPS(DenoiserToDeepinv(denoiser), **how)
         physics = OperatorToDeepinv(operator, task.sigma_y)
-        return lambda y: to_ours(model(measurement_to_01(y, operator), physics, seed=0))
+        return lambda y: to_ours(model(measurement_to_01(y, operator), physics))
 
     return ours, [theirs(weight) for weight in DPS_WEIGHTS]
 

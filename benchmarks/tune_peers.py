@@ -32,17 +32,16 @@ TOP = 20.0  # the highest noise level that the shipped denoisers were trained fo
 
 # (peer, steps, fixed values, values to try), cheap ones first. The published defaults are among those tried.
 GRIDS: list[tuple[str, int, dict, dict]] = [
-    ("ddrm", 20, {"sigma_max": TOP}, {"eta": (0.5, 0.85, 1.0), "eta_b": (1.0, 0.7)}),
-    ("ddnm", 20, {"sigma_max": TOP}, {"eta": (0.5, 0.85, 1.0)}),
+    ("ddrm", 20, {"sigma_max": TOP}, {"eta": (0.2, 0.5, 0.7, 0.85, 1.0), "eta_b": (1.0, 0.7)}),
     ("diffpir", 20, {"sigma_max": TOP}, {"penalty": (0.25, 1.0, 4.0), "zeta": (0.1, 0.4, 0.7, 1.0)}),
     ("pigdm", 20, {"sigma_max": TOP}, {"eta": (0.5, 1.0), "weight": (0.7, 1.0, 1.4)}),
-    ("reddiff", 100, {"sigma_max": TOP}, {"weight": (0.1, 0.25, 0.6), "rate": (0.03, 0.1)}),
-    ("diffpir", 100, {"sigma_max": TOP}, {"penalty": (0.25, 1.0), "zeta": (0.1, 0.3, 0.6, 1.0)}),
+    ("diffpir", 100, {"sigma_max": TOP, "penalty": 1.0}, {"zeta": (0.1, 0.3, 0.6, 1.0)}),
+    ("ddnm", 100, {"sigma_max": TOP}, {"eta": (0.5, 0.85, 1.0)}),
+    ("pigdm", 100, {"sigma_max": TOP, "eta": 1.0}, {"weight": (0.5, 1.0)}),
+    ("reddiff", 100, {"sigma_max": TOP}, {"weight": (0.1, 0.25, 0.6), "rate": (0.1,)}),
     ("dps", 100, {"sigma_max": TOP}, {"scale": (0.3, 1.0, 3.0)}),
     ("daps", 25, {"sigma_max": TOP, "ode_steps": 4}, {"tau": (0.01, 0.03)}),
     ("pnpdm", 10, {"sigma_max": TOP, "decay": 0.6, "grid": 20}, {"rho_min": (0.05, 0.1, 0.3)}),
-    ("ddnm", 100, {"sigma_max": TOP}, {"eta": (0.5, 0.85, 1.0)}),
-    ("pigdm", 100, {"sigma_max": TOP}, {"eta": (0.5, 1.0)}),
 ]
 
 
@@ -75,6 +74,7 @@ def measure(options: argparse.Namespace) -> None:
     kind = torch.device(options.device).type
     for peer, steps, values, task_name in candidates(options.peers, options.tasks):
         line = {"peer": peer, "steps": steps, "task": task_name, "values": values}
+        line |= {"images": options.images, "crop": options.crop}
         if key(line) in done:
             continue
         task = load_task(task_name)
@@ -118,7 +118,8 @@ def mean(values: list[float]) -> float:
 
 
 def key(line: dict) -> str:
-    return json.dumps([line["peer"], line["steps"], line["task"], line["values"]], sort_keys=True)
+    names = ("peer", "steps", "task", "values", "images", "crop")
+    return json.dumps([line[name] for name in names], sort_keys=True)
 
 
 def read_lines(path: Path) -> list[dict]:

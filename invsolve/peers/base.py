@@ -29,7 +29,8 @@ class Peer:
     """A published method. ``restore(y, operator, denoiser, sigma_y, noise, settings)`` gives images ``[B, C, H, W]``.
 
     Every random number comes from ``noise(shape)``, standard normals ``[B, *shape]`` from a stream of each image.
-    ``sigma_y`` and all levels are on the scale of images in [-1, 1].
+    ``sigma_y`` and all levels are on the scale of images in [-1, 1]. Call it under ``torch.no_grad``: DPS and Pi-GDM
+    turn gradients on for themselves, which ``torch.inference_mode`` would not let them.
     """
 
     restore: Callable[[Tensor, LinearOperator, Denoise, float, Noise, Any], Tensor]

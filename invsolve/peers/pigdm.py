@@ -55,8 +55,8 @@ def guided(
     """``D(u; sigma)`` and ``g = J^T A^T (A A^T + sigma_y²/r² I)^-1 (y - A D)``, J the Jacobian of D at u.
 
     Equation 7 with ``p(x0 | u) = N(D, r² I)``, ``r² = sigma² / (1 + sigma²)`` (exact where the prior is white with
-    variance 1), times r² (section 3.3): ``grad log p(y | u) = g / r²``. What J^T is applied to is the increment of the
-    prox from D, with ``lam = sigma_y² / r²``; at ``sigma_y = 0`` it is ``A^+ (y - A D)``, equation 8.
+    variance 1), times r²: ``grad log p(y | u) = g / r²``. What J^T is applied to is the increment of the prox from D,
+    with ``lam = sigma_y² / r²``; at ``sigma_y = 0`` it is ``A^+ (y - A D)``, equation 8.
     """
     variance = sigma**2 / (1 + sigma**2)
     with torch.enable_grad():

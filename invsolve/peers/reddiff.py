@@ -55,7 +55,7 @@ def gradient(
 
     The inverse of the signal-to-noise ratio, ``sigma`` here, times lambda weights the second term; its gradient is
     ``lambda (mu - D(u; sigma))``, because ``eps - n = (u - D) / sigma - n = (mu - D) / sigma``. As in the published
-    code both terms are means, one over the measurement, one over the image.
+    code both terms are means, one over the measurement (of a mask: with its missing pixels), one over the image.
     """
     data = operator.adjoint(operator(mu) - y) / y[0].numel()
     return data + weight * (mu - denoiser(mu + sigma * n, sigma)) / mu[0].numel()
