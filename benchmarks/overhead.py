@@ -1,0 +1,140 @@
+"""What the solver adds to the network, and an exact likelihood draw against Langevin steps.
+
+    python benchmarks/overhead.py [--size 256] [--batch 8] [--repeat 5] [--threads N] [--prior default]
+
+First, per task: the time of ``solve`` with 4 network evaluations against that of 4 bare evaluations of the prior's
+network on images of the same size and batch; then with the evaluations in the portions that the solver takes, so that
+the difference is the solver's own. Second: one exact draw from the likelihood of bicubic super-resolution against 100
+Langevin steps whose gradient autograd computes, and how far each is from the exact law. All interleaved; the least
+time of each counts, in seconds of wall clock and, in parentheses, of processor time, which says more on a machine that
+others use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from invsolve.checkpoint import load_prior
+from invsolve.image import read_image
+from invsolve.noise import NoiseStreams
+from invsolve.solve import solve
+from invsolve.task import list_tasks, load_task
+from operators import LinearOperator
+
+STEPS = 4
+LANGEVIN = 100
+Seconds = tuple[float, float]  # of wall clock, of processor time
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--prior", default="default")
+    parser.add_argument("--tasks", nargs="+", default=list_tasks())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    truth = crops(options.size, options.batch)
+    overhead(options, truth)
+    likelihood(options, truth)
+
+
+def crops(size: int, count: int) -> Tensor:
+    """Pieces of a photograph ``[count, 3, size, size]``."""
+    picture = read_image("skimage:astronaut", 3)
+    corners = torch.linspace(0, picture.shape[-1] - size, count).long().tolist()
+    return torch.stack([picture[:, corner : corner + size, corner : corner + size] for corner in corners])
+
+
+def least(calls: dict[str, Callable[[], object]], repeat: int) -> dict[str, Seconds]:
+    """The least times of each call, made in turn."""
+    times: dict[str, list[Seconds]] = {name: [] for name in calls}
+    for _ in range(repeat + 1):  # the first warms up
+        for name, call in calls.items():
+            wall, processor = time.perf_counter(), time.process_time()
+            call()
+            times[name].append((time.perf_counter() - wall, time.process_time() - processor))
+    return {name: tuple(map(min, zip(*seconds[1:], strict=True))) for name, seconds in times.items()}
+
+
+def ratio(a: Seconds, b: Seconds) -> str:
+    return f"{a[0] / b[0]:.2f} ({a[1] / b[1]:.2f})"
+
+
+def seconds(value: Seconds) -> str:
+    return f"{value[0]:.3g} ({value[1]:.3g})"
+
+
+def overhead(options: argparse.Namespace, truth: Tensor) -> None:
+    prior = load_prior(options.prior)
+    level = torch.full((len(truth),), 0.5)
+    u = truth + 0.5 * NoiseStreams(0, range(len(truth)))(truth.shape[1:])
+
+    @torch.no_grad()
+    def evaluate(denoiser: Callable) -> None:
+        for _ in range(STEPS):
+            denoiser(u, 1.414 * level, u, level)
+
+    calls = {"bare": lambda: evaluate(prior.denoiser.denoiser), "portions": lambda: evaluate(prior.denoiser)}
+    for name in options.tasks:
+        task = load_task(name)
+        operator = task.make_operator(tuple(truth.shape[1:]))
+        y = operator.measure(truth, task.sigma_y, NoiseStreams(1, range(len(truth))))
+        how = (operator, STEPS, task.sigma_y, prior, 0, task.settings(STEPS))
+        calls[name] = lambda y=y, how=how: solve(y, *how)
+    times = least(calls, options.repeat)
+    print(f"solve at {STEPS} evaluations, {len(truth)} images of {options.size}x{options.size}:")
+    print(f"{STEPS} bare evaluations: {seconds(times['bare'])} s; in portions: {seconds(times['portions'])} s\n")
+    print("| task | s | against bare evaluations | against evaluations in portions |\n|---|---|---|---|")
+    for name in options.tasks:
+        found = times[name]
+        print(f"| {name} | {seconds(found)} | {ratio(found, times['bare'])} | {ratio(found, times['portions'])} |")
+
+
+def langevin(operator: LinearOperator, x: Tensor, y: Tensor, sigma_y: float, rho: float) -> Tensor:
+    """``LANGEVIN`` unadjusted steps on -log p(u | x, y), of half the largest stable size, from ``x``."""
+    generator = torch.Generator().manual_seed(3)
+    step = 1 / (1 / sigma_y**2 + 1 / rho**2)  # 1 / the largest curvature, |A| being about 1 or less
+    u = x.clone()
+    for _ in range(LANGEVIN):
+        with torch.enable_grad():
+            u.requires_grad_()
+            energy = (operator(u) - y).square().sum() / (2 * sigma_y**2) + (u - x).square().sum() / (2 * rho**2)
+            (slope,) = torch.autograd.grad(energy, u)
+        u = u.detach() - step * slope + (2 * step) ** 0.5 * torch.randn(x.shape, generator=generator)
+    return u
+
+
+def likelihood(options: argparse.Namespace, truth: Tensor) -> None:
+    operator = load_task("sr4x").make_operator(tuple(truth.shape[1:]))
+    sigma_y, rho = 0.05, 0.3
+    y = operator.measure(truth, sigma_y, NoiseStreams(1, range(len(truth))))
+    x = truth + rho * NoiseStreams(2, range(len(truth)))(truth.shape[1:])
+    streams = list(range(len(truth)))
+    calls = {
+        "exact draw": lambda: operator.draw(x, y, sigma_y, rho, NoiseStreams(3, streams)),
+        f"{LANGEVIN} Langevin steps": lambda: langevin(operator, x, y, sigma_y, rho),
+    }
+    times = least(calls, max(1, options.repeat // 3))
+    exact = copy.deepcopy(operator).double()
+    mean = exact.prox(x.double(), y.double(), (sigma_y / rho) ** 2)
+    # In the coordinates of the singular vectors, the law's standard deviation is 1 / sqrt(s² / sigma_y² + 1 / rho²).
+    deviation = (exact.singular.square() / sigma_y**2 + 1 / rho**2).rsqrt()
+    print("\nthe likelihood draw of sr4x (bicubic):\n")
+    print("| way | s | times as long | spread in the measured directions, against the exact law |\n|---|---|---|---|")
+    for name, call in calls.items():
+        error = exact.vt_v @ (call().double() - mean) @ exact.vt_h.mT / deviation
+        spread = error.square().mean().sqrt().item()
+        print(f"| {name} | {seconds(times[name])} | {ratio(times[name], times['exact draw'])} | {spread:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
