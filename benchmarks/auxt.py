@@ -1,12 +1,12 @@
 """Whether AuxT's linear shortcuts reach the same teacher loss in fewer images: validation loss along two trainings.
 
-    OMP_NUM_THREADS=1 python benchmarks/auxt.py --data FFHQ_FOLDER --out DIR [--images 38400] [--seeds 0 1]
+    OMP_NUM_THREADS=1 python benchmarks/auxt.py --data FFHQ_FOLDER --out DIR [--images 76800] [--seeds 0 1]
 
 For every seed a small teacher is trained with and without ``auxt`` by the package's own training, on the same crops
 and noise in the same order. The loss has EDM's weighting (1 for a network that outputs nothing) and is that of the
 weights' running average, over crops of held-out pictures with fixed noise at the deciles of the training's noise
 levels. Prints a Markdown table, and how many images AuxT needs for the plain network's final loss. The same command
-resumes; about 10 minutes on one core.
+resumes; about 15 minutes on one core.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", nargs="+", required=True, metavar="PATH[:WEIGHT]", help="folders of pictures")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the trainings' files")
-    parser.add_argument("--images", type=int, default=38_400, help="training crops of every training")
+    parser.add_argument("--images", type=int, default=76_800, help="training crops of every training")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     arguments = parser.parse_args()
     seen = [step * RECIPE["batch"] for step in steps(arguments.images)]

