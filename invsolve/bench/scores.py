@@ -58,16 +58,18 @@ def uncertainty(samples: Tensor, truth: Tensor) -> dict:
 
     With honest samples the truth is one more draw of the posterior, so its distance from the mean of the K has the
     variance ``(1 + 1/K) std²``: the square root of that is the predicted deviation. ``spearman`` is the rank
-    correlation of predicted deviation and absolute error over all values, None where the samples do not differ;
-    ``calibration`` is ``[predicted deviation, error]``, root mean squares over each of 20 bins of equally many values,
-    in the order of the predicted one. With few samples the outer bins are partly sorted by chance.
+    correlation over the pixels of the maps ``[H, W]`` of predicted deviation and of error, root mean squares over the
+    channels, None where the samples do not differ. ``calibration`` is ``[predicted deviation, error]``, root mean
+    squares over each of 20 bins of equally many values (pixel and channel), in the order of the predicted one. With
+    few samples the outer bins are partly sorted by chance.
     """
-    std, mean = torch.std_mean(samples.double().flatten(1), dim=0)
+    std, mean = torch.std_mean(samples.double(), dim=0)
     predicted = (math.sqrt(1 + 1 / len(samples)) * std).cpu().numpy()
-    error = (truth.double().flatten() - mean).abs().cpu().numpy()
-    order = predicted.argsort(kind="stable")
-    bins = zip(*(np.array_split(values[order], BINS) for values in (predicted, error)), strict=True)
-    correlation = spearmanr(predicted, error).statistic if np.ptp(predicted) > 0 and np.ptp(error) > 0 else None
+    error = (truth.double() - mean).abs().cpu().numpy()
+    order = predicted.ravel().argsort(kind="stable")
+    bins = zip(*(np.array_split(values.ravel()[order], BINS) for values in (predicted, error)), strict=True)
+    maps = [np.sqrt(np.mean(values**2, axis=0)).ravel() for values in (predicted, error)]
+    correlation = spearmanr(*maps).statistic if all(np.ptp(values) > 0 for values in maps) else None
     return {
         "spearman": None if correlation is None else float(correlation),
         "calibration": [[_root_mean_square(p), _root_mean_square(e)] for p, e in bins],
