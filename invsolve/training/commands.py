@@ -16,7 +16,7 @@ from ..network import UNet, UNetConfig, conditional_from
 from ..noise import NoiseStreams
 from ..prior import Denoiser, GenerativeDenoiser
 from . import processes
-from .config import DistillConfig, RunConfig, TrainConfig, load_config
+from .config import NETWORK_DEFAULTS, DistillConfig, RunConfig, TrainConfig, load_config
 from .discriminator import Discriminator
 from .edm import denoising_psnr
 from .grids import PICTURES, denoised, drawn, write_grid
@@ -106,7 +106,7 @@ def train(
         check_shares(config, settings)
         torch.manual_seed(settings.seed)
         try:
-            shape = UNetConfig(**settings.network)
+            shape = UNetConfig(**{**NETWORK_DEFAULTS, **settings.network})
         except ValueError as error:
             raise ValueError(f"{config}: network: {error}") from None
         network = UNet(shape).to(where, memory_format=torch.channels_last)

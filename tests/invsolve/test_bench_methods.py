@@ -33,7 +33,7 @@ def test_a_method_evaluates_the_network_as_often_as_it_says(name, tools):
     y = operator.measure(truth, task.sigma_y, NoiseStreams(5, [0, 1]))
     method = make_method(name, task, tools)
     images = []
-    networks = [tools.prior.denoiser.network, tools.denoiser.denoiser.network]
+    networks = [tools.prior.denoiser.denoiser.network, tools.denoiser.denoiser.denoiser.network]  # in their tiles
     hooks = [n.register_forward_pre_hook(lambda _, inputs: images.append(len(inputs[0]))) for n in networks]
     with torch.no_grad():
         x = method.restore(y, operator, [7, 8])

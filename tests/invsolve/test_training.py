@@ -52,6 +52,14 @@ def stop_after(monkeypatch, steps: int) -> None:
     monkeypatch.setattr(loop.time, "monotonic", lambda: next(times, 1e9))
 
 
+def test_a_new_teacher_has_the_shortcuts_unless_told_otherwise(teacher, pictures, tmp_path):
+    shape = {name: value for name, value in TEACHER["network"].items() if name != "auxt"}
+    config = write(tmp_path / "t.yaml", TEACHER, network=shape, images=8)
+    path = train(config, [str(pictures)], tmp_path / "out", "cpu")
+    assert load_denoiser(path)[1]["network"]["auxt"] is True
+    assert load_denoiser(teacher)[1]["network"]["auxt"] is False
+
+
 def test_the_teacher_learns(teacher, pictures):
     """The loss falls, and the held-out pictures are denoised better than by the untrained network, ``c_skip u``."""
     lines = read_log(teacher.parent)

@@ -100,7 +100,7 @@ def test_the_published_conditioning_starts_from_the_teacher_and_resumes(teacher,
     data, (u, z) = [str(pictures)], levels()
     path = distill(first, teacher, data, tmp_path / "first", "cpu")
     prior = load_prior(path)
-    assert prior.denoiser.network.config.conditioning == "encoder"
+    assert load_denoiser(path)[0].network.config.conditioning == "encoder"
     undistilled = load_denoiser(teacher)[0](u + (1.414**2 - 1) ** 0.5 * 0.5 * z, 1.414 * 0.5)
     assert (prior(u, 0.5, z) - undistilled).abs().max() < 2e-3
 
