@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, whose import would cost every command a second
             raise
-        return _refuse("out of GPU memory: try a smaller --batch, or --device cpu")
+        return _refuse("out of GPU memory even for one image: try --tile 256, or --device cpu")
     return 0
 
 
