@@ -34,8 +34,8 @@ from invsolve.task import Task, load_task
 from operators import LinearOperator, gaussian_kernel, motion_kernel
 
 MEASUREMENT = -1  # keys the stream of the measurement noise
-DPS_SCALES = (0.3, 1.0, 3.0)  # ours
-DPS_WEIGHTS = (3.0, 10.0, 30.0)  # deepinv's
+DPS_SCALES = (1.0, 3.0, 6.0)  # ours
+DPS_WEIGHTS = (10.0, 30.0, 100.0)  # deepinv's
 DIFFPIR = {"penalty": 1.0, "zeta": 0.4}
 TASKS = {
     "dps": ("sr4x", "deblur_gaussian", "inpaint_random"),

@@ -35,14 +35,19 @@ GRIDS: list[tuple[str, int, dict, dict]] = [
     ("ddrm", 20, {"sigma_max": TOP}, {"eta": (0.2, 0.5, 0.7, 0.85, 1.0), "eta_b": (1.0, 0.7)}),
     ("diffpir", 20, {"sigma_max": TOP}, {"penalty": (0.25, 1.0, 4.0), "zeta": (0.1, 0.4, 0.7, 1.0)}),
     ("ddnm", 20, {"sigma_max": TOP}, {"eta": (0.2, 0.5, 0.7, 0.85, 1.0)}),
-    ("pigdm", 20, {"sigma_max": TOP}, {"eta": (0.0, 0.5, 1.0), "weight": (0.7, 1.0, 1.4, 2.0)}),
+    ("pigdm", 20, {"sigma_max": TOP}, {"eta": (0.0, 0.5, 1.0), "weight": (0.7, 1.0, 1.4, 2.0, 2.8)}),
     ("diffpir", 100, {"sigma_max": TOP, "penalty": 1.0}, {"zeta": (0.1, 0.3, 0.6, 1.0)}),
     ("ddnm", 100, {"sigma_max": TOP}, {"eta": (0.5, 0.85, 1.0)}),
     ("pigdm", 100, {"sigma_max": TOP, "weight": 1.0}, {"eta": (0.5, 1.0)}),
-    ("reddiff", 100, {"sigma_max": TOP, "rate": 0.1}, {"weight": (0.1, 0.25, 0.6, 1.5)}),
-    ("dps", 100, {"sigma_max": TOP}, {"scale": (0.3, 1.0, 3.0, 6.0)}),
+    ("reddiff", 100, {"sigma_max": TOP, "rate": 0.1}, {"weight": (0.1, 0.25, 0.6, 1.5, 4.0)}),
+    ("dps", 100, {"sigma_max": TOP}, {"scale": (0.3, 1.0, 3.0, 6.0, 10.0)}),
     ("daps", 25, {"sigma_max": TOP, "ode_steps": 4}, {"tau": (0.01, 0.03)}),
-    ("pnpdm", 10, {"sigma_max": TOP, "sigma_min": 0.01, "decay": 0.6, "grid": 50}, {"rho_min": (0.1, 0.3)}),
+    (
+        "pnpdm",
+        10,
+        {"sigma_max": TOP, "sigma_min": 0.01, "rho": 2.0, "decay": 0.72, "grid": 20, "stochastic": False},
+        {"rho_min": (0.1, 0.3)},
+    ),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from .base import Denoise, Peer, Settings
@@ -30,8 +31,8 @@ PEERS: dict[str, Peer] = {
 def settings_for(name: str, task_name: str, steps: int | None = None) -> Settings:
     """The tuned settings of a peer for a task, with ``steps`` (the published number unless given).
 
-    Values tuned at another number of steps serve too: those of the largest number up to ``steps``, else of the
-    smallest. A task that nothing was tuned for gets the published defaults.
+    Values tuned at another number of steps serve too, those of the nearest by ratio. A task that nothing was tuned for
+    gets the published defaults.
 
     Raises:
         ValueError: no peer has that name, or ``steps`` is less than 1.
@@ -46,8 +47,8 @@ def settings_for(name: str, task_name: str, steps: int | None = None) -> Setting
     stages = TUNED.get(name, {}).get(task_name, {})
     if not stages:
         return settings
-    reached = [least for least in sorted(stages) if least <= settings.steps]
-    return replace(settings, **stages[reached[-1] if reached else min(stages)])
+    nearest = min(stages, key=lambda tuned: abs(math.log(tuned / settings.steps)))
+    return replace(settings, **stages[nearest])
 
 
 __all__ = ["PEERS", "Denoise", "Peer", "Settings", "settings_for"]

@@ -24,6 +24,7 @@ class PnPDMSettings:
     grid: int = 100  # levels of the reverse diffusion, of which an iteration uses those below its rho
     sigma_max: float = 80.0  # the first level of that grid
     sigma_min: float = 0.002  # the last
+    stochastic: bool = True  # the reverse diffusion is the SDE; otherwise the probability-flow ODE (code's "pfode")
 
     @property
     def evaluations(self) -> int:
@@ -41,7 +42,7 @@ def pnpdm(
     x = y.new_zeros(len(y), *operator.in_shape)
     for rho in couplings(settings):
         u = operator.draw(x, y, sigma_y, rho, noise)
-        x = reverse_diffusion(u, reverse_levels(rho, settings), denoiser, noise)
+        x = reverse_diffusion(u, reverse_levels(rho, settings), denoiser, noise, settings.stochastic)
     return x
 
 
@@ -50,18 +51,27 @@ def couplings(settings: PnPDMSettings) -> list[float]:
 
 
 def reverse_levels(rho: float, settings: PnPDMSettings) -> list[float]:
-    """The levels of the grid below rho; the lowest one alone if there are none."""
-    grid = karras(settings.grid, settings.sigma_max, settings.sigma_min, 7.0)
-    return [sigma for sigma in grid if sigma < rho] or grid[-1:]
+    """rho, where the reverse diffusion starts, and the levels of the grid below it.
+
+    The published code starts at the first level below rho and takes u to be at that: what the difference leaves of the
+    noise stays in the image, at every iteration. On a coarse grid that ruins it.
+    """
+    return [
+        rho,
+        *(sigma for sigma in karras(settings.grid, settings.sigma_max, settings.sigma_min, 7.0) if sigma < rho),
+    ]
 
 
-def reverse_diffusion(u: Tensor, levels: list[float], denoiser: Denoise, noise: Noise) -> Tensor:
+def reverse_diffusion(
+    u: Tensor, levels: list[float], denoiser: Denoise, noise: Noise, stochastic: bool = True
+) -> Tensor:
     """Algorithm 2: ``du = 2 (u - D(u; sigma)) / sigma dsigma + sqrt(2 sigma) dw`` backwards by Euler-Maruyama steps.
 
-    The last step, to 0, has no noise; as in the published code, u (at level rho) is taken to be at the first level.
+    The last step, to 0, has no noise. The steps leave more noise than a level says, by a tenth on the published grid,
+    ever more on a coarser one: with few levels take the ODE, ``du = (u - D(u; sigma)) / sigma dsigma``.
     """
     for sigma, following in pairwise([*levels, 0.0]):
-        u = u + 2 * (following - sigma) / sigma * (u - denoiser(u, sigma))
-        if following > 0:
+        u = u + (2 if stochastic else 1) * (following - sigma) / sigma * (u - denoiser(u, sigma))
+        if stochastic and following > 0:
             u = u + (2 * sigma * (sigma - following)) ** 0.5 * noise(u.shape[1:])
     return u

@@ -52,7 +52,7 @@ def test_evaluations_are_counted_exactly(name):
 def test_the_published_evaluations():
     counts = {name: peer.settings().evaluations for name, peer in PEERS.items()}
     published = {"dps": 1000, "pigdm": 100, "ddrm": 20, "ddnm": 100, "diffpir": 100, "reddiff": 1000, "daps": 1000}
-    published["pnpdm"] = 3573  # 100 iterations over the levels of a 100-level EDM grid that lie below rho
+    published["pnpdm"] = 3673  # 100 iterations, each at rho and at those of the 100 EDM levels that lie below it
     assert counts == published
 
 
@@ -151,11 +151,11 @@ def test_settings_for_a_task():
         settings_for("dps", "sr4x", 0)
 
 
-def test_settings_are_those_tuned_at_the_nearest_smaller_number_of_steps(monkeypatch):
+def test_settings_are_those_tuned_at_the_nearest_number_of_steps(monkeypatch):
     monkeypatch.setitem(TUNED, "ddrm", {"sr4x": {20: {"eta": 0.5}, 100: {"eta": 0.7}}})
-    found = {steps: settings_for("ddrm", "sr4x", steps).eta for steps in (5, 20, 99, 100, 500)}
-    assert found == {5: 0.5, 20: 0.5, 99: 0.5, 100: 0.7, 500: 0.7}
-    assert settings_for("ddrm", "denoise", 20) == settings_for("ddrm", "unknown", 20) or "denoise" in TUNED["ddrm"]
+    found = {steps: settings_for("ddrm", "sr4x", steps).eta for steps in (5, 20, 44, 45, 100, 500)}
+    assert found == {5: 0.5, 20: 0.5, 44: 0.5, 45: 0.7, 100: 0.7, 500: 0.7}  # sqrt(20 * 100) = 44.7
+    assert settings_for("ddrm", "denoise", 44) == PEERS["ddrm"].settings(steps=44)
 
 
 def test_every_tuned_value_is_one_of_its_peers():

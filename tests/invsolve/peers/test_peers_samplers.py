@@ -86,6 +86,14 @@ def test_the_reverse_diffusion_samples_the_denoising_posterior():
     assert spread < 0.15  # of which Monte Carlo: about sqrt(n / chains) = 0.11
 
 
+def test_the_reverse_ode_maps_as_the_exact_one():
+    prior, u, sigma = gaussian(), random(3, *SHAPE, seed=3), 2.0
+    gain = (prior.variances / (prior.variances + sigma**2)).sqrt()
+    exact = prior.mean.flatten() + ((u - prior.mean).flatten(1) @ prior.axes * gain) @ prior.axes.T
+    found = reverse_diffusion(u, karras(400, sigma, 0.002, 7.0), prior, stream(3, 4), stochastic=False)
+    assert (found.flatten(1) - exact).abs().max() < 0.01
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_pnpdm_reaches_the_posterior_under_augmented_noise(name):
     """At a fixed rho the stationary law is the posterior for a noise of ``sigma_y² I + rho² A A^T``."""
@@ -105,5 +113,5 @@ def test_couplings_and_their_levels():
     assert couplings(settings) == [8.0, 4.0, 2.0, 1.5, 1.5]
     levels = reverse_levels(1.5, settings)
     grid = karras(100, 80.0, 0.002, 7.0)
-    assert levels == [sigma for sigma in grid if sigma < 1.5]
-    assert reverse_levels(0.001, settings) == [0.002]
+    assert levels == [1.5, *(sigma for sigma in grid if sigma < 1.5)]
+    assert reverse_levels(0.001, settings) == [0.001]
