@@ -53,6 +53,16 @@ def ssim(x: torch.Tensor, truth: torch.Tensor) -> list[float | None]:
     return [float(structural_similarity(b, a, data_range=DATA_RANGE, channel_axis=0, **window)) for a, b in pairs]
 
 
+def load_metrics(trunk: Path | None, device: torch.device, say: Callable[[str], None]) -> dict[str, Metric]:
+    """PSNR, SSIM and, where AlexNet's weights are to be had, LPIPS; else it says why not and goes without."""
+    metrics: dict[str, Metric] = {"psnr": psnr, "ssim": ssim}
+    try:
+        metrics["lpips"] = load_lpips(trunk, device)
+    except LpipsUnavailableError as error:
+        say(f"LPIPS unavailable: {error}")
+    return metrics
+
+
 def load_lpips(trunk: str | Path | None = None, device: torch.device | str = "cpu") -> Metric:
     """LPIPS (Zhang et al. 2018, AlexNet, version 0.1) as a function of two batches ``[B, C, H, W]`` in [-1, 1].
 

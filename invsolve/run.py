@@ -18,7 +18,7 @@ from .degradation import Shape
 from .device import choose_device
 from .image import list_pictures, picture_name, read_image
 from .inference import Inference
-from .metrics import LpipsUnavailableError, Metric, load_lpips, psnr, ssim
+from .metrics import Metric, load_metrics
 from .noise import NoiseStreams
 from .outputs import Result, Scores, describe, output_paths, write_result
 from .plane import read_kernel, read_mask
@@ -154,13 +154,8 @@ def _make_operators(
 
 
 def _load_metrics(options: RunOptions, device: torch.device, say: Callable[[str], None]) -> dict[str, Metric]:
-    metrics: dict[str, Metric] = {"psnr": psnr, "ssim": ssim}
-    try:
-        metrics["lpips"] = load_lpips(options.lpips_trunk, device)
-    except LpipsUnavailableError as error:
-        say(f"LPIPS unavailable: {error}")
-        metrics["lpips"] = lambda x, truth: [None] * len(x)
-    return metrics
+    metrics = load_metrics(options.lpips_trunk, device, say)
+    return {**metrics, "lpips": metrics.get("lpips", lambda x, truth: [None] * len(x))}
 
 
 def _restore(

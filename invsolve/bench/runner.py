@@ -16,6 +16,8 @@ from tqdm import tqdm
 
 from ..checkpoint import load_prior, read_checkpoint, resolve
 from ..device import choose_device
+from ..inference import Inference
+from ..metrics import load_metrics
 from ..prior import MeanDraw
 from ..sampler import Prior
 from ..task import load_task
@@ -24,8 +26,9 @@ from .methods import Tools, make_method, networks_of
 from .pictures import Pictures
 from .restore import Bench, Job, restore
 from .results import RESULTS, Key, append, is_last_writer, merge, open_folder, own_path, read_results
-from .scores import load_metrics
 from .summary import write_markdown, write_summary
+
+RECORDED = ("steps", "size", "limit", "seed", "samples", "pictures", "precision")  # options that the results depend on
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class BenchOptions:
     seed: int = 0
     samples: int | None = None
     pictures: int = 4
+    precision: str = "fp32"
     device: str = "auto"
     lpips_trunk: Path | None = None
 
@@ -115,7 +119,7 @@ def _own_device(name: str) -> torch.device:
 def _load(network: str, options: BenchOptions, device: torch.device) -> Prior:
     """The ``prior`` or the ``denoiser`` of the options."""
     name = getattr(options, network)
-    loaded = load_prior(name, device)
+    loaded = load_prior(name, device, Inference(options.precision))
     if network == "denoiser" and not isinstance(loaded, MeanDraw):
         raise ValueError(f"--denoiser {name}: is a generative denoiser but must be a plain one, as teacher is")
     return loaded
@@ -148,7 +152,7 @@ def _record(
         "data": str(options.data),
         "tasks": [job.task.name for job in jobs],
         "methods": list(dict.fromkeys(options.methods)),
-        "options": {name: getattr(options, name) for name in ("steps", "size", "limit", "seed", "samples", "pictures")},
+        "options": {name: getattr(options, name) for name in RECORDED},
         "images": {"count": len(pictures), "names_sha256": names[:12]},
         "lpips": lpips,
         **{network: _provenance(getattr(options, network)) for network in networks},

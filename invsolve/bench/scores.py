@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from ..metrics import LpipsUnavailableError, Metric, load_lpips, psnr, ssim
+from ..metrics import Metric, psnr
 
 BINS = 20  # of the calibration curve
 
 Figures = dict[str, float | None]
-
-
-def load_metrics(trunk: Path | None, device: torch.device, say: Callable[[str], None]) -> dict[str, Metric]:
-    """PSNR, SSIM and, where AlexNet's weights are to be had, LPIPS; else it says why not and goes without."""
-    metrics: dict[str, Metric] = {"psnr": psnr, "ssim": ssim}
-    try:
-        metrics["lpips"] = load_lpips(trunk, device)
-    except LpipsUnavailableError as error:
-        say(f"LPIPS unavailable: {error}")
-    return metrics
 
 
 def score(x: Tensor, truth: Tensor, metrics: Mapping[str, Metric]) -> list[Figures]:

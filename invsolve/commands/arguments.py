@@ -33,3 +33,10 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: CUDA if there is one"
     )
+
+
+def add_precision(parser: argparse.ArgumentParser, default: str | None) -> None:
+    usual = default or "fp32 on a CPU, bf16 on CUDA"
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16", "fp16"), default=default, help=f"of the network (default: {usual})"
+    )

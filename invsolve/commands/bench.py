@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import add_device, at_least
+from .arguments import add_device, add_precision, at_least
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -43,6 +43,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--pictures", type=at_least(0), default=4, metavar="M", help="show the first M in the report (default 4)"
     )
+    add_precision(parser, "fp32")
     add_device(parser)
     parser.add_argument(
         "--lpips-trunk", type=Path, metavar="FILE", help="AlexNet's weights for LPIPS (else $INVSOLVE_LPIPS_TRUNK)"

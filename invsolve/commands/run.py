@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import add_device, at_least
+from .arguments import add_device, add_precision, at_least
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -35,9 +35,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--kernel", type=Path, metavar="FILE", help="deblurring: the kernel, a picture or a .npy")
     parser.add_argument("--seed", type=at_least(0), default=0, metavar="S", help="of all randomness (default 0)")
     add_device(parser)
-    parser.add_argument(
-        "--precision", choices=("fp32", "bf16", "fp16"), help="of the network (default: fp32 on a CPU, bf16 on CUDA)"
-    )
+    add_precision(parser, None)
     parser.add_argument("--compile", action="store_true", help="have torch.compile fuse the network: a minute at first")
     parser.add_argument("--cuda-graphs", action="store_true", help="replay the network's kernels from a CUDA graph")
     parser.add_argument(
