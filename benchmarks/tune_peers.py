@@ -48,6 +48,12 @@ GRIDS: list[tuple[str, int, dict, dict]] = [
         {"sigma_max": TOP, "sigma_min": 0.01, "rho": 2.0, "decay": 0.72, "grid": 20, "stochastic": False},
         {"rho_min": (0.1, 0.3)},
     ),
+    (
+        "pnpdm",
+        10,
+        {"sigma_max": TOP, "sigma_min": 0.01, "decay": 0.6, "grid": 20, "stochastic": False},
+        {"rho_min": (0.1,)},
+    ),
 ]
 
 

@@ -1,4 +1,7 @@
-"""Every peer over the shipped teacher, with its tuned settings, on a real face: better than no method at all."""
+"""Every peer over the shipped teacher, with its tuned settings, on a real face: better than no method at all.
+
+The settings are tuned for LPIPS, which is what is compared; samples may have a lower PSNR than a smooth picture.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import torch
 from invsolve.bench.baselines import BASELINES
 from invsolve.checkpoint import load_prior
 from invsolve.image import list_pictures, read_image
-from invsolve.metrics import psnr
+from invsolve.metrics import load_lpips
 from invsolve.noise import NoiseStreams
 from invsolve.peers import PEERS, settings_for
 from invsolve.task import load_task
@@ -18,19 +21,20 @@ STEPS = {"dps": 100, "pigdm": 20, "ddrm": 20, "ddnm": 20, "diffpir": 20, "reddif
 
 @pytest.fixture(scope="module")
 def face(shared) -> torch.Tensor:
-    """The middle of the first test picture, ``[1, 3, 64, 64]``."""
+    """The middle of the first test picture, ``[1, 3, 128, 128]``."""
     picture = read_image(list_pictures([shared / "data" / "ffhq256" / "test"])[0], 3)
-    return picture[None, :, 96:160, 96:160].contiguous()
+    return picture[None, :, 64:192, 64:192].contiguous()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task_name", ["deblur_gaussian", "inpaint_random", "denoise"])
+@pytest.mark.parametrize("task_name", ["deblur_gaussian", "inpaint_random", "sr4x"])
 @pytest.mark.parametrize("name", PEERS)
-def test_it_beats_the_baseline(name, task_name, face, one_thread):
+def test_it_beats_the_baseline(name, task_name, face, lpips_trunk, one_thread):
     task, denoiser = load_task(task_name), load_prior("teacher").denoiser
     operator = task.make_operator(tuple(face.shape[1:]))
     y = operator.measure(face, task.sigma_y, NoiseStreams(0, [(0, -1)]))
     settings = settings_for(name, task_name, STEPS[name])
     with torch.no_grad():
         restored = PEERS[name].restore(y, operator, denoiser, task.sigma_y, NoiseStreams(0, [0]), settings)
-    assert psnr(restored, face)[0] > psnr(BASELINES[task.kind](y, operator), face)[0] + 0.5
+    lpips = load_lpips(lpips_trunk)
+    assert lpips(restored, face)[0] < 0.7 * lpips(BASELINES[task.kind](y, operator), face)[0]
