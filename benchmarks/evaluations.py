@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="pixels per side (default 256)")
     parser.add_argument("--batch", type=int, default=1, help="pictures at a time (default 1)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--lpips-trunk", type=Path, help="AlexNet's weights for LPIPS")
     options = parser.parse_args()
@@ -56,8 +57,13 @@ def main() -> None:
 def measure(options: argparse.Namespace, out: Path, methods: list[str], samples: int | None = None) -> Benchmark:
     """Do what is missing in ``out`` and read all of it."""
     given = {name: getattr(options, name) for name in ("data", "limit", "tasks", "prior", "size", "batch", "seed")}
-    rest = {"denoiser": options.teacher, "device": options.device, "lpips_trunk": options.lpips_trunk}
-    bench(BenchOptions(out=out, methods=methods, steps=LEVELS, samples=samples, **given, **rest), lambda _: None)
+    rest = {name: getattr(options, name) for name in ("precision", "device", "lpips_trunk")}
+    bench(
+        BenchOptions(
+            out=out, methods=methods, steps=LEVELS, samples=samples, denoiser=options.teacher, **given, **rest
+        ),
+        lambda _: None,
+    )
     return read_benchmark(out)
 
 
