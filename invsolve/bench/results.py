@@ -19,6 +19,7 @@ from .report_data import read_rows
 RECORD, RESULTS = "run.json", "results.jsonl"
 PARTS = "results.rank*.jsonl"
 GROWING = ("tasks", "methods")  # that a later run in the same directory may add to
+DEFINITIONS = "definitions"
 NETWORKS = ("prior", "denoiser")
 
 Key = tuple[str, str, str]  # task, method, image
@@ -77,8 +78,9 @@ def merge(folder: Path) -> None:
 def open_folder(folder: Path, record: dict[str, Any]) -> None:
     """Make the benchmark's directory, or check that what lies there is of the same run, and write ``run.json``.
 
-    ``record`` holds ``tasks`` and ``methods``, which a later run may add to; ``options``, ``images`` and ``lpips``, and
-    of the networks in use ``prior`` and ``denoiser`` with their ``sha256``, which must stay; and whatever else.
+    ``record`` holds ``tasks`` and ``methods``, which a later run may add to; ``options``, ``images`` and ``lpips``,
+    ``definitions`` (a digest of each task) and of the networks in use ``prior`` and ``denoiser`` with their ``sha256``,
+    which must stay; and whatever else.
 
     Raises:
         ValueError: one line naming the first thing that differs, or a directory that is not a benchmark's.
@@ -90,7 +92,7 @@ def open_folder(folder: Path, record: dict[str, Any]) -> None:
         before = _read_record(path)
         _check_same(folder, _fixed(before), _fixed(record))
         names = {name: list(dict.fromkeys([*before[name], *record[name]])) for name in GROWING}
-        record = {**record, **before, **names}
+        record = {**record, **before, **names, DEFINITIONS: {**record[DEFINITIONS], **before[DEFINITIONS]}}
         if record == before:
             return
     elif strays:
@@ -101,6 +103,7 @@ def open_folder(folder: Path, record: dict[str, Any]) -> None:
 
 def _fixed(record: Mapping[str, Any]) -> dict[str, Any]:
     fixed = {**record["options"], "images": record["images"], "lpips": record["lpips"]}
+    fixed |= {f"definition of {task}": digest for task, digest in record[DEFINITIONS].items()}
     return fixed | {name: record[name]["sha256"][:12] for name in NETWORKS if name in record}
 
 

@@ -143,7 +143,6 @@ def _record(
     options: BenchOptions, jobs: Sequence[Job], pictures: Pictures, networks: Iterable[str], lpips: bool
 ) -> dict[str, Any]:
     """What ``run.json`` says: all that the figures depend on, and where they were computed."""
-    names = hashlib.sha256("\n".join(pictures.names).encode()).hexdigest()
     device = choose_device(options.device)
     hardware = (
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
@@ -151,9 +150,10 @@ def _record(
     return {
         "data": str(options.data),
         "tasks": [job.task.name for job in jobs],
+        "definitions": {job.task.name: _digest(repr(job.task)) for job in jobs},
         "methods": list(dict.fromkeys(options.methods)),
         "options": {name: getattr(options, name) for name in RECORDED},
-        "images": {"count": len(pictures), "names_sha256": names[:12]},
+        "images": {"count": len(pictures), "names_sha256": _digest("\n".join(pictures.names))},
         "lpips": lpips,
         **{network: _provenance(getattr(options, network)) for network in networks},
         "scale": "noise levels are for images on [-1, 1]",
@@ -161,6 +161,10 @@ def _record(
         "device": hardware,
         "batch": options.batch,
     }
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _provenance(name: str) -> dict[str, Any]:
