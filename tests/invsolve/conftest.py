@@ -1,10 +1,11 @@
-"""Training pictures and a short training's teacher, shared by the tests of training."""
+"""What the tests of training share, and those of the benchmark."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from bench_cases import Bench, make_bench
 from training_cases import TEACHER, write, write_pictures
 
 
@@ -21,3 +22,15 @@ def teacher(pictures, tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("teacher")
     return train(write(folder / "t.yaml", TEACHER, images=64), [str(pictures)], folder / "out", "cpu")
+
+
+@pytest.fixture(scope="module")
+def bench(tiny_prior, tmp_path_factory) -> Bench:
+    """Runs ``invsolve bench`` in folders of its own; every test names another."""
+    return make_bench(tmp_path_factory.mktemp("bench"), tiny_prior)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(bench) -> Path:
+    """The folder of a complete benchmark; tests only read it."""
+    return bench("undisturbed")

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from pathlib import Path
 
 import pytest
 import torch
+from benchmark_scripts import load_script
 
 from invsolve.training.config import TrainConfig
-
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "auxt.py"
 
 
 @pytest.fixture(scope="module")
 def benchmark():
-    specification = importlib.util.spec_from_file_location("benchmark_auxt", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load_script("auxt")
 
 
 class Shrinkage:

@@ -8,19 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from bench_cases import Bench, assert_same_figures, figures, make_bench
+from bench_cases import assert_same_figures, figures
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def bench(tiny_prior, tmp_path_factory) -> Bench:
-    return make_bench(tmp_path_factory.mktemp("bench"), tiny_prior)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(bench) -> Path:
-    return bench("undisturbed")
 
 
 def names(folder: Path) -> list[str]:

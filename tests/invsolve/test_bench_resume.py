@@ -26,11 +26,6 @@ def bench(tiny_prior, tmp_path_factory) -> Bench:
     return make_bench(tmp_path_factory.mktemp("bench"), tiny_prior, COUNT)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(bench) -> Path:
-    return bench("undisturbed")
-
-
 def row(image: str, index: int = 0) -> dict:
     return {"task": "t", "method": "m", "image": image, "index": index, "psnr": 1.5}
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from bench_cases import SIZE, Bench, assert_same_figures, figures, make_bench, photograph, write_pictures
+from bench_cases import SIZE, assert_same_figures, figures, photograph, write_pictures
 from scipy.stats import t as student
 
 from invsolve.bench.pictures import Pictures
@@ -17,16 +16,6 @@ from invsolve.cli import main
 from invsolve.image import read_image, write_image
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def bench(tiny_prior, tmp_path_factory) -> Bench:
-    return make_bench(tmp_path_factory.mktemp("bench"), tiny_prior)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(bench) -> Path:
-    return bench("undisturbed")
 
 
 def test_every_picture_is_restored_by_every_method_at_every_task(undisturbed):

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
 import pytest
 from bench_cases import SIZE, make_bench
+from benchmark_scripts import load_script
 
 from invsolve.bench.report_data import read_benchmark
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "evaluations.py"
-
 
 @pytest.fixture(scope="module")
 def script():
-    specification = importlib.util.spec_from_file_location("benchmark_evaluations", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load_script("evaluations")
 
 
 def made_up(folder: Path, lpips: dict[str, tuple[float, float]], **more: float) -> Path:
