@@ -48,10 +48,15 @@ def test_ctrl_c_exits_with_130_and_leaves_nothing(tiny_prior, tmp_path):
     command = [COMMAND[0], "-u", *COMMAND[1:], "run", "deblur_motion", "--steps", "1000000"]
     command += ["--input", "img.png", "--output", "out", "--prior", str(tiny_prior)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment(), text=True, **pipes) as process:
-        assert process.stdout.readline().startswith("note: ")  # from here on it is at work
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+    # Where the tests run in the background, a shell has them ignore SIGINT, and so would the command.
+    heed = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), text=True, **pipes, **heed) as process:
+        try:
+            assert process.stdout.readline().startswith("note: ")  # from here on it is at work
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert (process.returncode, errors) == (130, "invsolve: interrupted\n")
     assert files(tmp_path) == ["img.png"]
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,15 @@ def test_a_distillation_stopped_by_ctrl_c_resumes_to_the_same_weights(teacher, p
     assert_same_states(tmp_path / "whole" / "state.pt", tmp_path / "parts" / "state.pt", steps=16)
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Ctrl-C as in the foreground; in the background a shell has the tests ignore it."""
+    outer = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, outer)
+
+
+@pytest.mark.usefixtures("heeded")
 def test_a_second_signal_acts_as_usual_and_handlers_are_given_back():
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with StopSignals() as stop:
