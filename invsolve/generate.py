@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 
 from .checkpoint import GENERATIVE, load_denoiser, resolve
 from .device import choose_device
-from .image import write_image
+from .image import grid, write_image
 from .noise import NoiseStreams
 from .prior import Denoiser, DiffusionDraw, GenerativeDenoiser, Noise, classes
 from .schedule import karras
@@ -129,5 +129,4 @@ def tile(pictures: Sequence[Tensor]) -> Tensor:
     blank = torch.ones_like(pictures[0])
     padded = [*pictures, *[blank] * (-len(pictures) % columns)]
     framed = [pad(picture, (0, GAP, 0, GAP), value=1.0) for picture in padded]
-    rows = [torch.cat(framed[i : i + columns], dim=2) for i in range(0, len(framed), columns)]
-    return torch.cat(rows, dim=1)[:, :-GAP, :-GAP]
+    return grid([framed[i : i + columns] for i in range(0, len(framed), columns)])[:, :-GAP, :-GAP]

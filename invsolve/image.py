@@ -147,3 +147,8 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def grid(rows: Sequence[Sequence[torch.Tensor]]) -> torch.Tensor:
+    """Images ``[C, H, W]`` of one size side by side, rows below each other."""
+    return torch.cat([torch.cat(row, dim=2) for row in rows], dim=1)

@@ -7,18 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..image import write_image
+from ..image import grid, write_image
 from ..noise import NoiseStreams
 from ..prior import Denoiser, GenerativeDenoiser, classes
 
 LEVELS = (0.2, 0.5, 1.0, 2.0)
 DRAWS = 3  # of each noisy picture
 PICTURES = 4
-
-
-def grid(rows: list[list[Tensor]]) -> Tensor:
-    """Images ``[C, H, W]`` of one size side by side, rows below each other."""
-    return torch.cat([torch.cat(row, dim=2) for row in rows], dim=1)
 
 
 @torch.no_grad()

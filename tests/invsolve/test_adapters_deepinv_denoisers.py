@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from adapter_cases import SHAPE, random, seeded
 
 from invsolve import Denoiser, DiffusionDraw, GaussianPrior, MeanDraw, Settings, posterior, solve
 from invsolve.imports import import_optional
@@ -28,15 +29,6 @@ from invsolve.adapters.deepinv import (
 )
 
 physics = deepinv.physics
-SHAPE = (3, 16, 12)
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def random(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=seeded(seed))
 
 
 class MeanModel(deepinv.models.Denoiser):

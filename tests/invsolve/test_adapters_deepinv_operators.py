@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from adapter_cases import SHAPE, random, seeded
 
 from invsolve.imports import import_optional
 from operators import (
@@ -32,16 +33,6 @@ from invsolve.adapters.deepinv import (
 )
 
 physics = deepinv.physics
-
-SHAPE = (3, 16, 12)
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def random(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=seeded(seed))
 
 
 def kernel(rows: int, columns: int) -> torch.Tensor:
