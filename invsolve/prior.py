@@ -101,8 +101,10 @@ class GenerativeDenoiser(nn.Module):
     ):
         super().__init__()
         self.register_buffer("spectrum", spectrum, persistent=False)
-        if gamma <= 0 or any(t <= 0 for t in refine):
-            raise ValueError(f"gamma and the levels of refine must be positive, found {gamma} and {tuple(refine)}")
+        if gamma < 0 or any(t <= 0 for t in refine):
+            raise ValueError(
+                f"gamma must be at least 0 and the levels of refine above 0, found {gamma} and {tuple(refine)}"
+            )
         self.denoiser = denoiser
         self.gamma = gamma
         self.refine = tuple(refine)
@@ -110,6 +112,15 @@ class GenerativeDenoiser(nn.Module):
     @property
     def evaluations(self) -> int:
         return 1 + len(self.refine)
+
+    def over_noised(self, gamma: float) -> GenerativeDenoiser:
+        """The same network with another over-noising than it was trained with.
+
+        Less makes it discard less of ``u`` and draw with less spread, at 0 none: of what a noise free to choose would
+        fill in, it then takes what the noise in ``u`` itself suggests. No sampler of ``p(x | u)`` any more, but in the
+        solver's loop, whose likelihood draws bring noise of their own, restored pictures come out nearer to the truth.
+        """
+        return GenerativeDenoiser(self.denoiser, gamma, self.refine, self.spectrum)
 
     def forward(self, u: Tensor, sigma: float | Tensor, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """One draw from ``u`` ``[B, C, H, W]`` at ``sigma`` (float or ``[B]``) and standard normals ``z`` like u."""

@@ -232,7 +232,7 @@ def test_values_out_of_range_are_refused(gaussian):
     with pytest.raises(ValueError, match="at least 1 evaluation, found 0"):
         DiffusionDraw(gaussian, 0)
     denoiser = Denoiser(nn.Identity())
-    with pytest.raises(ValueError, match="must be positive, found 0 and"):
-        GenerativeDenoiser(denoiser, gamma=0)
-    with pytest.raises(ValueError, match=r"must be positive, found 0.414 and \(0.5, -1\)"):
+    with pytest.raises(ValueError, match=r"gamma must be at least 0 and .*, found -0.1 and"):
+        GenerativeDenoiser(denoiser, gamma=-0.1)
+    with pytest.raises(ValueError, match=r"the levels of refine above 0, found 0.414 and \(0.5, -1\)"):
         GenerativeDenoiser(denoiser, refine=(0.5, -1))

@@ -101,6 +101,19 @@ def test_solve_is_the_sampler_with_its_settings(network_prior, isotropic):
     assert not x.requires_grad
 
 
+def test_gamma_over_noises_the_priors_draws_by_so_much(network_prior):
+    """At 0 nothing but the noise of the likelihood draws is left: the first draw is the network's answer to u = u'."""
+    operator = Resize(SHAPE, 2)
+    y = measurements(operator, 2)
+    less = GenerativeDenoiser(network_prior.denoiser, 0.1)
+    x = solve(y, operator, prior=network_prior, settings=Settings(gamma=0.1))
+    assert torch.equal(x, solve(y, operator, prior=less, settings=Settings()))
+    assert (x - solve(y, operator, prior=network_prior)).abs().max() > 1e-3
+    first = solve(y, operator, 1, prior=network_prior, settings=Settings(gamma=0))
+    u = operator.draw(torch.zeros(2, *SHAPE), y, 0.05, 2.0, NoiseStreams(0, [0, 1]))
+    assert (first - network_prior.denoiser(u, 2.0, u, 2.0)).abs().max() < 1e-5
+
+
 def test_a_warm_start_is_the_wiener_estimate_under_isotropic_noise(network_prior):
     operator = OPERATORS["one mask"]()
     y = measurements(operator, 2)
@@ -272,6 +285,8 @@ def test_a_posterior_needs_two_samples(samples, error):
         ({"sigma_likelihood": -0.1}, ValueError, "sigma_likelihood is -0.1"),
         ({"warm_start": "yes"}, TypeError, "warm_start is 'yes'"),
         ({"isotropic": 1}, TypeError, "isotropic is 1 but must be true or false"),
+        ({"gamma": -0.1}, ValueError, "gamma is -0.1 but must be finite and at least 0"),
+        ({"gamma": "0"}, TypeError, "gamma is '0' but must be a number"),
     ],
 )
 def test_settings_out_of_range_are_refused(changes, error, message):
