@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -51,6 +51,7 @@ class Method:
     steps: int
     evaluations: int  # of the network, for one image
     restore: Callable[[Tensor, LinearOperator, Sequence[Index]], Tensor]
+    settings: str  # in words, "" for none: with the network and the run's options all that its figures depend on
     random: bool = True
 
 
@@ -64,7 +65,19 @@ def make_method(name: str, task: Task, tools: Tools) -> Method:
 
 def networks_of(names: Sequence[str]) -> set[str]:
     """Which of ``prior`` and ``denoiser`` the methods of these names need. Raises ValueError for an unknown name."""
-    return {network for name in names if (network := _network_of(split_name(name)[0]))}
+    return {network for name in names if (network := network_of(name))}
+
+
+def network_of(name: str) -> str | None:
+    """``prior``, ``denoiser`` or None: what the method needs. Raises ValueError for an unknown name."""
+    kind = split_name(name)[0]
+    if kind in _KINDS:
+        return _KINDS[kind][1]
+    from ..peers import PEERS
+
+    if kind not in PEERS:
+        raise ValueError(f"no method {kind!r}{suggestion(kind, [*_KINDS, *PEERS])}")
+    return "denoiser"
 
 
 def split_name(name: str) -> tuple[str, int | None]:
@@ -75,21 +88,11 @@ def split_name(name: str) -> tuple[str, int | None]:
     return kind, int(number) if colon else None
 
 
-def _network_of(kind: str) -> str | None:
-    if kind in _KINDS:
-        return _KINDS[kind][1]
-    from ..peers import PEERS
-
-    if kind not in PEERS:
-        raise ValueError(f"no method {kind!r}{suggestion(kind, [*_KINDS, *PEERS])}")
-    return "denoiser"
-
-
 def _baseline(name: str, number: int | None, task: Task, tools: Tools) -> Method:
     if number is not None:
         raise ValueError(f"method {name!r}: the baseline takes no number of steps")
     baseline = BASELINES[task.kind]
-    return Method(name, 0, 0, lambda y, operator, streams: baseline(y, operator), random=False)
+    return Method(name, 0, 0, lambda y, operator, streams: baseline(y, operator), "", random=False)
 
 
 def _ncvsd(name: str, number: int | None, task: Task, tools: Tools) -> Method:
@@ -103,7 +106,8 @@ def _teacher(name: str, number: int | None, task: Task, tools: Tools) -> Method:
 def _teacher_diffusion(name: str, number: int | None, task: Task, tools: Tools) -> Method:
     plain = tools.denoiser
     draw = DiffusionDraw(plain.denoiser, evaluations=number or DRAW, spectrum=plain.spectrum)
-    return _in_loop(name, draw, tools.steps, task, tools)
+    method = _in_loop(name, draw, tools.steps, task, tools)
+    return replace(method, settings=f"{method.settings}, draws in {draw.evaluations} evaluations")
 
 
 def _in_loop(name: str, prior: Prior, levels: int, task: Task, tools: Tools) -> Method:
@@ -113,7 +117,7 @@ def _in_loop(name: str, prior: Prior, levels: int, task: Task, tools: Tools) -> 
     def restore(y: Tensor, operator: LinearOperator, streams: Sequence[Index]) -> Tensor:
         return solve(y, operator, evaluations, task.sigma_y, prior, tools.seed, settings, streams)
 
-    return Method(name, levels, evaluations, restore)
+    return Method(name, levels, evaluations, restore, repr(settings))
 
 
 def _peer(name: str, number: int | None, task: Task, tools: Tools) -> Method:
@@ -126,7 +130,7 @@ def _peer(name: str, number: int | None, task: Task, tools: Tools) -> Method:
         noise = NoiseStreams(tools.seed, streams, y.device, y.dtype)
         return peer.restore(y, operator, tools.denoiser.denoiser, task.sigma_y, noise, settings)
 
-    return Method(name, settings.steps, settings.evaluations, restore)
+    return Method(name, settings.steps, settings.evaluations, restore, repr(settings))
 
 
 # name: (how to make it, which network it needs)

@@ -22,6 +22,7 @@ from ..run import MEASUREMENT, stream_index
 from ..task import Task
 from .methods import Method
 from .pictures import Pictures
+from .report_pictures import file_name
 from .results import Key
 from .scores import score, score_samples
 
@@ -108,7 +109,7 @@ def _restore_by(
 def _write_pictures(folder: Path, pictures: Mapping[str, Tensor]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures.items():
-        write_image(picture, folder / f"{name.replace(':', '_')}.png")
+        write_image(picture, folder / f"{file_name(name)}.png")
 
 
 def _now(device: torch.device) -> float:

@@ -10,19 +10,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
 from ..image import write_atomically
-from .report_data import read_rows
+from .report_data import Row, read_rows
+from .report_pictures import STD, file_name, picture_folders
 
-RECORD, RESULTS = "run.json", "results.jsonl"
+RESULTS = "results.jsonl"
 PARTS = "results.rank*.jsonl"
-GROWING = ("tasks", "methods")  # that a later run in the same directory may add to
-DEFINITIONS = "definitions"
-NETWORKS = ("prior", "denoiser")
 
 Key = tuple[str, str, str]  # task, method, image
+Pair = tuple[str, str]  # task, method
 
 
 def own_path(folder: Path, rank: int, count: int) -> Path:
@@ -68,66 +68,39 @@ def merge(folder: Path) -> None:
     parts = list(folder.glob(PARTS))
     if not parts:
         return
-    rows = sorted(read_results(folder).values(), key=lambda row: (row["task"], row["method"], row["index"]))
-    text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-    write_atomically(folder / RESULTS, lambda file: file.write(text.encode()))
+    _write(folder, sorted(read_results(folder).values(), key=lambda row: (row["task"], row["method"], row["index"])))
     for part in parts:
         part.unlink(missing_ok=True)
 
 
-def open_folder(folder: Path, record: dict[str, Any]) -> None:
-    """Make the benchmark's directory, or check that what lies there is of the same run, and write ``run.json``.
+def drop(folder: Path, pairs: AbstractSet[Pair]) -> None:
+    """Remove the lines of some methods at some tasks, all at once, and then their pictures; nothing else changes.
 
-    ``record`` holds ``tasks`` and ``methods``, which a later run may add to; ``options``, ``images`` and ``lpips``,
-    ``definitions`` (a digest of each task) and of the networks in use ``prior`` and ``denoiser`` with their ``sha256``,
-    which must stay; and whatever else.
-
-    Raises:
-        ValueError: one line naming the first thing that differs, or a directory that is not a benchmark's.
+    No other process may be reading or writing.
     """
-    path = folder / RECORD
-    folder.mkdir(parents=True, exist_ok=True)
-    strays = _paths(folder)
-    if path.is_file():
-        before = _read_record(path)
-        _check_same(folder, _fixed(before), _fixed(record))
-        names = {name: list(dict.fromkeys([*before[name], *record[name]])) for name in GROWING}
-        record = {**record, **before, **names, DEFINITIONS: {**record[DEFINITIONS], **before[DEFINITIONS]}}
-        if record == before:
-            return
-    elif strays:
-        raise ValueError(f"{folder} holds results without {RECORD}: choose another --out")
-    text = json.dumps(record, indent=2) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    merge(folder)
+    rows = list(read_results(folder).values())
+    kept = [row for row in rows if (row["task"], row["method"]) not in pairs]
+    if len(kept) < len(rows):
+        _write(folder, kept)
+    for task, method in pairs:
+        for pictures in picture_folders(folder, task):
+            for name in (file_name(method), file_name(method) + STD):
+                (pictures / f"{name}.png").unlink(missing_ok=True)
 
 
-def _fixed(record: Mapping[str, Any]) -> dict[str, Any]:
-    fixed = {**record["options"], "images": record["images"], "lpips": record["lpips"]}
-    fixed |= {f"definition of {task}": digest for task, digest in record[DEFINITIONS].items()}
-    return fixed | {name: record[name]["sha256"][:12] for name in NETWORKS if name in record}
+def has_results(folder: Path) -> bool:
+    """Whether any process has left lines here."""
+    return bool(_paths(folder))
 
 
-def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    for name in before:
-        if name in now and now[name] != before[name]:
-            was, is_ = json.dumps(before[name]), json.dumps(now[name])
-            what = f"its {name} was {was} and now is {is_}"
-            raise ValueError(
-                f"{folder} holds another run: {what}; repeat the options of that run, or choose another --out"
-            )
+def _write(folder: Path, rows: Iterable[Row]) -> None:
+    text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+    write_atomically(folder / RESULTS, lambda file: file.write(text.encode()))
 
 
 def _paths(folder: Path) -> list[Path]:
     return [*folder.glob(RESULTS), *sorted(folder.glob(PARTS))]
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        _fixed(record)
-        return {**record, **{name: list(record[name]) for name in GROWING}}
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{path} is not the record of a benchmark: choose another --out") from None
 
 
 def _cut_unfinished_line(file) -> None:

@@ -20,12 +20,13 @@ from ..inference import Inference
 from ..metrics import load_metrics
 from ..prior import MeanDraw
 from ..sampler import Prior
-from ..task import load_task
-from ..training.processes import count, rank
-from .methods import Tools, make_method, networks_of
+from ..task import Task, load_task
+from ..training.processes import count, joined, rank
+from .methods import Method, Tools, make_method, network_of, networks_of
 from .pictures import Pictures
+from .record import check_folder, open_folder
 from .restore import Bench, Job, restore
-from .results import RESULTS, Key, append, is_last_writer, merge, open_folder, own_path, read_results
+from .results import RESULTS, Key, append, is_last_writer, merge, own_path, read_results
 from .summary import write_markdown, write_summary
 
 RECORDED = ("steps", "size", "limit", "seed", "samples", "pictures", "precision")  # options that the results depend on
@@ -51,23 +52,35 @@ class BenchOptions:
     precision: str = "fp32"
     device: str = "auto"
     lpips_trunk: Path | None = None
+    redo: Sequence[str] = ()
 
 
 def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
     """Do what is missing in ``options.out``; the process that does the last of it writes summary and report.
 
-    Under ``torchrun`` a process restores the pictures at the positions rank, rank + count, ... . They exchange no
-    messages: each writes a file of its own, and one that dies leaves a gap which the same command fills later.
+    What is there of the methods of ``options.redo`` at these tasks is dropped first. Under ``torchrun`` a process
+    restores the pictures at the positions rank, rank + count, ... . They exchange no messages, but that all wait until
+    the first has dropped: each writes a file of its own, and one that dies leaves a gap which a later run fills.
 
     Raises:
         ValueError: the first thing wrong with the options, the pictures or the directory, in one line.
     """
+    for name in options.redo:
+        if name not in options.methods:
+            raise ValueError(f"--redo: {name} is not among --methods, which are {', '.join(options.methods)}")
     device = _own_device(options.device)
     pictures = Pictures(options.data, options.size, options.limit)
     networks = {name: _load(name, options, device) for name in sorted(networks_of(options.methods))}
     jobs = _make_jobs(options, networks, device)
     metrics = load_metrics(options.lpips_trunk, device, say)
-    open_folder(options.out, _record(options, jobs, pictures, networks, "lpips" in metrics))
+    record = _record(options, jobs, pictures, networks, "lpips" in metrics)
+    if options.redo:
+        redo = {(job.task.name, name) for job in jobs for name in options.redo}
+        check_folder(options.out, record, redo)  # each for itself, so that none waits in vain for the first
+        with joined(torch.device("cpu")):
+            if rank() == 0:
+                open_folder(options.out, record, redo)
+    open_folder(options.out, record)
 
     wanted = {(job.task.name, method.name, name) for job in jobs for method in job.methods for name in pictures.names}
     missing = wanted - read_results(options.out).keys()
@@ -143,6 +156,8 @@ def _record(
     options: BenchOptions, jobs: Sequence[Job], pictures: Pictures, networks: Iterable[str], lpips: bool
 ) -> dict[str, Any]:
     """What ``run.json`` says: all that the figures depend on, and where they were computed."""
+    provenances = {network: _provenance(getattr(options, network)) for network in networks}
+    methods = list(dict.fromkeys(options.methods))
     device = choose_device(options.device)
     hardware = (
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
@@ -150,17 +165,33 @@ def _record(
     return {
         "data": str(options.data),
         "tasks": [job.task.name for job in jobs],
-        "definitions": {job.task.name: _digest(repr(job.task)) for job in jobs},
-        "methods": list(dict.fromkeys(options.methods)),
+        "degradations": {job.task.name: _degradation(job.task) for job in jobs},
+        "methods": methods,
+        "definitions": {
+            name: {job.task.name: _definition(m, provenances) for job in jobs for m in job.methods if m.name == name}
+            for name in methods
+        },
         "options": {name: getattr(options, name) for name in RECORDED},
         "images": {"count": len(pictures), "names_sha256": _digest("\n".join(pictures.names))},
         "lpips": lpips,
-        **{network: _provenance(getattr(options, network)) for network in networks},
+        **provenances,
         "scale": "noise levels are for images on [-1, 1]",
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in ("invsolve", "torch")}},
         "device": hardware,
         "batch": options.batch,
     }
+
+
+def _degradation(task: Task) -> str:
+    """A digest of what defines the task's measurements."""
+    return _digest(repr((task.kind, sorted(task.parameters.items()), task.sigma_y)))
+
+
+def _definition(method: Method, provenances: Mapping[str, Mapping[str, Any]]) -> str:
+    """Digests of what a method's figures at a task depend on beside the measurements and the options of the run."""
+    settings = f"settings {_digest(method.settings)}" if method.settings else "no settings"
+    network = network_of(method.name)
+    return f"{network} {provenances[network]['sha256'][:12]} and {settings}" if network else settings
 
 
 def _digest(text: str) -> str:

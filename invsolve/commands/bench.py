@@ -13,7 +13,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "bench",
         help="compare methods on many pictures; resumes where it stopped",
         description="Degrade clean pictures, restore them by several methods, measure, and report means and pictures. "
-        "The same command resumes; under torchrun the pictures are shared between the processes.",
+        "The same command resumes (without --redo); under torchrun the pictures are shared between the processes.",
     )
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR|ZIP", help="clean square pictures, in any layout of FFHQ"
@@ -29,6 +29,14 @@ def add(commands: argparse._SubParsersAction) -> None:
         metavar="A,B,...",
         help="baseline, ncvsd, teacher, teacher-diffusion or a peer such as dps, each with its own number of steps "
         "where one follows, as ncvsd:16 (default baseline,ncvsd,teacher)",
+    )
+    parser.add_argument(
+        "--redo",
+        type=_names,
+        default=[],
+        metavar="A,B,...",
+        help="of --methods: drop what --out holds of them at these tasks and compute it again; all else is kept; "
+        "repeat without --redo to go on after an interruption",
     )
     parser.add_argument("--steps", type=at_least(1), default=4, metavar="N", help="of ncvsd and teacher (default 4)")
     parser.add_argument("--limit", type=at_least(1), metavar="N", help="take the first N pictures, in name order")

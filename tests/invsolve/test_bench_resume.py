@@ -92,17 +92,17 @@ def test_other_pictures_and_other_weights_are_refused(bench, undisturbed, tmp_pa
     assert '{"count": 8' in capsys.readouterr().err
     other = write_denoiser(tmp_path / "denoiser.safetensors", seed=9)
     assert main(bench.arguments("undisturbed", "--denoiser", other)) == 2
-    assert "holds another run: its denoiser was " in capsys.readouterr().err
+    assert "holds results of teacher:2 at sr4x by denoiser " in capsys.readouterr().err
 
 
-def test_a_task_that_was_changed_is_refused(bench, tmp_path, capsys):
+def test_a_degradation_that_was_changed_is_refused(bench, tmp_path, capsys):
     text = (tasks_folder() / "denoise.yaml").read_text()
     path = tmp_path / "denoise.yaml"
     path.write_text(text)
     bench("changed", "--tasks", path, "--methods", "baseline", "--limit", 1)
     path.write_text(text.replace("sigma_y: 0.05", "sigma_y: 0.06"))
     assert main(bench.arguments("changed", "--tasks", path, "--methods", "baseline", "--limit", 1)) == 2
-    assert "holds another run: its definition of denoise was " in capsys.readouterr().err
+    assert "holds another run: its degradation of denoise was " in capsys.readouterr().err
 
 
 def test_methods_and_tasks_can_be_added(bench, undisturbed):

@@ -1,0 +1,122 @@
+"""``run.json``: what the figures in a benchmark's directory depend on, so that no later run mixes in others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import Any
+
+from ..image import write_atomically
+from .results import Pair, drop, has_results, read_results
+
+RECORD = "run.json"
+GROWING = ("tasks", "methods")  # that a later run in the same directory may add to
+NETWORKS = ("prior", "denoiser")
+
+Record = dict[str, Any]
+
+
+def open_folder(folder: Path, record: Record, redo: AbstractSet[Pair] = frozenset()) -> None:
+    """Make the benchmark's directory, or check that what lies there fits the run, drop ``redo``, write ``run.json``.
+
+    ``record`` holds
+
+    ``tasks``, ``methods``
+        which a later run may add to;
+    ``options``, ``images``, ``lpips``, ``degradations`` (task: digest of its measurements)
+        which must stay;
+    ``definitions`` (method: task: digests of its settings and its network)
+        which must stay where there are results, except those of ``redo``, (task, method) pairs: their lines and
+        pictures are dropped first, and an interruption at any point leaves a directory that a later run can use;
+    ``prior``, ``denoiser``
+        the networks of the last run that had one; those of each result are in its definition;
+
+    and whatever else, kept as the first run wrote it.
+
+    Raises:
+        ValueError: one line naming the first thing that differs, or a directory that is not a benchmark's.
+    """
+    before = check_folder(folder, record, redo)
+    folder.mkdir(parents=True, exist_ok=True)
+    if before:
+        if redo:
+            drop(folder, redo)
+        record = _grown(before, record)
+    if record != before:
+        text = json.dumps(record, indent=2) + "\n"
+        write_atomically(folder / RECORD, lambda file: file.write(text.encode()))
+
+
+def check_folder(folder: Path, record: Record, redo: AbstractSet[Pair] = frozenset()) -> Record | None:
+    """The record that lies there, None in a new directory. Raises as :func:`open_folder` does; changes nothing."""
+    path = folder / RECORD
+    if path.is_file():
+        before = _read_record(path)
+        _check_same(folder, _fixed(before), _fixed(record))
+        _check_definitions(folder, before, record, redo)
+        return before
+    if has_results(folder):
+        raise ValueError(f"{folder} holds results without {RECORD}: choose another --out")
+    return None
+
+
+def _fixed(record: Record) -> dict[str, Any]:
+    fixed = {**record["options"], "images": record["images"], "lpips": record["lpips"]}
+    return fixed | {f"degradation of {task}": digest for task, digest in record["degradations"].items()}
+
+
+def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for name in before:
+        if name in now and now[name] != before[name]:
+            was, is_ = json.dumps(before[name]), json.dumps(now[name])
+            what = f"its {name} was {was} and now is {is_}"
+            raise ValueError(
+                f"{folder} holds another run: {what}; repeat the options of that run, or choose another --out"
+            )
+
+
+def _check_definitions(folder: Path, before: Record, now: Record, redo: AbstractSet[Pair]) -> None:
+    """Refuse the methods of this run that have results by another definition, those of ``redo`` apart."""
+    present = {(task, method) for task, method, _ in read_results(folder)} - redo
+    changed = [
+        (method, task, before["definitions"].get(method, {}).get(task, "unknown settings"), definition)
+        for method, tasks in now["definitions"].items()
+        for task, definition in tasks.items()
+        if (task, method) in present and before["definitions"].get(method, {}).get(task) != definition
+    ]
+    if changed:
+        method, task, was, is_ = changed[0]
+        methods = ",".join(dict.fromkeys(name for name, *_ in changed))
+        raise ValueError(
+            f"{folder} holds results of {method} at {task} by {was}, but this run has {is_}: "
+            f"--redo {methods} computes them again, or choose another --out"
+        )
+
+
+def _grown(before: Record, now: Record) -> Record:
+    names = {name: list(dict.fromkeys([*before[name], *now[name]])) for name in GROWING}
+    degradations = {**before["degradations"], **now["degradations"]}
+    definitions = {
+        method: {**before["definitions"].get(method, {}), **now["definitions"].get(method, {})}
+        for method in names["methods"]
+    }
+    networks = {
+        name: now[name]
+        for name in NETWORKS
+        if name in now and now[name]["sha256"] != before.get(name, {}).get("sha256")
+    }
+    return {**now, **before, **names, "degradations": degradations, "definitions": definitions, **networks}
+
+
+def _read_record(path: Path) -> Record:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if "degradations" not in record and "definitions" in record:
+            raise ValueError(f"{path} is of an older form, without a definition of each method: choose another --out")
+        _fixed(record)
+        definitions = {method: {**tasks} for method, tasks in record["definitions"].items()}
+        return {**record, "definitions": definitions, **{name: list(record[name]) for name in GROWING}}
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{path} is not the record of a benchmark: choose another --out") from None
