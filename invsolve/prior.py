@@ -64,7 +64,13 @@ class Denoiser(nn.Module):
         sigma_condition: float | Tensor | None = None,
         labels: Tensor | None = None,
     ) -> Tensor:
-        """``u`` ``[B, C, H, W]``, levels a float or ``[B]``; returns the denoised images ``[B, C, H, W]``."""
+        """``u`` ``[B, C, H, W]``, levels a float or ``[B]``; returns the denoised images ``[B, C, H, W]``.
+
+        Raises ``ValueError`` for images of other channels than the network's.
+        """
+        config = getattr(self.network, "config", None)
+        if config is not None and u.shape[1] != config.image_channels:
+            raise ValueError(f"the images have {u.shape[1]} channels but the prior's have {config.image_channels}")
         sigma = as_levels(sigma, u)
         variance = (sigma**2 + self.sigma_data**2)[:, None, None, None]
         scaled, inputs = u / variance.sqrt(), [sigma.log() / 4]
@@ -93,39 +99,48 @@ class GenerativeDenoiser(nn.Module):
     The noise enters as an over-noised copy: ``s' = (1 + gamma) s``, ``u' = u + sqrt(s'² - s²) z``. ``refine`` lists
     levels ``t``, as fractions of ``s``, of further evaluations per draw: each noises the last draw to
     ``x_t = x + t n``, merges it with ``u`` into their sufficient statistic and draws again. ``spectrum`` is the radial
-    power spectrum of the training pictures, for the solver's warm start (see ``wiener.py``).
+    power spectrum of the training pictures, for the solver's warm start (see ``wiener.py``). ``temperature`` scales
+    ``z``, see :meth:`over_noised`.
     """
 
     def __init__(
-        self, denoiser: Denoiser, gamma: float = GAMMA, refine: Sequence[float] = (), spectrum: Tensor | None = None
+        self,
+        denoiser: Denoiser,
+        gamma: float = GAMMA,
+        refine: Sequence[float] = (),
+        spectrum: Tensor | None = None,
+        temperature: float = 1.0,
     ):
         super().__init__()
         self.register_buffer("spectrum", spectrum, persistent=False)
-        if gamma < 0 or any(t <= 0 for t in refine):
-            raise ValueError(
-                f"gamma must be at least 0 and the levels of refine above 0, found {gamma} and {tuple(refine)}"
-            )
+        if gamma < 0 or temperature < 0 or any(t <= 0 for t in refine):
+            found = f"{gamma}, {temperature} and {tuple(refine)}"
+            raise ValueError(f"gamma and temperature must be at least 0, the levels of refine above 0, found {found}")
         self.denoiser = denoiser
         self.gamma = gamma
+        self.temperature = temperature
         self.refine = tuple(refine)
 
     @property
     def evaluations(self) -> int:
         return 1 + len(self.refine)
 
-    def over_noised(self, gamma: float) -> GenerativeDenoiser:
-        """The same network with another over-noising than it was trained with.
+    def over_noised(self, gamma: float | None = None, temperature: float = 1.0) -> GenerativeDenoiser:
+        """The same network with another over-noising than it was trained with; None leaves ``gamma`` as it is.
 
         Less makes it discard less of ``u`` and draw with less spread, at 0 none: of what a noise free to choose would
-        fill in, it then takes what the noise in ``u`` itself suggests. No sampler of ``p(x | u)`` any more, but in the
-        solver's loop, whose likelihood draws bring noise of their own, restored pictures come out nearer to the truth.
+        fill in, it then takes what the noise in ``u`` itself suggests. A ``temperature`` below 1 scales ``z`` down: the
+        network is told of more noise than there is, trusts the detail less and draws smoother. Neither is a sampler of
+        ``p(x | u)`` any more, but in the solver's loop, whose likelihood draws bring noise of their own, restored
+        pictures come out nearer to the truth.
         """
-        return GenerativeDenoiser(self.denoiser, gamma, self.refine, self.spectrum)
+        gamma = self.gamma if gamma is None else gamma
+        return GenerativeDenoiser(self.denoiser, gamma, self.refine, self.spectrum, temperature)
 
     def forward(self, u: Tensor, sigma: float | Tensor, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """One draw from ``u`` ``[B, C, H, W]`` at ``sigma`` (float or ``[B]``) and standard normals ``z`` like u."""
         sigma = as_levels(sigma, u)
-        extra = math.sqrt((1 + self.gamma) ** 2 - 1) * sigma
+        extra = self.temperature * math.sqrt((1 + self.gamma) ** 2 - 1) * sigma
         u_over = u + extra[:, None, None, None] * z
         return self.denoiser(u_over, (1 + self.gamma) * sigma, u, sigma, **classes(labels))
 

@@ -40,6 +40,7 @@ class Settings:
     warm_start: bool = False  # start from the Wiener estimate instead of a draw from the measurement
     isotropic: bool = False  # white noise on the mean of each likelihood draw instead of the draw
     gamma: float | None = None  # over-noising of a generative denoiser's draws; None: what it was trained with
+    temperature: float = 1.0  # scale of the noise of the over-noising (below 1: smoother draws)
 
     def __post_init__(self) -> None:
         for name in ("sigma_max", "sigma_min", "exponent"):
@@ -49,6 +50,7 @@ class Settings:
             _check_number("sigma_likelihood", self.sigma_likelihood, at_least=0)
         if self.gamma is not None:
             _check_number("gamma", self.gamma, at_least=0)
+        _check_number("temperature", self.temperature, at_least=0)
         if self.sigma_min > self.sigma_max:
             raise ValueError(f"sigma_min is {self.sigma_min} but must not exceed sigma_max, {self.sigma_max}")
         for name in ("warm_start", "isotropic"):
@@ -205,8 +207,8 @@ def _prepare(
         raise ValueError(f"steps is {steps} but must be a multiple of {prior.evaluations}, the evaluations of a draw")
     if settings.warm_start and getattr(prior, "spectrum", None) is None:
         raise ValueError("warm_start needs a prior with a spectrum, and this one has none")
-    if settings.gamma is not None and isinstance(prior, GenerativeDenoiser):
-        prior = prior.over_noised(settings.gamma)
+    if isinstance(prior, GenerativeDenoiser) and (settings.gamma is not None or settings.temperature != 1):
+        prior = prior.over_noised(settings.gamma, settings.temperature)
     levels = karras(steps // prior.evaluations, settings.sigma_max, settings.sigma_min, settings.exponent)
     return _Run(y, operator, prior, levels, sigma_y, seed, settings, indices, batch or len(y), progress)
 

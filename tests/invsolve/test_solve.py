@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from invsolve import Denoiser, GaussianPrior, GenerativeDenoiser, Posterior, Settings, posterior, solve
+from invsolve import Denoiser, GaussianPrior, GenerativeDenoiser, MeanDraw, Posterior, Settings, posterior, solve
+from invsolve.network import UNet, UNetConfig
 from invsolve.noise import NoiseStreams
 from invsolve.sampler import split_gibbs
 from invsolve.schedule import karras
@@ -112,6 +113,22 @@ def test_gamma_over_noises_the_priors_draws_by_so_much(network_prior):
     first = solve(y, operator, 1, prior=network_prior, settings=Settings(gamma=0))
     u = operator.draw(torch.zeros(2, *SHAPE), y, 0.05, 2.0, NoiseStreams(0, [0, 1]))
     assert (first - network_prior.denoiser(u, 2.0, u, 2.0)).abs().max() < 1e-5
+
+
+def test_at_temperature_zero_the_draws_add_no_noise_of_their_own(network_prior):
+    operator = Resize(SHAPE, 2)
+    y = measurements(operator, 2)
+    first = solve(y, operator, 1, prior=network_prior, settings=Settings(temperature=0))
+    u = operator.draw(torch.zeros(2, *SHAPE), y, 0.05, 2.0, NoiseStreams(0, [0, 1]))
+    told = (1 + network_prior.gamma) * 2.0
+    assert (first - network_prior.denoiser(u, told, u, 2.0)).abs().max() < 1e-5
+    assert (first - solve(y, operator, 1, prior=network_prior)).abs().max() > 1e-3
+
+
+def test_images_of_other_channels_than_the_priors_are_refused():
+    denoiser = Denoiser(UNet(UNetConfig(widths=(8,), blocks=(1,))))
+    with pytest.raises(ValueError, match="the images have 1 channels but the prior's have 3"):
+        solve(torch.zeros(1, 1, 16, 16), Identity((1, 16, 16)), prior=MeanDraw(denoiser))
 
 
 def test_a_warm_start_is_the_wiener_estimate_under_isotropic_noise(network_prior):
@@ -286,6 +303,7 @@ def test_a_posterior_needs_two_samples(samples, error):
         ({"warm_start": "yes"}, TypeError, "warm_start is 'yes'"),
         ({"isotropic": 1}, TypeError, "isotropic is 1 but must be true or false"),
         ({"gamma": -0.1}, ValueError, "gamma is -0.1 but must be finite and at least 0"),
+        ({"temperature": -1}, ValueError, "temperature is -1 but must be finite and at least 0"),
         ({"gamma": "0"}, TypeError, "gamma is '0' but must be a number"),
     ],
 )
