@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -12,14 +13,23 @@ import yaml
 Check = Callable[[object], str | None]  # what was expected, or None when the value is fine
 
 
+class Loader(yaml.SafeLoader):
+    """YAML 1.1 as PyYAML reads it, but ``3e-4`` and ``1.5e3``, which it takes for text, are numbers as in YAML 1.2."""
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
+)
+
+
 def read_yaml(path: Path) -> dict[str, object]:
-    """The mapping in a YAML file.
+    """The mapping in a YAML file, with numbers as :class:`Loader` reads them; what is quoted stays text.
 
     Raises:
         ValueError: the file is missing, is not YAML, or does not hold a mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -146,7 +146,7 @@ Config = TypeVar("Config", TrainConfig, DistillConfig)
 
 def load_config(path: str | Path, kind: type[Config]) -> Config:
     """Read a YAML file into ``kind``. Raises ValueError naming file and key where something is off."""
-    values = {key: _parsed(value) for key, value in read_yaml(Path(path)).items()}
+    values = read_yaml(Path(path))
     check_mapping(values, {}, {f.name: CHECKS[f.name] for f in fields(kind)}, where=str(path))
     check_mapping(values.get("network", {}), {}, NETWORK_CHECKS, where=f"{path}: network")
     config = kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
@@ -160,11 +160,3 @@ def load_config(path: str | Path, kind: type[Config]) -> Config:
     if isinstance(config, DistillConfig) and config.sigma_min > config.sigma_max:
         raise ValueError(f"{path}: sigma_min is {config.sigma_min} but must not exceed sigma_max, {config.sigma_max}")
     return config
-
-
-def _parsed(value: object) -> object:
-    """``value``, or the number it spells: YAML takes ``3e-4``, without a point, for text."""
-    try:
-        return float(value) if isinstance(value, str) and "e" in value else value
-    except ValueError:
-        return value

@@ -142,6 +142,17 @@ def test_settings_serve_from_their_steps_on(tmp_path):
         task.settings(0)
 
 
+def test_numbers_that_yaml_takes_for_text_are_read(tmp_path):
+    (tmp_path / "t.yaml").write_text(
+        "{name: '1e-1', description: 1e-1 of noise, sigma_y: 5e-2, operator: {type: inpaint_random, missing: 3e-1},\n"
+        "settings: [{steps: 1, sigma_max: +1e+1, sigma_min: 1e-1, sigma_likelihood: .5E-1, exponent: 1.5e0}]}"
+    )
+    task = load_task(tmp_path / "t.yaml")
+    assert (task.name, task.description) == ("1e-1", "1e-1 of noise")
+    assert (task.sigma_y, task.parameters) == (0.05, {"missing": 0.3})
+    assert task.settings(1) == Settings(sigma_max=10, sigma_min=0.1, sigma_likelihood=0.05, exponent=1.5)
+
+
 def changed(path: str, value: object) -> dict:
     """VALID with one value replaced (or, by None, left out): the path is as in ``settings.0.steps``."""
     content = yaml.safe_load(yaml.safe_dump(VALID))

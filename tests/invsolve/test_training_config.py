@@ -103,9 +103,10 @@ def test_a_generative_denoiser_is_no_teacher(tiny_prior, pictures, tmp_path):
 
 def test_numbers_that_yaml_takes_for_text_are_read(tmp_path):
     path = tmp_path / "t.yaml"
-    path.write_text("learning_rate: 3e-4\nema: [0.1]\nimages: 2_000\n")
+    path.write_text("learning_rate: 3e-4\nema: [1e-1, 5.E-2]\nimages: 2_000\nnetwork: {dropout: 1e-1}\ndata: '1e3'\n")
     config = load_config(path, TrainConfig)
-    assert (config.learning_rate, config.ema, config.images) == (3e-4, (0.1,), 2000)
+    assert (config.learning_rate, config.ema, config.images) == (3e-4, (0.1, 0.05), 2000)
+    assert (config.network, config.data) == ({"dropout": 0.1}, "1e3")
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in checkpoints_folder().glob("*.yaml")))
