@@ -21,6 +21,7 @@ from .schedule import karras
 
 SIGMA_MAX = 80.0  # where the published priors begin
 SIGMA_END, EXPONENT = 0.002, 7.0  # of the levels' Karras grid
+SIZE = 256  # pixels a side, of pictures by a prior that takes any size
 GAP = 2  # white pixels between the pictures of the grid
 
 
@@ -30,7 +31,7 @@ class GenerateOptions:
 
     prior: str = "default"
     count: int = 16
-    size: int = 256
+    size: int | None = None  # the prior's own, or 256
     steps: int = 16
     levels: Sequence[float] = ()
     label: str | None = None
@@ -44,7 +45,8 @@ def generate(options: GenerateOptions, say: Callable[[str], None] = print) -> No
     """Write ``options.count`` pictures and a grid of them; picture i draws from the stream ``(seed, i)`` and no other.
 
     Raises:
-        ValueError: there is no such prior, it has no such class, or the levels do not fall or are not for it.
+        ValueError: there is no such prior, it has no such class or knows another size only, it is of latents, or the
+            levels do not fall or are not for it.
     """
     device = choose_device(options.device)
     denoiser, header, _ = load_denoiser(resolve(options.prior))
@@ -55,7 +57,8 @@ def generate(options: GenerateOptions, say: Callable[[str], None] = print) -> No
     levels = options.levels or noise_levels(options.steps, first_level(header["record"]))
     check_levels(levels)
     label = class_number(options.label, denoiser.network.config.labels, header["record"].get("classes", []))
-    shape = (denoiser.network.config.image_channels, options.size, options.size)
+    side = picture_size(options, header.get("image_size"))
+    shape = (picture_channels(options, denoiser.network.config.image_channels), side, side)
     draw = partial(draw_prior, denoiser, header["gamma"]) if generative else partial(draw_diffusion, denoiser)
     options.out.mkdir(parents=True, exist_ok=True)
     pictures, width = [], len(str(options.count - 1))
@@ -69,6 +72,20 @@ def generate(options: GenerateOptions, say: Callable[[str], None] = print) -> No
             write_image(pictures[i], options.out / f"{i:0{width}d}.png")
     write_image(tile(pictures), options.out / "grid.png")
     say(f"wrote {options.count} pictures and grid.png into {options.out}: {len(levels)} evaluations each")
+
+
+def picture_size(options: GenerateOptions, known: int | None) -> int:
+    """Pixels a side, of a prior that knows images of ``known`` pixels only, or (None) any. Raises ValueError."""
+    if known is not None and options.size not in (None, known):
+        raise ValueError(f"--size {options.size}: {options.prior} knows images of {known}x{known} pixels only")
+    return options.size or known or SIZE
+
+
+def picture_channels(options: GenerateOptions, channels: int) -> int:
+    """``channels``. Raises ValueError where they make no picture."""
+    if channels not in (1, 3):
+        raise ValueError(f"{options.prior} draws latents of {channels} channels, which are no pictures (1 or 3)")
+    return channels
 
 
 def noise_levels(steps: int, sigma_max: float) -> list[float]:

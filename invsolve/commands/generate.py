@@ -17,7 +17,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--prior", default="default", metavar="NAME|PATH", help="a name of invsolve info, or a file")
     parser.add_argument("--count", type=at_least(1), default=16, metavar="N", help="pictures (default 16)")
-    parser.add_argument("--size", type=at_least(1), default=256, metavar="N", help="pixels per side (default 256)")
+    parser.add_argument(
+        "--size", type=at_least(1), metavar="N", help="pixels per side (default: the prior's only size, or else 256)"
+    )
     parser.add_argument(
         "--steps", type=at_least(1), default=16, metavar="N", help="network evaluations a picture (default 16)"
     )

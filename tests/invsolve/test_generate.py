@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from invsolve.checkpoint import save_denoiser
+from invsolve.checkpoint import save_denoiser, write_prior
 from invsolve.cli import main
 from invsolve.generate import GenerateOptions, class_number, draw_diffusion, draw_prior, generate, noise_levels, tile
 from invsolve.image import read_image
@@ -147,6 +147,42 @@ def test_the_first_level_is_the_largest_that_the_prior_was_trained_for(tmp_path)
     generate(GenerateOptions(str(plain), 1, 16, 2, out=tmp_path / "plain"), lambda _: None)
     with pytest.raises(ValueError, match="plain denoiser, whose levels follow from --steps"):
         generate(GenerateOptions(str(plain), levels=(2.0,), out=tmp_path / "plain"))
+
+
+def prior_file(path: Path, channels: int, image_size: int | None) -> Path:
+    network = UNet(UNetConfig(widths=(8,), blocks=(1,), image_channels=channels))
+    tensors = {f"network.{name}": value.contiguous() for name, value in network.state_dict().items()}
+    write_prior(path, network.config, tensors, 0.5, 0.414, {"license": "none", "data": "none"}, image_size)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("image_size", "given", "side"), [(24, None, 24), (24, 24, 24), (None, 20, 20), (None, None, 256)]
+)
+def test_pictures_have_the_only_size_that_the_prior_knows(tmp_path, image_size, given, side):
+    prior = prior_file(tmp_path / "prior.safetensors", 3, image_size)
+    size = [] if given is None else ["--size", str(given)]
+    command = ["generate", "--prior", str(prior), "--count", "1", "--steps", "1", "--out", str(tmp_path / "out")]
+    assert main([*command, "--device", "cpu", *size]) == 0
+    assert read(tmp_path / "out", 1).shape == (1, 3, side, side)
+
+
+def test_gray_pictures_are_drawn_and_latents_and_other_sizes_refused(tmp_path, capsys):
+    for channels, size, message in [
+        (4, None, "4.safetensors draws latents of 4 channels, which are no pictures"),
+        (2, None, "2.safetensors draws latents of 2 channels"),
+        (3, "32", "--size 32: {} knows images of 16x16 pixels only"),
+    ]:
+        prior = prior_file(tmp_path / f"{channels}.safetensors", channels, 16)
+        command = ["generate", "--prior", str(prior), "--out", str(tmp_path / "out")]
+        assert main([*command, *(["--size", size] if size else [])]) == 2
+        error = capsys.readouterr().err
+        assert message.format(prior) in error
+        assert len(error.splitlines()) == 1
+        assert not (tmp_path / "out").exists()
+    gray = prior_file(tmp_path / "1.safetensors", 1, 16)
+    generate(GenerateOptions(str(gray), 1, steps=1, out=tmp_path / "out", device="cpu"), lambda _: None)
+    assert read_image(tmp_path / "out" / "0.png", 1).shape == (1, 16, 16)
 
 
 def test_a_grid_is_nearly_square():
