@@ -8,6 +8,7 @@ instance of any other class is kept as an :class:`Inert`, which has data and no 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 
 # Of these, ``rebuild.py`` replaces a few functions; nothing else in them is any part of a stored network.
@@ -49,20 +50,25 @@ class Inert:
 
 
 class Budget:
-    """What reading one file may cost: numbers of pickle operations and of bytes of tensors."""
+    """What reading one file of ``size`` bytes may cost.
 
-    def __init__(self, operations: int, tensor_bytes: int):
-        self._operations, self._tensor_bytes = operations, tensor_bytes
+    A pickle can name an object that it holds once as often as it likes, so whatever copies one has to pay for it: items
+    with operations, bytes with those of the file, of which each kind of copy has as many as the file.
+    """
 
-    def spend_operation(self) -> None:
-        self._operations -= 1
+    def __init__(self, operations: int, size: int):
+        self._operations, self._size, self._spent = operations, size, Counter[str]()
+
+    def spend_operations(self, count: int) -> None:
+        self._operations -= count
         if self._operations < 0:
             raise ForeignFileError("the pickle has more operations than a stored network needs")
 
-    def spend_bytes(self, count: int) -> None:
-        self._tensor_bytes -= count
-        if self._tensor_bytes < 0:
-            raise ForeignFileError("the tensors take more bytes than the whole file has")
+    def spend_bytes(self, kind: str, count: int) -> None:
+        """``kind`` is what they are of, in the plural."""
+        self._spent[kind] += count
+        if self._spent[kind] > self._size:
+            raise ForeignFileError(f"the {kind} take more bytes than the whole file has")
 
 
 def symbol(module: str, name: str, rebuilt: bool) -> Symbol:

@@ -1,7 +1,8 @@
 """Reading a foreign file, a pickle or a torch.save zip, as plain data: nothing in it is executed or looked up.
 
-No network is used. Memory is bounded: nothing is decompressed, every length is checked against the file's own, and the
-tensors together may not be larger than the file.
+No network is used. Memory is bounded, by a multiple of the file's size and a constant: nothing is decompressed, every
+length is checked against the file's own, the tensors together may not be larger than the file, and no other copy of
+what the file holds once is free (``Budget``).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .storage import Storage, storage_reference
 from .unpickler import Unpickler
 
 LARGEST_FILE = 8 << 30  # bytes
-MOST_OPERATIONS = 400_000  # pickle opcodes; the published networks have some 50,000
+MOST_OPERATIONS = 400_000  # pickle opcodes and items of sets; the published networks have some 50,000
 MOST_MEMBERS = 5_000
 _ZIP_START = b"PK\x03\x04"
 _PICKLE_START = b"\x80"  # PROTO, the first opcode since protocol 2
@@ -39,7 +40,7 @@ def read_foreign(path: str | Path) -> object:
     try:
         with path.open("rb") as file:
             read = _read_zip if file.read(len(_ZIP_START)) == _ZIP_START else _read_pickle
-            return read(file, size, Budget(MOST_OPERATIONS, tensor_bytes=size))
+            return read(file, size, Budget(MOST_OPERATIONS, size))
     except ForeignFileError as error:
         raise ForeignFileError(f"{path}: {error}") from None
     except MemoryError:

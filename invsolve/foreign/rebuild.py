@@ -38,6 +38,7 @@ def _set(arguments: tuple, budget: Budget) -> set:
     (items,) = _arguments(arguments, (list,), "a set")
     if not all(isinstance(item, (str, int, float, bytes)) for item in items):
         raise ForeignFileError("the pickle makes a set of more than strings and numbers")
+    budget.spend_operations(len(items))
     return set(items)
 
 
@@ -46,6 +47,7 @@ def _bytes(arguments: tuple, budget: Budget) -> bytes:
     text, encoding = _arguments(arguments, (str, str), "bytes")
     if encoding != "latin1":
         raise ForeignFileError("the pickle encodes bytes in something other than latin1")
+    budget.spend_bytes("encoded bytes", len(text))
     try:
         return text.encode("latin1")
     except UnicodeEncodeError:
@@ -62,6 +64,7 @@ def _device(arguments: tuple, budget: Budget) -> str:
 
 def _legacy_storage(arguments: tuple, budget: Budget) -> object:
     (content,) = _arguments(arguments, (bytes,), "a storage")
+    budget.spend_bytes("nested storages", len(content))
     return load_legacy_storage(content, budget)
 
 

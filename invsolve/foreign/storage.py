@@ -104,7 +104,7 @@ def rebuild_tensor(arguments: tuple, budget: Budget) -> torch.Tensor:
     storage, offset, size, stride, _, hooks = arguments[:6]
     if not isinstance(storage, Storage):
         raise ForeignFileError(f"a tensor is made of {described(storage)}, not of a storage")
-    if hooks:
+    if hooks is not None and hooks != {}:
         raise ForeignFileError("a tensor has backward hooks")
     if not _natural(offset, size, stride):
         raise ForeignFileError("a tensor's offset, sizes and strides are not natural numbers of one dimension")
@@ -114,9 +114,10 @@ def rebuild_tensor(arguments: tuple, budget: Budget) -> torch.Tensor:
     if offset + count > storage.count:
         raise ForeignFileError(f"a tensor ends at number {offset + count} of a storage of {storage.count}")
     width = storage.dtype.itemsize
-    budget.spend_bytes(count * width)
+    budget.spend_bytes("tensors", count * width)
     content = bytearray(storage.content[offset * width : (offset + count) * width])
-    return torch.frombuffer(content, dtype=storage.dtype).as_strided(size, stride)
+    steps = [step if length > 1 else 1 for step, length in zip(stride, size, strict=True)]  # others may be of any size
+    return torch.frombuffer(content, dtype=storage.dtype).as_strided(size, steps)
 
 
 def _natural(offset: object, size: object, stride: object) -> bool:

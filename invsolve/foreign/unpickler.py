@@ -48,7 +48,7 @@ class Unpickler:
         self.stack, self.outer, self.memo = [], [], {}
         try:
             for opcode, argument, _ in pickletools.genops(self.stream):
-                self.budget.spend_operation()
+                self.budget.spend_operations(1)
                 if opcode.name == "STOP":
                     return self.stack.pop()
                 operation = _OPERATIONS.get(opcode.name)

@@ -10,7 +10,18 @@ import zipfile
 from collections.abc import Callable
 
 from foreign_cases import Stored
-from hostile_cases import PROTOCOL, as_parameter, call, in_arguments, legacy, name, network_with, ones, tensor_of
+from hostile_cases import (
+    PROTOCOL,
+    as_parameter,
+    call,
+    in_arguments,
+    legacy,
+    name,
+    network_with,
+    ones,
+    tensor_of,
+    text,
+)
 from torch import nn
 
 
@@ -87,6 +98,28 @@ def many_views(count: int) -> bytes:
     return PROTOCOL + storage + b"q\x00](" + view * count + b"e."
 
 
+def many_sets(count: int) -> bytes:
+    """Sets of one list of 20,000 numbers, which the file holds once."""
+    numbers = b"](" + b"".join(b"M" + struct.pack("<H", i) for i in range(20_000)) + b"eq\x00"
+    make = name("builtins", "set") + b"q\x01"
+    return PROTOCOL + numbers + make + b"](" + b"h\x01h\x00\x85R" * count + b"e."
+
+
+def many_encodings(count: int) -> bytes:
+    """Bytes encoded of one text of a mebibyte, which the file holds once."""
+    arguments = text("x" * (1 << 20)) + text("latin1") + b"\x86q\x00"
+    return PROTOCOL + arguments + name("_codecs", "encode") + b"q\x01](" + b"h\x01h\x00R" * count + b"e."
+
+
+def many_storages(count: int) -> bytes:
+    """Storages of the same nested bytes, in which a text of a mebibyte is read and dropped."""
+    content = legacy(ones(4))
+    padded = content[:2] + text("x" * (1 << 20)) + b"0" + content[2:]
+    nested = b"B" + struct.pack("<I", len(padded)) + padded + b"\x85q\x00"
+    load = name("torch.storage", "_load_from_bytes") + b"q\x01"
+    return PROTOCOL + nested + load + b"](" + b"h\x01h\x00R" * count + b"e."
+
+
 def length(kind: str, opcode: int, count: int) -> bytes:
     """An opcode that declares ``count`` bytes to follow."""
     return bytes([opcode]) + struct.pack(f"<{kind}", count)
@@ -115,6 +148,9 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "huge_memo_index": (lambda: PROTOCOL + b"Nr\xff\xff\xff\xff.", "without a network"),
     "digits": (lambda: b"\x80\x02I" + b"9" * 1_000_000 + b"\n.", "not a complete pickle"),
     "many_views": (lambda: many_views(5000), "more bytes than the whole file"),
+    "many_sets": (lambda: many_sets(500), "more operations"),
+    "many_encodings": (lambda: many_encodings(500), "encoded bytes take more bytes than the whole file"),
+    "many_storages": (lambda: many_storages(500), "nested storages take more bytes than the whole file"),
     "expanding_strides": (lambda: view(4, (1 << 20, 1 << 20), (0, 0)), "natural numbers"),
     "overlapping_strides": (lambda: view(64, (32, 32), (1, 1)), "more than once"),
     "compressed_zip": (lambda: zipped(("a/data.pkl", bytes(50 << 20)), how=zipfile.ZIP_DEFLATED), "is compressed"),

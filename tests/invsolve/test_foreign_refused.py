@@ -69,6 +69,9 @@ def rebuilt(*arguments: object) -> Call:
     return Call(torch._utils._rebuild_tensor_v2, *arguments)
 
 
+STORAGE = Call(torch.storage._load_from_bytes, legacy(ones(4)))
+
+
 def changed(old: bytes, new: bytes) -> Callable[[], bytes]:
     """The nested bytes of a storage of 4 numbers, with something in them replaced."""
 
@@ -181,6 +184,8 @@ TENSORS: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: as_parameter(rebuilt(b"x", 0, (1,), (1,), False, OrderedDict())),
         "made of a bytes, not of a storage",
     ),
+    "hooks": (lambda: as_parameter(rebuilt(STORAGE, 0, (4,), (1,), False, [1])), "has backward hooks"),
+    "hooks_of_a_tensor": (lambda: as_parameter(rebuilt(STORAGE, 0, (4,), (1,), False, torch.ones(2))), "has backward"),
     "few_values": (lambda: as_parameter(rebuilt(1)), "made of 1 values"),
     "cut": (viewed(lambda: legacy(ones(4))[:-3]), "13 bytes but should have 4 numbers of float32"),
     "long": (viewed(lambda: legacy(ones(4)) + b"x"), "17 bytes but should have 4 numbers"),
