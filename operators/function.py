@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from operators.base import LinearOperator
+from operators.precision import full_float32
 
 Map = Callable[[Tensor], Tensor]
 
@@ -20,7 +21,8 @@ class FunctionOperator(LinearOperator):
     `adjoint` defaults to the derivative of `forward` by autograd (for a linear map, its vector-Jacobian product *is*
     the adjoint). The functions are tried on the dtype and device of `example`, an image batch `[B, *in_shape]` of any
     values (default: one float32 image on the CPU); tensors that they hold are theirs to move. A `torch.nn.Module` may
-    be passed as a function.
+    be passed as a function. They run without TF32, which a GPU's convolutions have by default: with its rounding, 5e-4,
+    a convolution would not count as linear, and conjugate gradients would not converge.
 
     Raises ValueError if `forward` is not linear, or `adjoint` not its adjoint, on random images.
     """
@@ -35,7 +37,7 @@ class FunctionOperator(LinearOperator):
             )
         generator = torch.Generator().manual_seed(0)
         a, b = torch.randn(2, *example.shape, generator=generator).to(example)
-        with torch.no_grad():
+        with torch.no_grad(), full_float32():
             image_a, image_b, image_sum = forward(a), forward(b), forward(2 * a - 3 * b)
         if image_a.ndim < 2 or len(image_a) != len(example):
             raise ValueError(
@@ -58,12 +60,14 @@ class FunctionOperator(LinearOperator):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._forward(x)
+        with full_float32():
+            return self._forward(x)
 
     def adjoint(self, y: Tensor) -> Tensor:
         if self._adjoint is not None:
-            return self._adjoint(y)
-        with torch.inference_mode(False), torch.enable_grad():
+            with full_float32():
+                return self._adjoint(y)
+        with torch.inference_mode(False), torch.enable_grad(), full_float32():
             x = torch.zeros(len(y), *self.in_shape, dtype=y.dtype, device=y.device, requires_grad=True)
             image = self._forward(x)
             if not image.requires_grad:
