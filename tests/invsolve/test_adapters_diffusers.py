@@ -12,6 +12,7 @@ from torch import nn
 from invsolve import DiffusionDraw, GaussianPrior, MeanDraw, Settings, posterior, solve
 from invsolve.imports import import_optional
 from operators import Identity, Resize
+from operators.precision import full_float32
 
 try:
     diffusers = import_optional("diffusers")
@@ -252,4 +253,5 @@ def test_a_gpu_gives_the_same_image(model):
     u = random(2, *SHAPE)
     wanted = DenoiserFromDiffusers(model, diffusers.DDPMScheduler())(u, 0.5)
     denoiser = DenoiserFromDiffusers(network().requires_grad_(False), diffusers.DDPMScheduler()).cuda()
-    assert (denoiser(u.cuda(), 0.5).cpu() - wanted).abs().max() < 1e-4
+    with full_float32():  # the rounding of TF32 adds up to 7e-4
+        assert (denoiser(u.cuda(), 0.5).cpu() - wanted).abs().max() < 1e-4
