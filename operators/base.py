@@ -14,8 +14,6 @@ from operators.cg import solve_least_squares
 
 Noise = Callable[[tuple[int, ...]], Tensor]
 
-PROBES = 4  # Rademacher vectors of the trace estimate
-
 
 class LinearOperator(torch.nn.Module):
     """A linear map from images `x [B, *in_shape]` to measurements `y [B, *out_shape]`.
@@ -92,21 +90,6 @@ class LinearOperator(torch.nn.Module):
     def preconditioner(self, lam: float | Tensor) -> Callable[[Tensor], Tensor] | None:
         """A cheap symmetric positive approximation of (A^T A + lam I)^-1 for the generic `prox`, if one is known."""
         return None
-
-    @torch.no_grad()
-    def diagonal_mean(self) -> Tensor:
-        """Mean of the diagonal of A^T A: `[batch_size]`, or `[1]` where all images share it.
-
-        Hutchinson's estimate with a fixed seed, E |A z|² / n for random signs z; closed forms override it.
-        """
-        generator = torch.Generator().manual_seed(0)
-        like = next((b for b in self.buffers() if b.is_floating_point()), torch.empty(0))
-        shape = (self.batch_size or 1, *self.in_shape)
-        total = 0.0
-        for _ in range(PROBES):
-            signs = torch.randint(0, 2, shape, generator=generator) * 2 - 1
-            total = total + self(signs.to(like)).square().flatten(1).sum(1)
-        return total / (PROBES * math.prod(self.in_shape))
 
     def select(self, indices: list[int] | Tensor) -> LinearOperator:
         """The operator for the images `indices` of its batch; itself when all images share its parameters."""

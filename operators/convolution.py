@@ -38,10 +38,6 @@ class CircularConvolution(LinearOperator):
         gain = spectrum.conj() * damped_inverse(self._power(), lam)
         return v + self._real(gain * (rfft2(y) - spectrum * rfft2(v)))
 
-    def diagonal_mean(self) -> Tensor:
-        full = irfft2(torch.view_as_complex(self.spectrum), s=self.in_shape[1:])  # the kernel, at the size of the image
-        return full.square().sum((2, 3)).mean(1)
-
     def _complex(self) -> Tensor:
         return torch.view_as_complex(self.spectrum)
 

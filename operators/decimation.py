@@ -50,7 +50,3 @@ class BlurDecimate(LinearOperator):
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
         gain = damped_inverse(self.folded_power, lam)
         return v + self.adjoint(irfft2(rfft2(y - self.forward(v)) * gain, s=self.out_shape[1:]))
-
-    def diagonal_mean(self) -> Tensor:
-        kernel = irfft2(torch.view_as_complex(self.spectrum), s=self.in_shape[1:])
-        return kernel.square().sum((2, 3)).mean(1) / self.factor**2

@@ -42,6 +42,3 @@ class Grayscale(LinearOperator):
 
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
         return v + self.weights * ((y - self.forward(v)) / (self.weights.square().sum() + lam))
-
-    def diagonal_mean(self) -> Tensor:
-        return self.weights.square().mean().reshape(1)

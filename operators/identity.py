@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from operators.base import LinearOperator
@@ -22,6 +21,3 @@ class Identity(LinearOperator):
 
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
         return v + (y - v) / (1 + lam)
-
-    def diagonal_mean(self) -> Tensor:
-        return torch.ones(1)

@@ -35,9 +35,6 @@ class Mask(LinearOperator):
     def measure(self, x: Tensor, sigma_y: float | Tensor, noise: Noise) -> Tensor:
         return self.mask * super().measure(x, sigma_y, noise)
 
-    def diagonal_mean(self) -> Tensor:
-        return self.mask.flatten(1).mean(1)
-
 
 def check_mask(mask: Tensor, in_shape: tuple[int, int, int]) -> Tensor:
     """A 0/1 mask `[H, W]`, `[1|C, H, W]` or `[B, 1|C, H, W]` as a float tensor of four dimensions, or ValueError."""

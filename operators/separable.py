@@ -41,6 +41,3 @@ class SeparableOperator(LinearOperator):
         residual = self.u_v.mT @ y @ self.u_h - self.singular * (self.vt_v @ v @ self.vt_h.mT)
         gain = self.singular * damped_inverse(self.singular.square()[None, None], lam)
         return v + self.vt_v.mT @ (gain * residual) @ self.vt_h
-
-    def diagonal_mean(self) -> Tensor:
-        return self.singular.square().sum().reshape(1) / (self.in_shape[1] * self.in_shape[2])

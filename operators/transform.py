@@ -43,9 +43,6 @@ class MaskedFourier(LinearOperator):
         y = super().measure(x, sigma_y, noise)
         return torch.cat([self.mask * part for part in y.chunk(2, 1)], 1)
 
-    def diagonal_mean(self) -> Tensor:
-        return self.mask.flatten(1).mean(1)
-
 
 class MaskedHadamard(LinearOperator):
     """Some coefficients of the orthonormal two-dimensional Walsh-Hadamard transform of each channel, 0 elsewhere.
@@ -73,9 +70,6 @@ class MaskedHadamard(LinearOperator):
 
     def measure(self, x: Tensor, sigma_y: float | Tensor, noise: Noise) -> Tensor:
         return self.mask * super().measure(x, sigma_y, noise)
-
-    def diagonal_mean(self) -> Tensor:
-        return self.mask.flatten(1).mean(1)
 
     def _transform(self, x: Tensor) -> Tensor:
         return self.vertical @ x @ self.horizontal  # symmetric and orthonormal: its own inverse

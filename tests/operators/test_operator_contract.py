@@ -151,21 +151,6 @@ def test_constants_keep_every_digit(name):
                 assert torch.equal(buffer, exact[key])
 
 
-def test_diagonal_mean(op):
-    traces = torch.stack([dense(op, i).square().sum() / dense(op, i).shape[1] for i in range(BATCH)])
-    mean = op.diagonal_mean()
-    assert mean.shape == (op.batch_size or 1,)
-    exact = type(op).diagonal_mean is not LinearOperator.diagonal_mean
-    for i in range(BATCH):
-        if exact:
-            tolerance = 1e-12
-        else:  # the estimate is a mean over 4 probes, each of variance 2 |offdiag(A^T A)|² / n²
-            normal = dense(op, i).T @ dense(op, i)
-            off_diagonal = normal - normal.diag().diag()
-            tolerance = 4 * float((2 * off_diagonal.square().sum() / 4).sqrt()) / len(normal) + 1e-12
-        assert abs(float(mean.expand(BATCH)[i] - traces[i])) <= tolerance
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_agrees_with_the_cpu(op, v, y):
     expected = op(v), op.adjoint(y), op.prox(v, y, 0.05), op.prox(v, y, LAMBDAS["one for each image"])
