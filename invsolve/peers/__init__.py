@@ -17,14 +17,14 @@ from .reddiff import REDdiffSettings, reddiff
 from .tuned import TUNED
 
 PEERS: dict[str, Peer] = {
-    "dps": Peer(dps, DPSSettings, "DPS (Chung et al., ICLR 2023)"),
-    "pigdm": Peer(pigdm, PiGDMSettings, "Pi-GDM (Song et al., ICLR 2023)"),
-    "ddrm": Peer(ddrm, DDRMSettings, "DDRM (Kawar et al., NeurIPS 2022)"),
-    "ddnm": Peer(ddnm, DDNMSettings, "DDNM+ (Wang et al., ICLR 2023)"),
-    "diffpir": Peer(diffpir, DiffPIRSettings, "DiffPIR (Zhu et al., CVPR workshops 2023)"),
-    "reddiff": Peer(reddiff, REDdiffSettings, "RED-diff (Mardani et al., ICLR 2024)"),
-    "daps": Peer(daps, DAPSSettings, "DAPS (Zhang et al., CVPR 2025)"),
-    "pnpdm": Peer(pnpdm, PnPDMSettings, "PnP-DM (Wu et al., NeurIPS 2024)"),
+    "dps": Peer(dps, DPSSettings),
+    "pigdm": Peer(pigdm, PiGDMSettings),
+    "ddrm": Peer(ddrm, DDRMSettings),
+    "ddnm": Peer(ddnm, DDNMSettings),
+    "diffpir": Peer(diffpir, DiffPIRSettings),
+    "reddiff": Peer(reddiff, REDdiffSettings),
+    "daps": Peer(daps, DAPSSettings),
+    "pnpdm": Peer(pnpdm, PnPDMSettings),
 }
 
 

@@ -26,8 +26,9 @@ class Settings(Protocol):
 
 @dataclass(frozen=True)
 class Peer:
-    """A published method. ``restore(y, operator, denoiser, sigma_y, noise, settings)`` gives images ``[B, C, H, W]``.
+    """A published method, of the paper that its file names.
 
+    ``restore(y, operator, denoiser, sigma_y, noise, settings)`` gives images ``[B, C, H, W]``.
     Every random number comes from ``noise(shape)``, standard normals ``[B, *shape]`` from a stream of each image.
     ``sigma_y`` and all levels are on the scale of images in [-1, 1]. Call it under ``torch.no_grad``: DPS and Pi-GDM
     turn gradients on for themselves, which ``torch.inference_mode`` would not let them.
@@ -35,4 +36,3 @@ class Peer:
 
     restore: Callable[[Tensor, LinearOperator, Denoise, float, Noise, Any], Tensor]
     settings: Callable[..., Settings]
-    paper: str
