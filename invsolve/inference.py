@@ -82,12 +82,13 @@ class Accelerated(nn.Module):
         if self._graphs is None or differentiable:
             return self._evaluate(*inputs)
         key = tuple(None if x is None else tuple(x.shape) for x in inputs)
-        if key not in self._graphs:
-            if len(self._graphs) == GRAPHS:
-                del self._graphs[next(iter(self._graphs))]  # the oldest
-            with torch.no_grad():
-                self._graphs[key] = _Graph(self._evaluate, inputs)
-        return self._graphs[key](inputs)
+        with torch.cuda.device(x.device):  # streams belong to the current device, which may be another
+            if key not in self._graphs:
+                if len(self._graphs) == GRAPHS:
+                    del self._graphs[next(iter(self._graphs))]  # the oldest
+                with torch.no_grad():
+                    self._graphs[key] = _Graph(self._evaluate, inputs)
+            return self._graphs[key](inputs)
 
     def _evaluate(self, *inputs: Tensor | None) -> Tensor:
         lower = self.dtype != torch.float32
@@ -96,7 +97,7 @@ class Accelerated(nn.Module):
 
 
 class _Graph:
-    """The kernels of one call, recorded at fixed addresses."""
+    """The kernels of one call, recorded at fixed addresses; for use where the current device is that of the inputs."""
 
     def __init__(self, call, inputs: tuple[Tensor | None, ...]):
         self.inputs = [None if x is None else x.clone() for x in inputs]
@@ -107,7 +108,7 @@ class _Graph:
                 call(*self.inputs)
         torch.cuda.current_stream().wait_stream(stream)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        with torch.cuda.graph(self.graph, stream=stream):  # its own default belongs to the device of its first use
             self.output = call(*self.inputs)
 
     def __call__(self, inputs: tuple[Tensor | None, ...]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -10,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from invsolve.checkpoint import load_denoiser, load_prior
-from invsolve.inference import GRAPHS, Inference, accelerate
+from invsolve.inference import GRAPHS, Accelerated, Inference, accelerate
 from invsolve.layers import fold
 from invsolve.network import UNet, UNetConfig
 from invsolve.noise import NoiseStreams
@@ -110,6 +111,55 @@ def test_a_cuda_graph_gives_the_same_at_every_shape(precision, bound, compile_, 
     x, *rest = (value.to(device) for value in inputs())
     (slope,) = torch.autograd.grad(replayed(x.requires_grad_(), *rest).sum(), x)
     assert slope.abs().max() > 0
+
+
+class FakeGraph:
+    """In place of a recorded graph: evaluates anew, and knows the current device at each use."""
+
+    current, uses = None, []
+
+    def __init__(self, call, inputs):
+        self.call = call
+        self.uses.append(("recorded", self.current))
+
+    def __call__(self, inputs):
+        self.uses.append(("replayed", self.current))
+        return self.call(*inputs)
+
+
+@pytest.fixture
+def fake_graphs(monkeypatch) -> type[FakeGraph]:
+    """CUDA graphs without CUDA, on a machine whose current device is 0."""
+
+    @contextlib.contextmanager
+    def device(index):
+        before, FakeGraph.current = FakeGraph.current, torch.device(index)
+        yield
+        FakeGraph.current = before
+
+    FakeGraph.current, FakeGraph.uses = torch.device("cuda:0"), []
+    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr("invsolve.inference._Graph", FakeGraph)
+    return FakeGraph
+
+
+def test_a_graph_is_recorded_and_replayed_on_the_device_of_its_inputs(network, fake_graphs):
+    replayed = Accelerated(network, torch.float32, graphs=True)
+    for _ in range(2):
+        assert torch.equal(replayed(*inputs()), network(*inputs()))
+    assert fake_graphs.uses == [("recorded", CPU), ("replayed", CPU), ("replayed", CPU)]
+    assert fake_graphs.current == torch.device("cuda:0")
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_a_cuda_graph_on_a_device_that_is_not_current(network):
+    """After one on the current device, whose stream PyTorch would take for the other as well."""
+    for device in (torch.device("cuda:0"), torch.device("cuda:1")):
+        replayed = accelerate(network.to(device), device, Inference("fp32", cuda_graphs=True))
+        with torch.no_grad():
+            for seed in (1, 2):
+                call = [value.to(device) for value in inputs(seed=seed)]
+                assert relative(replayed(*call), network(*call)) < 2e-3
 
 
 def with_image_size(path, target, size: int) -> None:
