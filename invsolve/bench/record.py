@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..image import write_atomically
-from .results import Pair, drop, has_results, read_results
+from .lines import read_results
+from .results import Pair, drop, has_results
 
 RECORD = "run.json"
 GROWING = ("tasks", "methods")  # that a later run in the same directory may add to

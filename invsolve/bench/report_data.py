@@ -15,9 +15,10 @@ from typing import Any
 
 from scipy.stats import t as student
 
+from .lines import Row, read_results
+
 METRICS = ("psnr", "ssim", "lpips")
 FEW = 20  # evaluations: the budget within which a second "best" is marked
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Benchmark:
 
 
 def read_benchmark(directory: Path) -> Benchmark:
-    """Read what ``invsolve bench`` wrote, finished or not; ValueError where there is nothing to show."""
-    rows = [row for path in sorted(directory.glob("results*.jsonl")) for row in read_rows(path)]
+    """Read what ``invsolve bench`` wrote, finished or not; ValueError where there is nothing to show, or it is bad."""
+    rows = read_results(directory).values()
     if not rows:
         raise ValueError(f"{directory} has no lines in a results.jsonl: expected the --out of invsolve bench")
     record = directory / "run.json"
@@ -73,26 +74,6 @@ def read_benchmark(directory: Path) -> Benchmark:
         for task in tasks
     }
     return Benchmark(directory, run, entries, methods)
-
-
-def read_rows(path: Path) -> list[Row]:
-    """The lines of results.jsonl, one per (task, method, image): of repeated ones the last.
-
-    A last line without its newline is what a killed run left, and is passed over; ValueError on any other bad line.
-    """
-    rows: dict[tuple[str, str, str], Row] = {}
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            rows[str(row["task"]), str(row["method"]), str(row["image"])] = row
-        except (json.JSONDecodeError, KeyError, TypeError):
-            if number == len(lines):
-                break
-            raise ValueError(f"{path}, line {number}: expected an object with task, method and image") from None
-    return list(rows.values())
 
 
 def make_entry(rows: Sequence[Row]) -> Entry:

@@ -12,7 +12,8 @@ from pathlib import Path
 from PIL import Image
 
 from ..outputs import STD_WHITE
-from .report_data import Entry, Row
+from .lines import Row
+from .report_data import Entry
 from .report_plots import family, marker
 
 BIG = 24 * 1024  # bytes: a larger PNG is encoded again

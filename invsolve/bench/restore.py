@@ -20,10 +20,10 @@ from ..noise import NoiseStreams
 from ..outputs import STD_WHITE
 from ..run import MEASUREMENT, stream_index
 from ..task import Task
+from .lines import Key
 from .methods import Method
 from .pictures import Pictures
 from .report_pictures import file_name
-from .results import Key
 from .scores import score, score_samples
 
 Row = dict[str, Any]

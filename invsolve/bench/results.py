@@ -12,34 +12,18 @@ import os
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..image import write_atomically
-from .report_data import Row, read_rows
+from .lines import RESULTS, Row, part_path, part_paths, read_results, result_paths
 from .report_pictures import STD, file_name, picture_folders
 
-RESULTS = "results.jsonl"
-PARTS = "results.rank*.jsonl"
-
-Key = tuple[str, str, str]  # task, method, image
 Pair = tuple[str, str]  # task, method
 
 
 def own_path(folder: Path, rank: int, count: int) -> Path:
     """Where the process of a rank, one of ``count``, appends its lines."""
-    return folder / (RESULTS if count == 1 else f"results.rank{rank}.jsonl")
-
-
-def read_results(folder: Path) -> dict[Key, Mapping[str, Any]]:
-    """All processes' lines by (task, method, image); a last line that was cut off is as if it were not there."""
-    rows = {}
-    for path in _paths(folder):
-        try:
-            lines = read_rows(path)
-        except FileNotFoundError:  # merged and removed by another process just now
-            continue
-        rows |= {(row["task"], row["method"], row["image"]): row for row in lines}
-    return rows
+    return folder / RESULTS if count == 1 else part_path(folder, rank)
 
 
 def append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -55,7 +39,7 @@ def append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def is_last_writer(folder: Path, own: Path) -> bool:
     """Whether no process has written a line since this one did, so that it is the one to finish the benchmark."""
     times = {}
-    for path in _paths(folder):
+    for path in result_paths(folder):
         try:
             times[path] = path.stat().st_mtime_ns
         except FileNotFoundError:
@@ -64,8 +48,12 @@ def is_last_writer(folder: Path, own: Path) -> bool:
 
 
 def merge(folder: Path) -> None:
-    """Put the lines of all processes into ``results.jsonl``, in the order of task, method and index."""
-    parts = list(folder.glob(PARTS))
+    """Put the lines of all processes into ``results.jsonl``, in the order of task, method and index.
+
+    Nobody may be adding lines. Of processes that merge at the same time each writes the same, all lines, since
+    ``read_results`` finds those that another has just merged.
+    """
+    parts = part_paths(folder)
     if not parts:
         return
     _write(folder, sorted(read_results(folder).values(), key=lambda row: (row["task"], row["method"], row["index"])))
@@ -91,16 +79,19 @@ def drop(folder: Path, pairs: AbstractSet[Pair]) -> None:
 
 def has_results(folder: Path) -> bool:
     """Whether any process has left lines here."""
-    return bool(_paths(folder))
+    return bool(result_paths(folder))
 
 
 def _write(folder: Path, rows: Iterable[Row]) -> None:
+    """Replace ``results.jsonl``; the lines are on the disk before the file has its name, and so before parts go."""
     text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-    write_atomically(folder / RESULTS, lambda file: file.write(text.encode()))
 
+    def write(file: BinaryIO) -> None:
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
 
-def _paths(folder: Path) -> list[Path]:
-    return [*folder.glob(RESULTS), *sorted(folder.glob(PARTS))]
+    write_atomically(folder / RESULTS, write)
 
 
 def _cut_unfinished_line(file) -> None:

@@ -22,11 +22,12 @@ from ..prior import MeanDraw
 from ..sampler import Prior
 from ..task import Task, load_task
 from ..training.processes import count, joined, rank
+from .lines import RESULTS, Key, read_results
 from .methods import Method, Tools, make_method, network_of, networks_of
 from .pictures import Pictures
 from .record import check_folder, open_folder
 from .restore import Bench, Job, restore
-from .results import RESULTS, Key, append, is_last_writer, merge, own_path, read_results
+from .results import append, is_last_writer, merge, own_path
 from .summary import write_markdown, write_summary
 
 RECORDED = ("steps", "size", "limit", "seed", "samples", "pictures", "precision")  # options that the results depend on

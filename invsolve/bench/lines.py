@@ -1,0 +1,69 @@
+"""Reading a benchmark's result files: ``results.jsonl``, and those of processes that have not been merged into it.
+
+Nothing else in the directory is read, whatever it is called. Another process may be merging all the while: a part is
+removed only after ``results.jsonl`` with its lines is in its place.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+RESULTS = "results.jsonl"
+_PART = re.compile(r"results\.rank[0-9]+\.jsonl")
+
+Row = Mapping[str, Any]
+Key = tuple[str, str, str]  # task, method, image
+
+
+def part_path(folder: Path, rank: int) -> Path:
+    """The file of one of several processes."""
+    return folder / f"results.rank{rank}.jsonl"
+
+
+def part_paths(folder: Path) -> list[Path]:
+    """The files of processes that have not been merged, in the order of their names."""
+    found = folder.glob("results.rank*.jsonl")
+    return sorted(path for path in found if _PART.fullmatch(path.name) and path.is_file())
+
+
+def result_paths(folder: Path) -> list[Path]:
+    """All result files, ``results.jsonl`` first."""
+    parts = part_paths(folder)  # before the other: of parts that are merged from now on, that one has the lines
+    merged = folder / RESULTS
+    return [merged, *parts] if merged.is_file() else parts
+
+
+def read_results(folder: Path) -> dict[Key, Row]:
+    """All processes' lines by (task, method, image), of repeated ones the last.
+
+    A last line that was cut off is as if it were not there; ValueError on any other bad line.
+    """
+    while True:
+        rows: dict[Key, Row] = {}
+        try:
+            for path in result_paths(folder):
+                rows |= read_rows(path)
+        except FileNotFoundError:  # merged by another process since it was listed, so its lines are elsewhere
+            continue
+        return rows
+
+
+def read_rows(path: Path) -> dict[Key, Row]:
+    """The lines of one file, as :func:`read_results` gives them."""
+    rows: dict[Key, Row] = {}
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            rows[str(row["task"]), str(row["method"]), str(row["image"])] = row
+        except (json.JSONDecodeError, KeyError, TypeError):
+            if number == len(lines):  # without its newline: a killed run left it
+                break
+            raise ValueError(f"{path}, line {number}: expected an object with task, method and image") from None
+    return rows
