@@ -119,5 +119,5 @@ def _read_record(path: Path) -> Record:
         _fixed(record)
         definitions = {method: {**tasks} for method, tasks in record["definitions"].items()}
         return {**record, "definitions": definitions, **{name: list(record[name]) for name in GROWING}}
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{path} is not the record of a benchmark: choose another --out") from None

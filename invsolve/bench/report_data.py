@@ -62,8 +62,7 @@ def read_benchmark(directory: Path) -> Benchmark:
     rows = read_results(directory).values()
     if not rows:
         raise ValueError(f"{directory} has no lines in a results.jsonl: expected the --out of invsolve bench")
-    record = directory / "run.json"
-    run = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    run = read_run(directory / "run.json")
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["task"], row["method"]), []).append(row)
@@ -74,6 +73,29 @@ def read_benchmark(directory: Path) -> Benchmark:
         for task in tasks
     }
     return Benchmark(directory, run, entries, methods)
+
+
+def read_run(path: Path) -> Mapping[str, Any]:
+    """The record of a run, ``{}`` where there is no file.
+
+    ValueError, naming the file, where it is no JSON object or has something else for what the report counts with.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise ValueError(f"{path} is not the record of a benchmark: {error}") from None
+    if not isinstance(run, dict):
+        raise ValueError(f"{path} is not the record of a benchmark: expected an object, found {run!r:.40}")
+    for name in ("tasks", "methods"):
+        names = option(run, name)
+        if names is not None and not (isinstance(names, list) and all(isinstance(each, str) for each in names)):
+            raise ValueError(f"{path}: its {name} are {names!r:.40} but must be a list of names")
+    images = option(run, "images")
+    if images is not None and not (isinstance(images, dict) and isinstance(images.get("count", 0), int)):
+        raise ValueError(f"{path}: its images are {images!r:.40} but must be an object with an integer count")
+    return run
 
 
 def make_entry(rows: Sequence[Row]) -> Entry:

@@ -201,6 +201,31 @@ def test_the_command_writes_the_report(tmp_path, capsys):
     assert re.match(r"<!doctype html>\n<html lang=\"en\">", (folder / "report.html").read_text())
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[]", " is not the record of a benchmark: expected an object, found []"),
+        (b'{"tasks": ', " is not the record of a benchmark: Expecting value: line 1 column 11 (char 10)"),
+        (
+            b'{"data": "\xff"}',
+            " is not the record of a benchmark: 'utf-8' codec can't decode byte 0xff in position 10: ",
+        ),
+        (b'{"tasks": 7}', ": its tasks are 7 but must be a list of names"),
+        (b'{"options": {"methods": [["x"]]}}', ": its methods are [['x']] but must be a list of names"),
+        (b'{"images": [3]}', ": its images are [3] but must be an object with an integer count"),
+        (b'{"images": {"count": "3"}}', ": its images are {'count': '3'} but must be an object with an integer count"),
+    ],
+)
+def test_the_command_refuses_a_broken_record_by_name(tmp_path, content, message, capsys):
+    write_rows(tmp_path, [row("a", "x", "1")])
+    (tmp_path / "run.json").write_bytes(content)
+    assert main(["report", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"invsolve: error: {tmp_path / 'run.json'}{message}")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_the_command_refuses_a_directory_without_results(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 2
     error = f"{tmp_path} has no lines in a results.jsonl: expected the --out of invsolve bench"
