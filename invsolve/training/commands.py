@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,8 +20,9 @@ from . import processes
 from .config import NETWORK_DEFAULTS, DistillConfig, RunConfig, TrainConfig, load_config
 from .discriminator import Discriminator
 from .edm import denoising_psnr
+from .exports import export_path, exports_missing, snapshot_due
 from .grids import PICTURES, denoised, drawn, write_grid
-from .loop import train_loop
+from .loop import Checkpoints, train_loop
 from .player import Player
 from .posthoc import snapshot_path
 from .reading import classes_of, held_out_images, read_data, training_spectrum
@@ -81,11 +83,6 @@ def generator_to_continue(
     return found.network, header["record"]
 
 
-def snapshot_due(config: RunConfig, step: int) -> bool:
-    last = math.ceil(config.images / config.batch)
-    return config.snapshot_every > 0 and (step % config.snapshot_every == 0 or step == last)
-
-
 def train(
     config: str | Path,
     data: Sequence[str],
@@ -115,6 +112,7 @@ def train(
         held_out = held_out_images(*rest, settings.crop, shape.labels, where)
         extra = class_record(data, shape.labels)
         player = Player(network, settings.learning_rate, settings.betas, settings.ema)
+        missing = partial(exports_missing, out, "denoiser", settings, player)
         spectrum = training_spectrum(crops)
         step = TeacherStep(Denoiser(network), player, settings)
 
@@ -123,10 +121,10 @@ def train(
             for average in reversed(player.averages):
                 denoiser = Denoiser(average.network)
                 figures = validate(denoiser, held_out.images, held_out.labels)
-                path = out / f"denoiser-ema{average.std:g}.safetensors"
+                path = export_path(out, "denoiser", average.std)
                 record = training_record(settings, number, **extra, validation=figures, ema=average.std)
                 save_denoiser(path, denoiser, record, spectrum=spectrum)
-                if snapshot_due(settings, number):
+                if snapshot_due(settings, player, number):
                     record = training_record(settings, number, **extra, ema=average.std, steps=player.steps)
                     path = snapshot_path(out, number, average.std)
                     save_denoiser(path, denoiser, record, spectrum=spectrum, normalized=False)
@@ -135,8 +133,9 @@ def train(
                 write_grid(out, number, denoised(denoiser, shown.images, shown.labels))
             return figures
 
-        train_loop(settings, crops, {"teacher": player}, step, checkpoint, out, where, max_minutes)
-        return out / f"denoiser-ema{settings.ema[0]:g}.safetensors"
+        checkpoints = Checkpoints(out, checkpoint, missing)
+        train_loop(settings, crops, {"teacher": player}, step, checkpoints, where, max_minutes)
+        return export_path(out, "denoiser", settings.ema[0])
 
 
 def distill(
@@ -186,17 +185,19 @@ def distill(
             "fake": Player(fake, settings.fake_rate, settings.betas),
             "discriminator": Player(discriminator, settings.discriminator_rate, settings.betas),
         }
+        player = players["generator"]
+        missing = partial(exports_missing, out, "generator", settings, player)
         student = GenerativeDenoiser(Denoiser(drawing, source.sigma_data), settings.gamma)
         step = DistillStep(student, Denoiser(fake, source.sigma_data), discriminator, source, players, settings)
 
         def checkpoint(number: int) -> dict[str, float]:
-            for average in reversed(players["generator"].averages):
+            for average in reversed(player.averages):
                 denoiser = Denoiser(average.network, source.sigma_data)
                 record = training_record(settings, number, **extra, teacher=header["record"], ema=average.std)
-                path = out / f"generator-ema{average.std:g}.safetensors"
+                path = export_path(out, "generator", average.std)
                 save_denoiser(path, denoiser, record, settings.gamma, spectrum)
-                if snapshot_due(settings, number) and players["generator"].steps:
-                    record = {**record, "steps": players["generator"].steps}
+                if snapshot_due(settings, player, number):
+                    record = {**record, "steps": player.steps}
                     path = snapshot_path(out, number, average.std)
                     save_denoiser(path, denoiser, record, settings.gamma, spectrum, normalized=False)
             if len(held_out.images):
@@ -204,5 +205,5 @@ def distill(
                 write_grid(out, number, drawn(averaged, held_out.images, held_out.labels))
             return {}
 
-        train_loop(settings, crops, players, step, checkpoint, out, where, max_minutes)
-        return out / f"generator-ema{settings.ema[0]:g}.safetensors"
+        train_loop(settings, crops, players, step, Checkpoints(out, checkpoint, missing), where, max_minutes)
+        return export_path(out, "generator", settings.ema[0])

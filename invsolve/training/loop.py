@@ -15,6 +15,7 @@ from tqdm import tqdm
 from . import processes
 from .config import RunConfig
 from .data import Crops, SampleNoise, seed_of, to_unit
+from .exports import last_step
 from .labels import dropped, one_hot
 from .log import Log, finite_means
 from .player import Player, load_state, save_state
@@ -68,21 +69,42 @@ def check_progress(players: dict[str, Player], number: int) -> None:
             )
 
 
+@dataclass(frozen=True)
+class Checkpoints:
+    """What a training leaves in its folder ``out``, apart from its state.
+
+    ``write(step)`` exports weights and returns validation figures; ``missing(step)`` says whether it has yet to write
+    files after that step that no later one would.
+    """
+
+    out: Path
+    write: Callable[[int], dict[str, float]]
+    missing: Callable[[int], bool]
+
+    def catch_up(self, number: int) -> None:
+        """Write what an earlier run was kept from writing after step ``number``."""
+        if number and processes.rank() == 0 and self.missing(number):
+            with Log(self.out, number) as log:
+                log.write(number, self.write(number), "validation")
+
+
 def train_loop(
     config: RunConfig,
     crops: Crops,
     players: dict[str, Player],
     step: Callable[[Samples, int], dict[str, Tensor]],
-    checkpoint: Callable[[int], dict[str, float]],
-    out: Path,
+    checkpoints: Checkpoints,
     device: torch.device,
     max_minutes: float = math.inf,
 ) -> int:
-    """Run until ``config.images`` or the time limit. The same call resumes from ``out/state.pt``.
+    """Run until ``config.images`` or the time limit. The same call resumes from ``state.pt`` in ``checkpoints.out``.
 
-    ``step(samples, number)`` updates the players and returns metrics; ``checkpoint(step)`` is called after each saved
-    state and returns validation figures. Returns the number of steps done in all. What a step draws from torch's
-    global generator (dropout) is a function of ``(config.seed, number)``, so that a restart changes nothing.
+    ``step(samples, number)`` updates the players and returns metrics; ``checkpoints.write`` is called after each saved
+    state. Returns the number of steps done in all. What a step draws from torch's global generator (dropout) is a
+    function of ``(config.seed, number)``, so that a restart changes nothing.
+
+    The state is saved first. Where the files after it could not be written, for a signal that nobody waited for or a
+    full disk, the same call begins with those that later steps would not write.
 
     Several processes (see ``processes.py``) share each batch and ``out``, a folder that all of them see: its state is
     read by all, and written, like everything else, by the first.
@@ -91,11 +113,13 @@ def train_loop(
         ValueError: ``out/state.pt`` is damaged or of another training. FloatingPointError: the training diverged.
         Stopped: SIGTERM or SIGINT came; the step was finished and the state saved.
     """
+    out = checkpoints.out
     out.mkdir(parents=True, exist_ok=True)
     first = load_state(out / "state.pt", players, device)
     if processes.largest([first, -first], device) != [first, -first]:
         raise ValueError(f"{out} holds different states for different processes; they must all see one folder")
-    total = math.ceil(config.images / config.batch)
+    checkpoints.catch_up(first)
+    total = last_step(config)
     if first >= total:
         return first
     started, values, done = time.monotonic(), {}, first
@@ -123,12 +147,13 @@ def train_loop(
                 if processes.rank() == 0:
                     save_state(out / "state.pt", players, number)
                 processes.wait(device)
+                if processes.rank() == 0 and (not stopped or checkpoints.missing(number)):  # a signal does not wait
+                    log.write(number, checkpoints.write(number), "validation")
                 where = f"after step {number} of {total}; the same command goes on from here"
-                if stopped:  # whoever sent the signal may not wait for the validation
+                if stopped:
                     progress.close()
+                    processes.wait(device)  # for the first, which torchrun would end with the others
                     raise Stopped(int(stopped), f"stopped {where}")
-                if processes.rank() == 0:
-                    log.write(number, checkpoint(number), "validation")
             if out_of_time:
                 if processes.rank() == 0:
                     tqdm.write(f"time limit reached {where}")
