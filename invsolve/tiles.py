@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .memory import in_portions
+from .memory import in_portions, release
 from .prior import Denoiser, as_levels, classes
 
 TILE = 512  # pixels a side, for networks of any size
@@ -73,7 +73,7 @@ class Tiled(nn.Module):
         except torch.OutOfMemoryError:
             if len(u) > 1 or max(u.shape[-2:]) <= self.tile:
                 raise  # of several images, the caller may take fewer
-        torch.cuda.empty_cache()  # here, where the exception no longer keeps the image's tensors alive
+        release()  # here, where the exception no longer keeps the image's tensors alive
         return self._in_tiles(inputs)
 
     def _too_large(self, u: Tensor) -> bool:
@@ -105,7 +105,7 @@ class Tiled(nn.Module):
             blend_weights(firsts, tile, self.overlap).to(u)[:, None] for firsts in (rows, columns)
         )  # [tiles, 1, tile]
         places = [(b, i, j) for b in range(len(u)) for i in range(len(rows)) for j in range(len(columns))]
-        blended = torch.zeros_like(inputs["u"])
+        denoised: list[Tensor | None] = [None] * len(places)
 
         def cut(value: Tensor, b: int, i: int, j: int) -> Tensor:
             return value[b, :, rows[i] :, columns[j] :][:, :tile, :tile] if value.ndim == 4 else value[b]
@@ -113,11 +113,12 @@ class Tiled(nn.Module):
         def work(portion: slice) -> None:
             here = places[portion]
             cuts = {name: torch.stack([cut(value, *place) for place in here]) for name, value in inputs.items()}
-            for (b, i, j), denoised in zip(here, self.denoiser(**cuts), strict=True):
-                weighted = vertical[i].mT * denoised * horizontal[j]
-                blended[b, :, rows[i] :, columns[j] :][:, :tile, :tile] += weighted
+            denoised[portion] = self.denoiser(**cuts)
 
         in_portions(len(places), self._portion(u, len(places), tile**2), work)
+        blended = torch.zeros_like(inputs["u"])
+        for (b, i, j), value in zip(places, denoised, strict=True):
+            blended[b, :, rows[i] :, columns[j] :][:, :tile, :tile] += vertical[i].mT * value * horizontal[j]
         return blended[..., : u.shape[-2], : u.shape[-1]]
 
 

@@ -138,6 +138,30 @@ def test_tiles_are_the_last_resort_of_an_image_that_does_not_fit():
         tiled(*call)
 
 
+def test_memory_that_runs_out_between_two_tiles_adds_none_twice():
+    """The first portion, of four tiles, fails once: when its first tile has been given."""
+
+    class FailsOnce(Denoiser):
+        failed = False
+
+        def forward(self, **inputs):
+            first, *rest = super().forward(**inputs)
+            yield first
+            if not self.failed:
+                self.failed = True
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            yield from rest
+
+    call = arguments(1, 80, 96)
+    network = Local().requires_grad_(False)
+    wanted = Tiled(Denoiser(network), tile=64, overlap=32, always=True)(*call)
+    failing = Tiled(FailsOnce(network), tile=64, overlap=32, always=True)
+    failing.pixel_bytes = 1.0  # all tiles at a time
+    network.shapes.clear()
+    assert (failing(*call) - wanted).abs().max() < 1e-5
+    assert [shape[0] for shape in network.shapes] == [4, 2, 2]
+
+
 def test_a_large_image_on_a_cpu_is_tiled_beyond_the_documented_size():
     network = Local()
     tiled = Tiled(Denoiser(network).requires_grad_(False), tile=64, overlap=32)
