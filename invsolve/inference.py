@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .memory import holders
+
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 GRAPHS = 4  # shapes that keep a CUDA graph: each holds the activations of its own
 
@@ -86,9 +88,14 @@ class Accelerated(nn.Module):
             if key not in self._graphs:
                 if len(self._graphs) == GRAPHS:
                     del self._graphs[next(iter(self._graphs))]  # the oldest
+                holders.add(self)
                 with torch.no_grad():
                     self._graphs[key] = _Graph(self._evaluate, inputs)
             return self._graphs[key](inputs)
+
+    def release(self) -> None:
+        """Forget the recorded graphs, whose memory nothing else can use; the next calls record new ones."""
+        self._graphs = {}
 
     def _evaluate(self, *inputs: Tensor | None) -> Tensor:
         lower = self.dtype != torch.float32

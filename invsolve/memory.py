@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
+from weakref import WeakSet
 
 import torch
+
+
+class Holder(Protocol):
+    """Something that keeps GPU memory which it can do without."""
+
+    def release(self) -> None: ...
+
+
+holders: WeakSet[Holder] = WeakSet()  # asked when memory runs out; who holds some adds itself
 
 
 def in_portions(count: int, size: int, work: Callable[[slice], None]) -> None:
     """Call ``work(portion)`` over slices of ``range(count)``, ``size`` items each, until all are done.
 
     A portion that runs out of GPU memory is done again in halves, and so are all that follow. ``work`` must give an
-    item the same result in any portion. Raises ``torch.OutOfMemoryError`` when one item alone does not fit.
+    item the same result in any portion, also after a call that failed midway. Raises ``torch.OutOfMemoryError`` when
+    one item alone does not fit, nothing else being held.
     """
-    start = 0
+    start, again = 0, False
     while start < count:
         portion = slice(start, min(start + size, count))
         try:
             work(portion)
         except torch.OutOfMemoryError:
             found = portion.stop - start
-            if found == 1:
+            if found == 1 and (again or not holders):
                 raise
-            size = (found + 1) // 2
+            again, size = found == 1, (found + 1) // 2
         else:
-            start = portion.stop
+            start, again = portion.stop, False
             continue
-        torch.cuda.empty_cache()  # here, where the exception no longer keeps the portion's tensors alive
+        release()  # here, where the exception no longer keeps the portion's tensors alive
+
+
+def release() -> None:
+    """Free all GPU memory that can be done without, after some ran out."""
+    while holders:
+        holders.pop().release()
+    torch.cuda.empty_cache()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import weakref
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from safetensors.torch import save_file
 from invsolve.checkpoint import load_denoiser, load_prior
 from invsolve.inference import GRAPHS, Accelerated, Inference, accelerate
 from invsolve.layers import fold
+from invsolve.memory import in_portions
 from invsolve.network import UNet, UNetConfig
 from invsolve.noise import NoiseStreams
 
@@ -116,10 +118,11 @@ def test_a_cuda_graph_gives_the_same_at_every_shape(precision, bound, compile_, 
 class FakeGraph:
     """In place of a recorded graph: evaluates anew, and knows the current device at each use."""
 
-    current, uses = None, []
+    current, uses, alive = None, [], weakref.WeakSet()
 
     def __init__(self, call, inputs):
         self.call = call
+        self.alive.add(self)
         self.uses.append(("recorded", self.current))
 
     def __call__(self, inputs):
@@ -149,6 +152,27 @@ def test_a_graph_is_recorded_and_replayed_on_the_device_of_its_inputs(network, f
         assert torch.equal(replayed(*inputs()), network(*inputs()))
     assert fake_graphs.uses == [("recorded", CPU), ("replayed", CPU), ("replayed", CPU)]
     assert fake_graphs.current == torch.device("cuda:0")
+
+
+def test_graphs_make_room_when_memory_runs_out(network, fake_graphs):
+    """Memory for one image and the graph of one shape; three images are tried first, then two."""
+    replayed, call = Accelerated(network, torch.float32, graphs=True), inputs(batch=3)
+    tried, found = [], torch.zeros_like(call[0])
+
+    def work(portion: slice) -> None:
+        found[portion] = replayed(*(value[portion] for value in call))
+        tried.append((portion.stop - portion.start, len(fake_graphs.alive)))
+        if tried[-1] > (1, 1):  # not in the network, which could have noticed
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    in_portions(3, 3, work)
+    assert tried == [(3, 1), (2, 1), (1, 1), (1, 1), (1, 1)]
+    assert (found - network(*call)).abs().max() < 1e-5
+    tried.clear()
+    replayed.release()
+    replayed(*inputs(batch=2))
+    in_portions(1, 1, work)
+    assert tried == [(1, 2), (1, 1)]  # one image is tried again when that made room
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")

@@ -7,7 +7,7 @@ import torch
 from test_solve import OPERATORS, SHAPE, TinyNetwork, measurements
 
 from invsolve import Denoiser, GenerativeDenoiser, posterior, solve
-from invsolve.memory import in_portions
+from invsolve.memory import holders, in_portions
 from operators import Identity, Resize
 
 
@@ -58,6 +58,26 @@ def test_one_image_that_does_not_fit_is_an_error(network_prior):
     with pytest.raises(torch.OutOfMemoryError):
         solve(measurements(Identity(SHAPE), 5), Identity(SHAPE), prior=greedy)
     assert greedy.asked == [5, 3, 2, 1]
+
+
+def test_one_item_is_tried_again_once_when_others_could_make_room():
+    class Graphs:
+        released = 0
+
+        def release(self) -> None:
+            self.released += 1
+
+    graphs, tried = Graphs(), []
+
+    def work(portion: slice) -> None:
+        holders.add(graphs)
+        tried.append(portion.stop - portion.start)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        in_portions(3, 2, work)
+    assert tried == [2, 1, 1]
+    assert graphs.released == 2
 
 
 def test_memory_that_runs_out_late_loses_no_finished_image(network_prior):
