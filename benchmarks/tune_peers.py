@@ -22,6 +22,7 @@ import torch
 
 from invsolve.checkpoint import load_prior
 from invsolve.image import list_pictures, read_image
+from invsolve.inference import Inference
 from invsolve.metrics import load_lpips, psnr
 from invsolve.noise import NoiseStreams
 from invsolve.peers import PEERS
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", default=list(PEERS))
     parser.add_argument("--tasks", nargs="+", default=list_tasks())
     parser.add_argument("--prior", default="teacher", help="a plain denoiser's name or file (default teacher)")
-    parser.add_argument("--bf16", action="store_true", help="evaluate the network in bfloat16")
+    parser.add_argument("--bf16", action="store_true", help="evaluate the network in bfloat16 (default: float32)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--lpips-trunk", type=Path)
     parser.add_argument("--show", action="store_true", help="print the best settings of the output and stop")
@@ -80,10 +81,10 @@ def measure(options: argparse.Namespace) -> None:
     """Run every setting of the grids that the output lacks."""
     done = {key(line) for line in read_lines(options.out)}
     lpips = load_lpips(options.lpips_trunk, options.device)
-    denoiser = load_prior(options.prior, options.device).denoiser
+    inference = Inference("bf16" if options.bf16 else "fp32")
+    denoiser = load_prior(options.prior, options.device, inference).denoiser
     files = list_pictures([options.data])[-options.images :]
     truth = torch.stack([central(read_image(file, 3), options.crop) for file in files]).to(options.device)
-    kind = torch.device(options.device).type
     for peer, steps, values, task_name in candidates(options.peers, options.tasks):
         line = {"peer": peer, "steps": steps, "task": task_name, "values": values}
         line |= {"images": options.images, "crop": options.crop}
@@ -95,13 +96,9 @@ def measure(options: argparse.Namespace) -> None:
         settings = PEERS[peer].settings(steps=steps, **values)
         start = time.perf_counter()
 
-        def evaluate(u, sigma):
-            with torch.autocast(kind, torch.bfloat16, enabled=options.bf16):
-                return denoiser(u, sigma)
-
         with torch.no_grad():
             noise = streams(len(truth), options.device)
-            x = PEERS[peer].restore(y, operator, evaluate, task.sigma_y, noise, settings)
+            x = PEERS[peer].restore(y, operator, denoiser, task.sigma_y, noise, settings)
         x = x.nan_to_num(0.0, 1.0, -1.0)
         figures = {"lpips": mean(lpips(x, truth)), "psnr": mean(psnr(x, truth))}
         line |= figures | {"evaluations": settings.evaluations, "seconds": time.perf_counter() - start}

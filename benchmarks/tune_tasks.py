@@ -22,6 +22,7 @@ import torch
 from invsolve import Settings, solve
 from invsolve.checkpoint import load_prior
 from invsolve.image import list_pictures, read_image
+from invsolve.inference import PRECISIONS, Inference
 from invsolve.metrics import load_lpips
 from invsolve.noise import NoiseStreams
 from invsolve.sampler import Prior
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--prior", default="default", help="a prior's name or file (default default)")
     parser.add_argument("--minutes", type=float, default=10.0, help="the longest search for a task (default 10)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the network (default fp32)")
     parser.add_argument("--lpips-trunk", type=Path)
     options = parser.parse_args()
     truth = torch.stack([read_image(file, 3) for file in list_pictures([options.data])[-options.images :]])
@@ -55,7 +57,8 @@ def main() -> None:
         top, left = ((size - options.crop) // 2 for size in truth.shape[-2:])
         truth = truth[..., top : top + options.crop, left : left + options.crop]
     truth = truth.to(options.device)
-    lpips, prior = load_lpips(options.lpips_trunk, options.device), load_prior(options.prior, options.device)
+    lpips = load_lpips(options.lpips_trunk, options.device)
+    prior = load_prior(options.prior, options.device, Inference(options.precision))
     for name in options.tasks:
         loss = objective(load_task(name), truth, prior, lpips, options.steps)
         best = search(loss, load_task(name).settings(options.steps), time.monotonic() + 60 * options.minutes)
