@@ -11,6 +11,11 @@ from torch.nn import functional as F
 
 from operators import LinearOperator
 
+DAMPING = 0.01
+
+# From measurements [B, *operator.out_shape] to images [B, *operator.in_shape].
+Baseline = Callable[[Tensor, LinearOperator], Tensor]
+
 
 def bicubic(y: Tensor, operator: LinearOperator) -> Tensor:
     """Bicubic upsampling to the size of the clean image."""
@@ -34,8 +39,24 @@ def gray(y: Tensor, operator: LinearOperator) -> Tensor:
     return y.expand(-1, operator.in_shape[0], -1, -1)
 
 
-# A task's kind: from measurements [B, *operator.out_shape] to images [B, *operator.in_shape].
-BASELINES: dict[str, Callable[[Tensor, LinearOperator], Tensor]] = {
+def least_squares(y: Tensor, operator: LinearOperator) -> Tensor:
+    """argmin |A u - y|² + lam |u|²: what needs nothing but A.
+
+    ``lam`` is 1 % of A's power gain |A v|² / |v|² at v = A^T y, so that the noise stays small where A all but vanishes.
+    What A does not show at all becomes gray.
+    """
+    v = operator.adjoint(y)
+    energy = v.square().flatten(1).sum(1)
+    gain = operator(v).square().flatten(1).sum(1) / energy.where(energy > 0, 1)
+    return operator.prox(torch.zeros_like(v), y, DAMPING * gain)
+
+
+def baseline_for(kind: str) -> Baseline:
+    """The baseline of a task's kind; least squares for one that has none of its own."""
+    return BASELINES.get(kind, least_squares)
+
+
+BASELINES: dict[str, Baseline] = {
     "super_resolution": bicubic,
     "gaussian_blur": measurement,
     "motion_blur": measurement,

@@ -24,7 +24,7 @@ from ..sampler import Prior
 from ..schema import suggestion
 from ..solve import Index, solve
 from ..task import Task
-from .baselines import BASELINES
+from .baselines import baseline_for
 
 DRAW = 5  # evaluations of a draw of teacher-diffusion
 
@@ -91,7 +91,7 @@ def split_name(name: str) -> tuple[str, int | None]:
 def _baseline(name: str, number: int | None, task: Task, tools: Tools) -> Method:
     if number is not None:
         raise ValueError(f"method {name!r}: the baseline takes no number of steps")
-    baseline = BASELINES[task.kind]
+    baseline = baseline_for(task.kind)
     return Method(name, 0, 0, lambda y, operator, streams: baseline(y, operator), "", random=False)
 
 

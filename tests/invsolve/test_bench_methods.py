@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from bench_cases import photograph, write_denoiser
+from bench_cases import figures, photograph, write_denoiser
 
+from invsolve.bench.baselines import baseline_for
 from invsolve.bench.methods import Tools, make_method, networks_of, split_name
 from invsolve.checkpoint import load_prior
+from invsolve.degradation import DEGRADATIONS, Degradation
+from invsolve.metrics import psnr
 from invsolve.noise import NoiseStreams
 from invsolve.peers import PEERS
 from invsolve.task import load_task
+from operators import LinearOperator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ["baseline", "ncvsd", "ncvsd:3", "teacher", "teacher-diffusion:2", *(f"{peer}:3" for peer in PEERS)]
@@ -67,9 +71,50 @@ def test_steps_of_a_name_replace_those_of_the_run(tools):
     }
 
 
+class Halve(LinearOperator):
+    """Every pixel at half its value."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        super().__init__(shape, shape)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x / 2
+
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return y / 2
+
+
+def test_a_new_kind_of_degradation_is_restored_by_least_squares(bench, tmp_path, monkeypatch):
+    """By the default methods, without a line for it in the benchmark. A^T A = I / 4, so that damped by 1 % of that
+    the solution is the image divided by 1.01."""
+    monkeypatch.setitem(DEGRADATIONS, "halve", Degradation(lambda request: Halve(request.shape)))
+    task = tmp_path / "halve.yaml"
+    task.write_text("name: halve\ndescription: x\noperator: {type: halve}\nsigma_y: 0.0\nsettings: [{steps: 1}]\n")
+    rows = figures(bench("halve", "--tasks", task, "--methods", "baseline,ncvsd,teacher"))
+    assert {method for _, method, _ in rows} == {"baseline", "ncvsd", "teacher"}
+    for i in range(5):
+        truth = photograph(i)[None]
+        assert rows["halve", "baseline", f"{i:05d}"]["psnr"] == pytest.approx(psnr(truth / 1.01, truth)[0], abs=0.02)
+
+
+def test_damped_least_squares_is_that_of_the_dense_matrix():
+    """Of an image and of one that is gray, in one batch."""
+    operator = load_task("deblur_gaussian").make_operator((1, 8, 8)).double()
+    identity = torch.eye(64, dtype=torch.float64)
+    matrix = operator(identity.reshape(64, 1, 8, 8)).flatten(1).T
+    y = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y[1] = 0
+    v = matrix.T @ y[0].flatten()
+    damping = 0.01 * (matrix @ v).square().sum() / v.square().sum()
+    expected = torch.linalg.solve(matrix.T @ matrix + damping * identity, v)
+    found = baseline_for("of no known kind")(y, operator)
+    assert (found[0].flatten() - expected).abs().max() < 1e-10 * expected.abs().max()
+    assert torch.equal(found[1], torch.zeros(1, 8, 8, dtype=torch.float64))
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_on_a_gpu_the_figures_are_those_of_the_cpu(tiny_prior, tmp_path):
-    from bench_cases import figures, make_bench
+    from bench_cases import make_bench
 
     bench = make_bench(Path(tmp_path), tiny_prior, 2)
     expected, found = (figures(bench(device, "--device", device, "--batch", 2)) for device in ("cpu", "cuda"))
