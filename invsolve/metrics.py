@@ -75,7 +75,7 @@ def load_lpips(trunk: str | Path | None = None, device: torch.device | str = "cp
         LpipsUnavailableError: there is no trunk file and no download, or torchvision does not work.
         ValueError: the trunk file is missing, or is not AlexNet's.
     """
-    trunk = trunk or os.environ.get(TRUNK_VARIABLE)
+    trunk = trunk or os.environ.get(TRUNK_VARIABLE) or None  # a variable that is empty counts as one that is not set
     weights = None if trunk is None else _read_trunk(Path(trunk))
     try:
         package = import_with_torchvision("lpips")

@@ -112,11 +112,14 @@ def test_a_wrong_trunk_is_refused(tmp_path, name, content, message):
         metrics.load_lpips(tmp_path / name)
 
 
-def test_without_trunk_or_network_lpips_is_unavailable(monkeypatch, tmp_path):
+@pytest.mark.parametrize("variable", [None, ""], ids=["unset", "empty"])
+def test_without_trunk_or_network_lpips_is_unavailable(variable, monkeypatch, tmp_path):
     def no_network(*args, **kwargs):
         raise OSError("Name or service not known")
 
     monkeypatch.delenv(metrics.TRUNK_VARIABLE, raising=False)
+    if variable is not None:
+        monkeypatch.setenv(metrics.TRUNK_VARIABLE, variable)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("urllib.request.OpenerDirector.open", no_network)
     with pytest.raises(metrics.LpipsUnavailableError, match=r"Name or service not known.*--lpips-trunk"):
