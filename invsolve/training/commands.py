@@ -70,6 +70,12 @@ def cache_folder(cache: str | Path | None, out: Path) -> Path:
     return out / "cache" if cache is None else Path(cache)
 
 
+def check_folders(out: Path, cache: str | Path | None, device: torch.device) -> None:
+    """Refuse folders that not all processes share; before ``read_data``, where they wait for the first one's files."""
+    for folder in (out, cache_folder(cache, out)):
+        processes.check_shared(folder, device)
+
+
 def generator_to_continue(
     path: str | Path, start: UNet, sigma_data: float, settings: DistillConfig
 ) -> tuple[UNet, dict]:
@@ -108,6 +114,7 @@ def train(
             raise ValueError(f"{config}: network: {error}") from None
         network = UNet(shape).to(where, memory_format=torch.channels_last)
         check_crop(config, settings, network)
+        check_folders(out, cache, where)
         crops, *rest = read_data(data, settings, cache_folder(cache, out), shape.labels)
         held_out = held_out_images(*rest, settings.crop, shape.labels, where)
         extra = class_record(data, shape.labels)
@@ -175,6 +182,7 @@ def distill(
             )
         if generator is not None:
             starts[0], extra["continues"] = generator_to_continue(generator, starts[0], source.sigma_data, settings)
+        check_folders(out, cache, where)
         crops, *rest = read_data(data, settings, cache_folder(cache, out), classes)
         held_out = held_out_images(*rest, settings.crop, classes, where).first(PICTURES)
         source = source.to(where, memory_format=torch.channels_last).requires_grad_(False)

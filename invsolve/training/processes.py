@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+PATIENCE = 10.0  # seconds for a file of one machine to show on the others
 
 
 def rank() -> int:
@@ -100,3 +105,27 @@ def largest(values: list[float], device: torch.device) -> list[float]:
 def wait(device: torch.device) -> None:
     """Go on when every process has come here."""
     largest([0.0], device)
+
+
+def check_shared(folder: Path, device: torch.device) -> None:
+    """Make a folder, and see that what the first process writes there is seen by all.
+
+    Raises:
+        ValueError: it is not, as where every machine has a folder of this name on a disk of its own.
+    """
+    if count() == 1:
+        return
+    (number,) = largest([random.SystemRandom().getrandbits(48) if rank() == 0 else 0], device)
+    mark = folder / f".shared-{int(number):012x}"
+    if rank() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    wait(device)
+    deadline = time.monotonic() + PATIENCE
+    while not mark.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    (unseen,) = largest([not mark.exists()], device)
+    if rank() == 0:
+        mark.unlink()
+    if unseen:
+        raise ValueError(f"{folder} is not one folder for all processes; give one on a disk that they share")

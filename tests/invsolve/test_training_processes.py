@@ -58,3 +58,32 @@ def test_a_batch_that_two_processes_cannot_share_is_refused(pictures, tmp_path):
     assert ended.returncode != 0
     assert "batch 9 cannot be shared evenly by 2 processes of 1 micro-batches" in ended.stderr
     assert not (tmp_path / "out").exists()
+
+
+APART = """
+import os, sys
+folder = f"machine{os.environ['RANK']}"
+os.makedirs(folder, exist_ok=True)
+os.chdir(folder)
+from invsolve.cli import main
+from invsolve.training import processes
+processes.PATIENCE = 0.5
+processes.leave(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(("folders", "named"), [(["out"], "out"), (["../out", "--cache", "cache"], "cache")], ids=str)
+def test_folders_that_the_processes_do_not_share_are_refused(pictures, tmp_path, folders, named):
+    """Each in its own, as on machines without a common disk; they waited for ever for each other's pictures."""
+    (tmp_path / "apart.py").write_text(APART)
+    config = write(tmp_path / "t.yaml", TEACHER, images=16)
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "apart.py"]
+    arguments = [*start, "train", str(config), "--data", str(pictures), "--device", "cpu", "--out", *folders]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        arguments, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode != 0
+    assert f"invsolve: error: {named} is not one folder for all processes" in ended.stderr
+    assert not list(tmp_path.rglob("*.u8"))
+    assert not list(tmp_path.rglob(".shared-*"))
