@@ -99,8 +99,8 @@ class GenerativeDenoiser(nn.Module):
     The noise enters as an over-noised copy: ``s' = (1 + gamma) s``, ``u' = u + sqrt(s'² - s²) z``. ``refine`` lists
     levels ``t``, as fractions of ``s``, of further evaluations per draw: each noises the last draw to
     ``x_t = x + t n``, merges it with ``u`` into their sufficient statistic and draws again. ``spectrum`` is the radial
-    power spectrum of the training pictures, for the solver's warm start (see ``wiener.py``). ``temperature`` scales
-    ``z``, see :meth:`over_noised`.
+    power spectrum of the training pictures, for the solver's warm start (see ``wiener.py``). ``excess`` overstates the
+    level ``s'``, see :meth:`over_noised`.
     """
 
     def __init__(
@@ -109,40 +109,41 @@ class GenerativeDenoiser(nn.Module):
         gamma: float = GAMMA,
         refine: Sequence[float] = (),
         spectrum: Tensor | None = None,
-        temperature: float = 1.0,
+        excess: float = 0.0,
     ):
         super().__init__()
         self.register_buffer("spectrum", spectrum, persistent=False)
-        if gamma < 0 or temperature < 0 or any(t <= 0 for t in refine):
-            found = f"{gamma}, {temperature} and {tuple(refine)}"
-            raise ValueError(f"gamma and temperature must be at least 0, the levels of refine above 0, found {found}")
+        if gamma < 0 or excess < 0 or any(t <= 0 for t in refine):
+            found = f"{gamma}, {excess} and {tuple(refine)}"
+            raise ValueError(f"gamma and excess must be at least 0, the levels of refine above 0, found {found}")
         self.denoiser = denoiser
         self.gamma = gamma
-        self.temperature = temperature
+        self.excess = excess
         self.refine = tuple(refine)
 
     @property
     def evaluations(self) -> int:
         return 1 + len(self.refine)
 
-    def over_noised(self, gamma: float | None = None, temperature: float = 1.0) -> GenerativeDenoiser:
+    def over_noised(self, gamma: float | None = None, excess: float = 0.0) -> GenerativeDenoiser:
         """The same network with another over-noising than it was trained with; None leaves ``gamma`` as it is.
 
         Less makes it discard less of ``u`` and draw with less spread, at 0 none: of what a noise free to choose would
-        fill in, it then takes what the noise in ``u`` itself suggests. A ``temperature`` below 1 scales ``z`` down: the
-        network is told of more noise than there is, trusts the detail less and draws smoother. Neither is a sampler of
-        ``p(x | u)`` any more, but in the solver's loop, whose likelihood draws bring noise of their own, restored
+        fill in, it then takes what the noise in ``u`` itself suggests. With ``excess`` it is told that ``u'`` is at
+        ``(1 + excess) s'``, though it is at ``s'``: it trusts the detail less and draws smoother. Neither is a sampler
+        of ``p(x | u)`` any more, but in the solver's loop, whose likelihood draws bring noise of their own, restored
         pictures come out nearer to the truth.
         """
         gamma = self.gamma if gamma is None else gamma
-        return GenerativeDenoiser(self.denoiser, gamma, self.refine, self.spectrum, temperature)
+        return GenerativeDenoiser(self.denoiser, gamma, self.refine, self.spectrum, excess)
 
     def forward(self, u: Tensor, sigma: float | Tensor, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """One draw from ``u`` ``[B, C, H, W]`` at ``sigma`` (float or ``[B]``) and standard normals ``z`` like u."""
         sigma = as_levels(sigma, u)
-        extra = self.temperature * math.sqrt((1 + self.gamma) ** 2 - 1) * sigma
+        extra = math.sqrt((1 + self.gamma) ** 2 - 1) * sigma
         u_over = u + extra[:, None, None, None] * z
-        return self.denoiser(u_over, (1 + self.gamma) * sigma, u, sigma, **classes(labels))
+        told = (1 + self.gamma) * (1 + self.excess) * sigma
+        return self.denoiser(u_over, told, u, sigma, **classes(labels))
 
     def draw(self, u: Tensor, sigma: float, noise: Noise, labels: Tensor | None = None) -> Tensor:
         """A sample of ``p(x | u)``, or given the classes, in :attr:`evaluations` network evaluations."""

@@ -24,7 +24,7 @@ class Prior(Protocol):
 def split_gibbs(
     y: torch.Tensor,  #         [B, *operator.out_shape]
     operator: LinearOperator,
-    prior: Prior,
+    prior: Prior | Sequence[Prior],  # one for all draws, or one each
     levels: Sequence[float],  # sigma_1 .. sigma_N, decreasing
     sigma_y: float,  #          noise level of the likelihood draws
     noise: Noise,
@@ -46,8 +46,9 @@ def split_gibbs(
     likelihood = partial(renoise, operator) if isotropic else operator.draw
     if u is None:
         u = likelihood(y.new_zeros(len(y), *operator.in_shape), y, sigma_y, levels[0], noise)
+    priors = prior if isinstance(prior, Sequence) else [prior] * len(levels)
     x_avg = None
-    for i, sigma in enumerate(levels):
+    for i, (sigma, prior) in enumerate(zip(levels, priors, strict=True)):
         x = prior.draw(u, sigma, noise)
         x_avg = x if x_avg is None else torch.lerp(x, x_avg, average)
         yield x_avg

@@ -40,7 +40,7 @@ class Settings:
     warm_start: bool = False  # start from the Wiener estimate instead of a draw from the measurement
     isotropic: bool = False  # white noise on the mean of each likelihood draw instead of the draw
     gamma: float | None = None  # over-noising of a generative denoiser's draws; None: what it was trained with
-    temperature: float = 1.0  # scale of the noise of the over-noising (below 1: smoother draws)
+    excess: float = 0.0  # how much noise they are told beyond what there is; falls to 0 from the first to the last
 
     def __post_init__(self) -> None:
         for name in ("sigma_max", "sigma_min", "exponent"):
@@ -50,7 +50,7 @@ class Settings:
             _check_number("sigma_likelihood", self.sigma_likelihood, at_least=0)
         if self.gamma is not None:
             _check_number("gamma", self.gamma, at_least=0)
-        _check_number("temperature", self.temperature, at_least=0)
+        _check_number("excess", self.excess, at_least=0)
         if self.sigma_min > self.sigma_max:
             raise ValueError(f"sigma_min is {self.sigma_min} but must not exceed sigma_max, {self.sigma_max}")
         for name in ("warm_start", "isotropic"):
@@ -176,7 +176,7 @@ class _Run:
             u = u + self.levels[0] * noise(operator.in_shape)
         sigma_likelihood = self.sigma_y if settings.sigma_likelihood is None else settings.sigma_likelihood
         how = (sigma_likelihood, noise, u, settings.average, settings.isotropic)
-        return split_gibbs(y, operator, self.prior, self.levels, *how)
+        return split_gibbs(y, operator, _over_noised(self.prior, settings, len(self.levels)), self.levels, *how)
 
 
 def _prepare(
@@ -207,8 +207,6 @@ def _prepare(
         raise ValueError(f"steps is {steps} but must be a multiple of {prior.evaluations}, the evaluations of a draw")
     if settings.warm_start and getattr(prior, "spectrum", None) is None:
         raise ValueError("warm_start needs a prior with a spectrum, and this one has none")
-    if isinstance(prior, GenerativeDenoiser) and (settings.gamma is not None or settings.temperature != 1):
-        prior = prior.over_noised(settings.gamma, settings.temperature)
     levels = karras(steps // prior.evaluations, settings.sigma_max, settings.sigma_min, settings.exponent)
     return _Run(y, operator, prior, levels, sigma_y, seed, settings, indices, batch or len(y), progress)
 
@@ -248,6 +246,14 @@ def _resolve(prior: str | Path | Prior, y: torch.Tensor) -> Prior:
         raise TypeError(f"prior is a {type(prior).__name__} but must be a name, a path, or have draw and evaluations")
     _check_device("prior", prior, y)
     return prior
+
+
+def _over_noised(prior: Prior, settings: Settings, draws: int) -> list[Prior]:
+    """The prior of every draw: a generative denoiser with the settings' over-noising, any other as it is."""
+    if not isinstance(prior, GenerativeDenoiser) or (settings.gamma is None and not settings.excess):
+        return [prior] * draws
+    left = [1 - i / (draws - 1) if draws > 1 else 0.0 for i in range(draws)]
+    return [prior.over_noised(settings.gamma, settings.excess * share) for share in left]
 
 
 def _as_tuple(index: Index) -> tuple[int, ...]:

@@ -124,14 +124,14 @@ def test_the_generative_denoiser_over_noises_its_input():
     assert (added.var(0) - variance).abs().max() < 5 * variance * math.sqrt(2 / n)
 
 
-def test_the_temperature_scales_the_noise_of_the_over_noising_and_not_the_level_that_is_told():
+def test_the_excess_overstates_the_level_of_the_over_noised_image_alone():
     u, z, s, gamma = normals(2, *SHAPE), normals(2, *SHAPE, seed=10), 0.3, 0.414
     network = Recorder(u)
-    GenerativeDenoiser(Denoiser(network), 0.1).over_noised(gamma, temperature=0.25)(u, s, z)
+    GenerativeDenoiser(Denoiser(network), 0.1).over_noised(gamma, excess=0.25)(u, s, z)
     ((x, c_noise, condition, c_noise_condition),) = network.calls
     over = (1 + gamma) * s
-    assert (x * math.sqrt(over**2 + 0.25) - u - 0.25 * math.sqrt(over**2 - s**2) * z).abs().max() < 1e-13
-    assert (c_noise - math.log(over) / 4).abs().max() < 1e-13
+    assert (x * math.sqrt((1.25 * over) ** 2 + 0.25) - u - math.sqrt(over**2 - s**2) * z).abs().max() < 1e-13
+    assert (c_noise - math.log(1.25 * over) / 4).abs().max() < 1e-13
     assert (condition * math.sqrt(s**2 + 0.25) - u).abs().max() < 1e-13
     assert (c_noise_condition - math.log(s) / 4).abs().max() < 1e-13
 
@@ -244,7 +244,7 @@ def test_values_out_of_range_are_refused(gaussian):
     with pytest.raises(ValueError, match="at least 1 evaluation, found 0"):
         DiffusionDraw(gaussian, 0)
     denoiser = Denoiser(nn.Identity())
-    with pytest.raises(ValueError, match=r"gamma and temperature must .*, found -0.1, 1.0 and"):
+    with pytest.raises(ValueError, match=r"gamma and excess must .*, found -0.1, 0.0 and"):
         GenerativeDenoiser(denoiser, gamma=-0.1)
-    with pytest.raises(ValueError, match=r"the levels of refine above 0, found 0.414, 1.0 and \(0.5, -1\)"):
+    with pytest.raises(ValueError, match=r"the levels of refine above 0, found 0.414, 0.0 and \(0.5, -1\)"):
         GenerativeDenoiser(denoiser, refine=(0.5, -1))

@@ -115,14 +115,20 @@ def test_gamma_over_noises_the_priors_draws_by_so_much(network_prior):
     assert (first - network_prior.denoiser(u, 2.0, u, 2.0)).abs().max() < 1e-5
 
 
-def test_at_temperature_zero_the_draws_add_no_noise_of_their_own(network_prior):
+def test_the_excess_falls_from_the_first_draw_to_none_at_the_last(network_prior):
     operator = Resize(SHAPE, 2)
     y = measurements(operator, 2)
-    first = solve(y, operator, 1, prior=network_prior, settings=Settings(temperature=0))
-    u = operator.draw(torch.zeros(2, *SHAPE), y, 0.05, 2.0, NoiseStreams(0, [0, 1]))
-    told = (1 + network_prior.gamma) * 2.0
-    assert (first - network_prior.denoiser(u, told, u, 2.0)).abs().max() < 1e-5
-    assert (first - solve(y, operator, 1, prior=network_prior)).abs().max() > 1e-3
+    x = solve(y, operator, 3, prior=network_prior, settings=Settings(gamma=0, excess=0.4))
+    noise = NoiseStreams(0, [0, 1])
+    u = operator.draw(torch.zeros(2, *SHAPE), y, 0.05, 2.0, noise)
+    levels = karras(3, 2.0, 0.1, 3.0)
+    for i, excess in enumerate((0.4, 0.2, 0.0)):
+        noise(SHAPE)  # of the over-noising, unused at gamma 0
+        expected = network_prior.denoiser(u, (1 + excess) * levels[i], u, levels[i])
+        if i < 2:
+            u = operator.draw(expected, y, 0.05, levels[i + 1], noise)
+    assert (x - expected).abs().max() < 1e-5
+    assert (x - solve(y, operator, 3, prior=network_prior, settings=Settings(gamma=0))).abs().max() > 1e-3
 
 
 def test_images_of_other_channels_than_the_priors_are_refused():
@@ -303,7 +309,7 @@ def test_a_posterior_needs_two_samples(samples, error):
         ({"warm_start": "yes"}, TypeError, "warm_start is 'yes'"),
         ({"isotropic": 1}, TypeError, "isotropic is 1 but must be true or false"),
         ({"gamma": -0.1}, ValueError, "gamma is -0.1 but must be finite and at least 0"),
-        ({"temperature": -1}, ValueError, "temperature is -1 but must be finite and at least 0"),
+        ({"excess": -1}, ValueError, "excess is -1 but must be finite and at least 0"),
         ({"gamma": "0"}, TypeError, "gamma is '0' but must be a number"),
     ],
 )
