@@ -22,10 +22,11 @@ from .discriminator import Discriminator
 from .edm import denoising_psnr
 from .exports import export_path, exports_missing, snapshot_due
 from .grids import PICTURES, denoised, drawn, write_grid
+from .identity import identity, of_network, of_weights
 from .loop import Checkpoints, train_loop
 from .player import Player
 from .posthoc import snapshot_path
-from .reading import classes_of, held_out_images, read_data, training_spectrum
+from .reading import classes_of, describe_data, held_out_images, read_data, training_spectrum
 from .steps import DistillStep, TeacherStep
 
 VALIDATION_LEVELS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -140,7 +141,8 @@ def train(
                 write_grid(out, number, denoised(denoiser, shown.images, shown.labels))
             return figures
 
-        checkpoints = Checkpoints(out, checkpoint, missing)
+        this = identity("train", settings, describe_data(data, shape.labels), **of_network(shape))
+        checkpoints = Checkpoints(out, this, checkpoint, missing)
         train_loop(settings, crops, {"teacher": player}, step, checkpoints, where, max_minutes)
         return export_path(out, "denoiser", settings.ema[0])
 
@@ -184,6 +186,9 @@ def distill(
             starts[0], extra["continues"] = generator_to_continue(generator, starts[0], source.sigma_data, settings)
         check_folders(out, cache, where)
         crops, *rest = read_data(data, settings, cache_folder(cache, out), classes)
+        origins = {"teacher": of_weights(source.network), "sigma_data": source.sigma_data}
+        origins["generator"] = "none" if generator is None else of_weights(starts[0])
+        this = identity("distill", settings, describe_data(data, classes), **origins)
         held_out = held_out_images(*rest, settings.crop, classes, where).first(PICTURES)
         source = source.to(where, memory_format=torch.channels_last).requires_grad_(False)
         drawing, fake, judge = (network.to(where, memory_format=torch.channels_last) for network in starts)
@@ -213,5 +218,6 @@ def distill(
                 write_grid(out, number, drawn(averaged, held_out.images, held_out.labels))
             return {}
 
-        train_loop(settings, crops, players, step, Checkpoints(out, checkpoint, missing), where, max_minutes)
+        checkpoints = Checkpoints(out, this, checkpoint, missing)
+        train_loop(settings, crops, players, step, checkpoints, where, max_minutes)
         return export_path(out, "generator", settings.ema[0])

@@ -65,19 +65,20 @@ def check_progress(players: dict[str, Player], number: int) -> None:
         if player.skipped_in_a_row >= PATIENCE:
             raise FloatingPointError(
                 f"the {name}'s training diverged: the gradients of its last {PATIENCE} updates, up to step {number}, "
-                "were not finite; lower its learning rate or look for bad pictures"
+                "were not finite; lower its learning rate, or start anew without bad pictures"
             )
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """What a training leaves in its folder ``out``, apart from its state.
+    """What a training leaves in its folder ``out``.
 
-    ``write(step)`` exports weights and returns validation figures; ``missing(step)`` says whether it has yet to write
-    files after that step that no later one would.
+    ``identity`` (see ``identity.py``) is stored with the state. ``write(step)`` exports weights and returns validation
+    figures; ``missing(step)`` says whether it has yet to write files after that step that no later one would.
     """
 
     out: Path
+    identity: dict[str, object]
     write: Callable[[int], dict[str, float]]
     missing: Callable[[int], bool]
 
@@ -115,7 +116,7 @@ def train_loop(
     """
     out = checkpoints.out
     out.mkdir(parents=True, exist_ok=True)
-    first = load_state(out / "state.pt", players, device)
+    first = load_state(out / "state.pt", players, device, checkpoints.identity)
     if processes.largest([first, -first], device) != [first, -first]:
         raise ValueError(f"{out} holds different states for different processes; they must all see one folder")
     checkpoints.catch_up(first)
@@ -145,7 +146,7 @@ def train_loop(
                 log.write(number, {"seconds": round(time.monotonic() - started, 1), **means})
             if saves:
                 if processes.rank() == 0:
-                    save_state(out / "state.pt", players, number)
+                    save_state(out / "state.pt", players, number, checkpoints.identity)
                 processes.wait(device)
                 if processes.rank() == 0 and (not stopped or checkpoints.missing(number)):  # a signal does not wait
                     log.write(number, checkpoints.write(number), "validation")

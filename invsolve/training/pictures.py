@@ -89,6 +89,14 @@ class Source:
         except Exception:  # of many kinds; that the picture cannot be read is said when it is decoded
             return 0
 
+    def content(self) -> str:
+        """A digest of the pictures' names and the sizes of their files: of a copy, or packed into a zip, the same."""
+        if self._archive:
+            sizes = [self._archive.getinfo(name).file_size for name in self.names]
+        else:
+            sizes = [(self.path / name).stat().st_size for name in self.names]
+        return hashlib.blake2b(repr((self.names, sizes)).encode(), digest_size=8).hexdigest()
+
     def digest(self) -> str:
         """Of the source's path and its pictures' names, sizes and times of change."""
         files = [self.path] if self._archive else [self.path / name for name in self.names]

@@ -1,7 +1,7 @@
 """A network in training, and the file that a restart goes on from.
 
-``state.pt`` is a dictionary ``{"step": steps done, player's name: Player.state_dict(), ...}`` written by
-``torch.save``, and read with ``weights_only``: tensors, numbers and plain containers.
+``state.pt`` is a dictionary ``{"step": steps done, "training": its identity, player's name: Player.state_dict(), ...}``
+written by ``torch.save``, and read with ``weights_only``: tensors, numbers, text and plain containers.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ..layers import normalize_weights
 from . import processes
 from .config import RunConfig
 from .ema import PowerEMA
+from .identity import check_identity
 
 # What torch.load and load_state_dict raise for a damaged file or for one of other networks.
 UNUSABLE_STATE = (RuntimeError, LookupError, ValueError, TypeError, AttributeError, EOFError, pickle.UnpicklingError)
@@ -87,22 +88,23 @@ def gradients_are_finite(network: nn.Module) -> bool:
     return bool(torch.stack(norms).isfinite().all())
 
 
-def save_state(path: Path, players: dict[str, Player], step: int) -> None:
+def save_state(path: Path, players: dict[str, Player], step: int, identity: dict[str, object]) -> None:
     """Atomically write everything a restart needs."""
-    state = {"step": step, **{name: player.state_dict() for name, player in players.items()}}
+    state = {"step": step, "training": identity, **{name: player.state_dict() for name, player in players.items()}}
     write_atomically(path, lambda file: torch.save(state, file))
 
 
-def load_state(path: Path, players: dict[str, Player], device: torch.device) -> int:
+def load_state(path: Path, players: dict[str, Player], device: torch.device, identity: dict[str, object]) -> int:
     """Restore the players; returns the number of steps already done (0 where there is no state).
 
     Raises:
-        ValueError: the file is damaged, or is the state of another training.
+        ValueError: the file is damaged, or is the state of another training than that of this ``identity``.
     """
     if not path.exists():
         return 0
     try:
         state = torch.load(path, map_location=device, weights_only=True)
+        check_identity(state.get("training", {}), identity)  # absent from the states of earlier versions
         for name, player in players.items():
             player.load_state_dict(state[name])
         return state["step"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,17 @@ def read_data(
 def classes_of(data: Sequence[str], classes: int) -> list[str]:
     """Names of the classes that folders' names give; none where there are no classes, or their files number them."""
     return class_names([Source(folder_and_weight(entry)[0]) for entry in data]) if classes else []
+
+
+def describe_data(data: Sequence[str], classes: int = 0) -> list[str]:
+    """A line a source that tells it from others, wherever it lies: its pictures, their classes and its weight."""
+    entries = [folder_and_weight(entry) for entry in data]
+    sources = [Source(path) for path, _ in entries]
+    lines = [f"{len(s.names)} of weight {w:g} ({s.content()})" for s, (_, w) in zip(sources, entries, strict=True)]
+    if not classes:
+        return lines
+    digests = [hashlib.blake2b(repr(each).encode(), digest_size=8) for each in class_labels(sources, classes)]
+    return [f"{line} of classes ({digest.hexdigest()})" for line, digest in zip(lines, digests, strict=True)]
 
 
 def folder_and_weight(entry: str) -> tuple[Path, float]:

@@ -110,7 +110,7 @@ def spoil(monkeypatch, steps: set[int] | range) -> None:
 
 def player_states(out: Path) -> dict:
     state = torch.load(out / "state.pt", weights_only=True)
-    return {name: value for name, value in state.items() if name != "step"}
+    return {name: value for name, value in state.items() if name not in ("step", "training")}
 
 
 def finite(state: dict) -> bool:
