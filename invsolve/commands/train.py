@@ -1,4 +1,4 @@
-"""`invsolve train`, `invsolve distill` and `invsolve ema`: arguments."""
+"""`invsolve train`, `invsolve distill`, `invsolve finetune` and `invsolve ema`: arguments."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from .arguments import add_device, minutes
 def add(commands: argparse._SubParsersAction) -> None:
     _add_train(commands)
     _add_distill(commands)
+    _add_finetune(commands)
     _add_ema(commands)
 
 
@@ -29,6 +30,18 @@ def _add_distill(commands: argparse._SubParsersAction) -> None:
         "--generator", metavar="NAME|PATH", help="go on with this prior, distilled from the teacher earlier"
     )
     parser.set_defaults(command=_distill)
+
+
+def _add_finetune(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "finetune", help="fine-tune a generative denoiser for few evaluations; resumes likewise"
+    )
+    _add_training(parser)
+    parser.add_argument("--generator", required=True, metavar="NAME|PATH", help="the prior to fine-tune")
+    parser.add_argument(
+        "--teacher", required=True, metavar="NAME|PATH", help="the denoiser whose features judge pictures"
+    )
+    parser.set_defaults(command=_finetune)
 
 
 def _add_ema(commands: argparse._SubParsersAction) -> None:
@@ -70,6 +83,13 @@ def _distill(arguments: argparse.Namespace) -> None:
 
     where = (arguments.config, arguments.teacher, arguments.data, arguments.out)
     _report(distill(*where, arguments.device, arguments.max_minutes, arguments.generator, arguments.cache))
+
+
+def _finetune(arguments: argparse.Namespace) -> None:
+    from ..training.finetune import finetune
+
+    where = (arguments.config, arguments.generator, arguments.teacher, arguments.data, arguments.out)
+    _report(finetune(*where, arguments.device, arguments.max_minutes, arguments.cache))
 
 
 def _ema(arguments: argparse.Namespace) -> None:

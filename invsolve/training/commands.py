@@ -27,7 +27,7 @@ from .loop import Checkpoints, train_loop
 from .player import Player
 from .posthoc import snapshot_path
 from .reading import classes_of, describe_data, held_out_images, read_data, training_spectrum
-from .steps import DistillStep, TeacherStep
+from .steps import DistillStep, TeacherStep, memory_format
 
 VALIDATION_LEVELS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
@@ -90,6 +90,27 @@ def generator_to_continue(
     return found.network, header["record"]
 
 
+def export_generator(
+    out: Path,
+    settings: RunConfig,
+    player: Player,
+    step: int,
+    sigma_data: float,
+    gamma: float,
+    spectrum: Tensor | None,
+    extra: dict[str, object],
+) -> Denoiser:
+    """Write a generator's averages as they are after ``step``; returns the one that is the training's result."""
+    for average in reversed(player.averages):
+        denoiser = Denoiser(average.network, sigma_data)
+        record = training_record(settings, step, **extra, ema=average.std)
+        save_denoiser(export_path(out, "generator", average.std), denoiser, record, gamma, spectrum)
+        if snapshot_due(settings, player, step):
+            path, record = snapshot_path(out, step, average.std), {**record, "steps": player.steps}
+            save_denoiser(path, denoiser, record, gamma, spectrum, normalized=False)
+    return denoiser
+
+
 def train(
     config: str | Path,
     data: Sequence[str],
@@ -113,7 +134,7 @@ def train(
             shape = UNetConfig(**{**NETWORK_DEFAULTS, **settings.network})
         except ValueError as error:
             raise ValueError(f"{config}: network: {error}") from None
-        network = UNet(shape).to(where, memory_format=torch.channels_last)
+        network = UNet(shape).to(where, memory_format=memory_format(settings, where))
         check_crop(config, settings, network)
         check_folders(out, cache, where)
         crops, *rest = read_data(data, settings, cache_folder(cache, out), shape.labels)
@@ -190,8 +211,9 @@ def distill(
         origins["generator"] = "none" if generator is None else of_weights(starts[0])
         this = identity("distill", settings, describe_data(data, classes), **origins)
         held_out = held_out_images(*rest, settings.crop, classes, where).first(PICTURES)
-        source = source.to(where, memory_format=torch.channels_last).requires_grad_(False)
-        drawing, fake, judge = (network.to(where, memory_format=torch.channels_last) for network in starts)
+        layout = memory_format(settings, where)
+        source = source.to(where, memory_format=layout).requires_grad_(False)
+        drawing, fake, judge = (network.to(where, memory_format=layout) for network in starts)
         discriminator = Discriminator(judge, source.sigma_data).to(where)
         players = {
             "generator": Player(drawing, settings.generator_rate, settings.betas, settings.ema),
@@ -204,15 +226,10 @@ def distill(
         step = DistillStep(student, Denoiser(fake, source.sigma_data), discriminator, source, players, settings)
 
         def checkpoint(number: int) -> dict[str, float]:
-            for average in reversed(player.averages):
-                denoiser = Denoiser(average.network, source.sigma_data)
-                record = training_record(settings, number, **extra, teacher=header["record"], ema=average.std)
-                path = export_path(out, "generator", average.std)
-                save_denoiser(path, denoiser, record, settings.gamma, spectrum)
-                if snapshot_due(settings, player, number):
-                    record = {**record, "steps": player.steps}
-                    path = snapshot_path(out, number, average.std)
-                    save_denoiser(path, denoiser, record, settings.gamma, spectrum, normalized=False)
+            record = {**extra, "teacher": header["record"]}
+            denoiser = export_generator(
+                out, settings, player, number, source.sigma_data, settings.gamma, spectrum, record
+            )
             if len(held_out.images):
                 averaged = GenerativeDenoiser(denoiser, settings.gamma)
                 write_grid(out, number, drawn(averaged, held_out.images, held_out.labels))

@@ -68,6 +68,20 @@ class DistillConfig(RunConfig):
     discriminator_first: int = 300  # the discriminator learns from this many steps before that
 
 
+@dataclass(frozen=True)
+class FinetuneConfig(RunConfig):
+    """Fine-tuning of a generative denoiser for few evaluations (see ``finetune.py``)."""
+
+    learning_rate: float = 3e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    sigma_min: float = 0.02  # s is log-uniform between these
+    sigma_max: float = 8.0
+    feature_level: float = 0.02  # noise that the teacher sees the pictures under whose features it compares
+    error_weight: float = 0.1  # of the logarithm of the squared error, beside that of the perceptual distance
+    keep: float = 0.2  # share of the samples whose draws are held to what they were
+    keep_weight: float = 16.0  # of their squared difference
+
+
 def numbers(each: Check, count: int | None = None) -> Check:
     """A list of ``count`` (at least one, if None) values that each pass a check."""
 
@@ -122,6 +136,10 @@ CHECKS: dict[str, Check] = {
     "adversarial_weight": number(low=0),
     "adversarial_from": integer(0),
     "discriminator_first": integer(0),
+    "feature_level": number(above=0),
+    "error_weight": number(low=0),
+    "keep": number(low=0, high=1),
+    "keep_weight": number(low=0),
 }
 
 # A teacher is unconditional, and pictures are read in colour: UNetConfig's other fields are not for the user to set.
@@ -141,7 +159,7 @@ NETWORK_CHECKS: dict[str, Check] = {
 # What a new teacher has unless its configuration says otherwise. The shortcuts reach a loss in fewer images: auxt.py.
 NETWORK_DEFAULTS = {"auxt": True}
 
-Config = TypeVar("Config", TrainConfig, DistillConfig)
+Config = TypeVar("Config", TrainConfig, DistillConfig, FinetuneConfig)
 
 
 def load_config(path: str | Path, kind: type[Config]) -> Config:
@@ -157,6 +175,6 @@ def load_config(path: str | Path, kind: type[Config]) -> Config:
         raise ValueError(f"{path}: batch {config.batch} is no multiple of accumulate, {config.accumulate}")
     if config.zoom[0] > config.zoom[1]:
         raise ValueError(f"{path}: zoom is {list(config.zoom)} but its first number must not exceed its second")
-    if isinstance(config, DistillConfig) and config.sigma_min > config.sigma_max:
+    if not isinstance(config, TrainConfig) and config.sigma_min > config.sigma_max:
         raise ValueError(f"{path}: sigma_min is {config.sigma_min} but must not exceed sigma_max, {config.sigma_max}")
     return config

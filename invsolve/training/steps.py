@@ -22,6 +22,12 @@ def autocast(config: RunConfig, like: Tensor) -> torch.autocast:
     return torch.autocast(like.device.type, torch.bfloat16, enabled=config.precision == "bf16")
 
 
+def memory_format(config: RunConfig, device: torch.device) -> torch.memory_format:
+    """Of the networks in training: on a CPU in float32 the usual one is faster (1.2 times), else channels last."""
+    usual = device.type == "cpu" and config.precision == "fp32"
+    return torch.contiguous_format if usual else torch.channels_last
+
+
 def compiled(module: torch.nn.Module, config: RunConfig) -> torch.nn.Module:
     return torch.compile(module, dynamic=False) if config.compile else module
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from bench_cases import Bench, make_bench
-from training_cases import TEACHER, write, write_pictures
+from training_cases import STUDENT, TEACHER, write, write_pictures
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +22,16 @@ def teacher(pictures, tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("teacher")
     return train(write(folder / "t.yaml", TEACHER, images=64), [str(pictures)], folder / "out", "cpu")
+
+
+@pytest.fixture(scope="session")
+def generator(teacher, pictures, tmp_path_factory) -> Path:
+    """Weights distilled from that teacher."""
+    from invsolve.training.commands import distill
+
+    folder = tmp_path_factory.mktemp("generator")
+    config = write(folder / "d.yaml", STUDENT, generator_rate=0.01)
+    return distill(config, teacher, [str(pictures)], folder / "out", "cpu")
 
 
 @pytest.fixture(scope="module")

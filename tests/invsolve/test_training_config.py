@@ -12,7 +12,9 @@ from invsolve.checkpoint import checkpoints_folder, save_denoiser
 from invsolve.network import UNet, UNetConfig
 from invsolve.prior import Denoiser
 from invsolve.training.commands import check_crop, distill, train
-from invsolve.training.config import CHECKS, DistillConfig, TrainConfig, load_config
+from invsolve.training.config import CHECKS, DistillConfig, FinetuneConfig, TrainConfig, load_config
+
+KINDS = {"teacher": TrainConfig, "distill": DistillConfig, "finetune": FinetuneConfig}
 
 
 @pytest.fixture(scope="module")
@@ -113,13 +115,13 @@ def test_numbers_that_yaml_takes_for_text_are_read(tmp_path):
 def test_every_recipe_is_a_configuration(name):
     """And its network, its crops and its batch fit each other."""
     path = checkpoints_folder() / name
-    config = load_config(path, TrainConfig if "teacher" in name else DistillConfig)
+    config = load_config(path, KINDS[name.removesuffix(".yaml").rpartition("-")[2]])
     if isinstance(config, TrainConfig):
         check_crop(path, config, UNet(UNetConfig(**config.network)))
     assert all(len(getattr(config, key)) > 10 for key in ("license", "data"))
 
 
-@pytest.mark.parametrize("kind", [TrainConfig, DistillConfig])
+@pytest.mark.parametrize("kind", [TrainConfig, DistillConfig, FinetuneConfig])
 def test_every_default_passes_its_own_check(kind):
     for name, value in vars(kind()).items():
         assert CHECKS[name](list(value) if isinstance(value, tuple) else value) is None, name

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from training_cases import STUDENT, assert_same_states, refused, write
@@ -14,13 +12,6 @@ from invsolve.training import loop
 from invsolve.training.commands import distill
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def generator(teacher, pictures, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("generator")
-    config = write(folder / "d.yaml", STUDENT, generator_rate=0.01)
-    return distill(config, teacher, [str(pictures)], folder / "out", "cpu")
 
 
 def levels() -> tuple[torch.Tensor, torch.Tensor]:

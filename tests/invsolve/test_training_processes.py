@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch.distributed as dist
-from training_cases import STUDENT, TEACHER, assert_same_states, figures, write
+from training_cases import STUDENT, TEACHER, TUNING, assert_same_states, figures, write
 
 from invsolve.training.commands import distill, train
+from invsolve.training.finetune import finetune
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -35,7 +36,7 @@ def assert_same_run(one: Path, two: Path, steps: int, names: tuple[str, ...]) ->
     assert_same_states(one / "state.pt", two / "state.pt", steps, tolerance=1e-3)
 
 
-def test_two_processes_train_and_distil_as_one(pictures, tmp_path):
+def test_two_processes_train_distil_and_fine_tune_as_one(pictures, tmp_path):
     config = write(tmp_path / "t.yaml", TEACHER, images=80, accumulate=2)
     ended = torchrun("train", config, "--data", pictures, "--out", tmp_path / "two")
     assert ended.returncode == 0, ended.stderr
@@ -47,9 +48,16 @@ def test_two_processes_train_and_distil_as_one(pictures, tmp_path):
     config = write(tmp_path / "d.yaml", STUDENT, images=96)
     ended = torchrun("distill", config, "--teacher", teacher, "--data", pictures, "--out", tmp_path / "d2")
     assert ended.returncode == 0, ended.stderr
-    distill(config, teacher, [str(pictures)], tmp_path / "d1", "cpu")
+    generator = distill(config, teacher, [str(pictures)], tmp_path / "d1", "cpu")
     names = ("fake", "distillation", "discriminator", "adversarial")
     assert_same_run(tmp_path / "d1", tmp_path / "d2", 12, names)
+
+    config = write(tmp_path / "f.yaml", TUNING, images=96, keep=0.4)
+    given = ("--generator", generator, "--teacher", teacher)
+    ended = torchrun("finetune", config, *given, "--data", pictures, "--out", tmp_path / "f2")
+    assert ended.returncode == 0, ended.stderr
+    finetune(config, generator, teacher, [str(pictures)], tmp_path / "f1", "cpu")
+    assert_same_run(tmp_path / "f1", tmp_path / "f2", 12, ("distance", "error", "kept"))
 
 
 def test_a_batch_that_two_processes_cannot_share_is_refused(pictures, tmp_path):

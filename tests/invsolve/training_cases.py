@@ -40,6 +40,17 @@ STUDENT = {
     "license": "CC0",
     "data": "generated",
 }
+TUNING = {
+    "images": 80,
+    "batch": 8,
+    "crop": 16,
+    "holdout": 2,
+    "warmup": 2,
+    "precision": "fp32",
+    "ema": [0.1],
+    "license": "CC0",
+    "data": "generated",
+}
 
 
 def write_pictures(folder: Path) -> Path:
