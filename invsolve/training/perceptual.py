@@ -20,7 +20,8 @@ def features(denoiser: Denoiser, u: Tensor, sigma: float, labels: Tensor | None 
     level = u.new_full((len(u),), sigma)
     c_in = (sigma**2 + denoiser.sigma_data**2) ** -0.5
     found, _ = denoiser.network.encoder(u * c_in, level.log() / 4, **classes(labels))
-    return [f * (f.square().mean(1, keepdim=True) + SMALLEST).rsqrt() for f in found[1:]]  # the first is no block's
+    found = [f.to(torch.promote_types(f.dtype, torch.float32)) for f in found[1:]]  # the first is no block's
+    return [f * (f.square().mean(1, keepdim=True) + SMALLEST).rsqrt() for f in found]
 
 
 def perceptual_distance(
