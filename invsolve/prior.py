@@ -129,11 +129,11 @@ class GenerativeDenoiser(nn.Module):
         """The same network with another over-noising than it was trained with; None leaves ``gamma`` as it is.
 
         Less makes it discard less of ``u`` and draw with less spread, at 0 none: of what a noise free to choose would
-        fill in, it then takes what the noise in ``u`` itself suggests, or once fine-tuned (``training/finetune.py``) the
-        picture that looks most like x. With ``excess`` it is told that ``u'`` is at ``(1 + excess) s'``, though it is
-        at ``s'``: it trusts the detail less and draws smoother. Neither is a sampler of ``p(x | u)`` any more, but in
-        the solver's loop, whose likelihood draws bring noise of their own, restored pictures come out nearer to the
-        truth.
+        fill in, it then takes what the noise in ``u`` itself suggests, or, where it was fine-tuned for that (see
+        ``training/finetune.py``), the picture that looks most like x. With ``excess`` it is told that ``u'`` is at
+        ``(1 + excess) s'``, though it is at ``s'``: it trusts the detail less and draws smoother. Neither is a sampler
+        of ``p(x | u)`` any more, but in the solver's loop, whose likelihood draws bring noise of their own, restored
+        pictures come out nearer to the truth.
         """
         gamma = self.gamma if gamma is None else gamma
         return GenerativeDenoiser(self.denoiser, gamma, self.refine, self.spectrum, excess)
