@@ -41,6 +41,11 @@ from .steps import autocast, backward, compiled, memory_format
 DISTANCE_LEVELS = (0.1, 0.5, 2.0)  # of the noise removed, where validation takes perceptual distances
 
 
+def chosen(which: Tensor, *tensors: Tensor | None) -> list[Tensor | None]:
+    """The samples told by ``which`` of tensors that may be None."""
+    return [None if each is None else each[which] for each in tensors]
+
+
 class FinetuneStep:
     """One update of the generator ``denoiser``, whose over-noising is ``gamma``; ``before`` is what it was at first."""
 
@@ -89,7 +94,7 @@ class FinetuneStep:
         """``ln d`` and ``ln |error|²`` of the samples told by ``which``."""
         if not which.any():
             return found[:0].sum((1, 2, 3)), found[:0].sum((1, 2, 3))
-        found, x, noise, labels = (None if each is None else each[which] for each in (found, x, noise, labels))
+        found, x, noise, labels = chosen(which, found, x, noise, labels)
         distance = perceptual_distance(self.teacher, found, x, self.config.feature_level, noise, labels)
         return distance.log(), (found - x).square().flatten(1).mean(1).log()
 
@@ -99,7 +104,7 @@ class FinetuneStep:
         """``w(told) |G - G_before|²`` of the samples told by ``which``."""
         if not which.any():
             return found[:0].sum((1, 2, 3))
-        over, told, u, s, labels = (None if each is None else each[which] for each in (over, told, u, s, labels))
+        over, told, u, s, labels = chosen(which, over, told, u, s, labels)
         with torch.no_grad():
             expected = self.before(over, told, u, s, **classes(labels))
         return edm_weight(told, self.before.sigma_data) * (found[which] - expected).square().flatten(1).mean(1)

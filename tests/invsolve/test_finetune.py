@@ -44,6 +44,7 @@ def test_the_loss_of_a_step_is_the_written_out_one(generator, teacher):
     step, given = make_step(generator, teacher, keep=0.5, sigma_min=0.1, sigma_max=3.0), samples()
     found = step.learn(given)
     noise, prior = SampleNoise(0, range(6), torch.device("cpu")), load_prior(generator)
+    judge = load_denoiser(teacher)[0]
     n, z = noise((3, 16, 16)), noise((3, 16, 16))
     distances, errors = torch.zeros(6), torch.zeros(6)
     for i in range(6):
@@ -52,7 +53,6 @@ def test_the_loss_of_a_step_is_the_written_out_one(generator, teacher):
         x = given.x[i : i + 1]
         drawn = prior.over_noised(0.0)(x + s * n[i : i + 1], s, z[i : i + 1])
         if uniform[1] >= 0.5:
-            judge = load_denoiser(teacher)[0]
             distances[i] = perceptual_distance(judge, drawn, x, 0.02, z[i : i + 1]).log()
             errors[i] = (drawn - x).square().mean().log()
     assert 0 < (distances != 0).sum() < 6

@@ -77,5 +77,4 @@ def test_the_teacher_minds_blur_more_than_as_much_noise():
     far, near = (perceptual_distance(teacher, x, truth, LEVEL, noise).item() for x in (blurred, grainy))
     errors = [(x - truth).square().mean().item() for x in (blurred, grainy)]
     assert errors[1] == pytest.approx(errors[0], rel=0.05)
-    print(far, near)
     assert far > near
