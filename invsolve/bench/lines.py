@@ -15,6 +15,9 @@ from typing import Any
 RESULTS = "results.jsonl"
 _PART = re.compile(r"results\.rank[0-9]+\.jsonl")
 
+FIGURES = ("index", "steps", "evaluations", "seconds", "psnr", "ssim", "lpips", "samples")  # that lines may have
+FIGURES += ("psnr_mean", "psnr_std", "lpips_std", "spearman")
+
 Row = Mapping[str, Any]
 Key = tuple[str, str, str]  # task, method, image
 
@@ -66,4 +69,21 @@ def read_rows(path: Path) -> dict[Key, Row]:
             if number == len(lines):  # without its newline: a killed run left it
                 break
             raise ValueError(f"{path}, line {number}: expected an object with task, method and image") from None
+        wrong = [name for name in FIGURES if not _is_figure(row.get(name))]
+        if wrong:
+            raise ValueError(f"{path}, line {number}: {wrong[0]} is {row[wrong[0]]!r:.40} but must be a number or null")
+        if not _is_curve(row.get("calibration")):
+            raise ValueError(f"{path}, line {number}: calibration must be a list of pairs of numbers")
     return rows
+
+
+def _is_figure(value: object) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+
+
+def _is_curve(value: object) -> bool:
+    """Whether a line may have it for its calibration: pairs of numbers, or nothing."""
+    if value is None:
+        return True
+    pairs = isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value)
+    return pairs and all(number is not None and _is_figure(number) for pair in value for number in pair)

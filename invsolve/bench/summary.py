@@ -39,10 +39,10 @@ def overview(benchmark: Benchmark) -> str:
     lines = [["Method", "Evaluations", *benchmark.tasks], ["---"] * (2 + len(benchmark.tasks))]
     for method in benchmark.methods:
         found = [next((e for e in entries if e.method == method), None) for entries in benchmark.tasks.values()]
-        costs = sorted({f"{entry.evaluations:g}" for entry in found if entry}, key=float)
+        costs = sorted({entry.evaluations for entry in found if entry and entry.evaluations is not None})
         marked = [best(entries, "lpips", FEW) == method for entries in benchmark.tasks.values()]
         cells = [f"**{_pair(e)}**" if mark else _pair(e) for e, mark in zip(found, marked, strict=True)]
-        lines.append([method, " or ".join(costs), *cells])
+        lines.append([method, " or ".join(map(_number, costs)) or "n/a", *cells])
     return _rows(lines)
 
 
@@ -72,14 +72,14 @@ def table(benchmark: Benchmark) -> str:
     for entry in entries:
         means = entry.scores | entry.spread
         figures = [_shown(means[name], decimals) for name, _, decimals in columns]
-        images = str(len(entry.rows))
-        lines.append([entry.task, entry.method, f"{entry.evaluations:g}", *figures, f"{entry.seconds:.3g}", images])
+        costs = _number(entry.evaluations), _number(entry.seconds, 3)
+        lines.append([entry.task, entry.method, costs[0], *figures, costs[1], str(len(entry.rows))])
     return _rows(lines)
 
 
 def _summary(entry: Entry) -> dict:
     figures = {"task": entry.task, "method": entry.method, "images": len(entry.rows)}
-    figures |= {"steps": entry.rows[0]["steps"], "evaluations": entry.evaluations, "seconds": entry.seconds}
+    figures |= {"steps": entry.rows[0].get("steps"), "evaluations": entry.evaluations, "seconds": entry.seconds}
     means = entry.scores | {name: mean for name, mean in entry.spread.items() if mean and name != "samples"}
     figures |= {name: mean and {"mean": mean.value, "half": mean.half} for name, mean in means.items()}
     if entry.calibration:
@@ -92,6 +92,10 @@ def _shown(mean: Mean | None, decimals: int) -> str:
         return "n/a"
     half = "" if mean.half is None else f" ± {mean.half:.{decimals}f}"
     return f"{mean.value:.{decimals}f}{half}"
+
+
+def _number(value: float | None, digits: int = 6) -> str:
+    return "n/a" if value is None else f"{value:.{digits}g}"
 
 
 def _pair(entry: Entry | None) -> str:

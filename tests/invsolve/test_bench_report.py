@@ -19,6 +19,7 @@ from report_cases import METHODS, SIDE, TASKS, benchmark, picture, row, write_ro
 from invsolve.bench.report import write_report
 from invsolve.bench.report_data import best, mean_interval, pool_calibration, read_benchmark
 from invsolve.bench.report_pictures import BIG, load_picture
+from invsolve.bench.summary import write_markdown, write_summary
 from invsolve.cli import main
 
 VOID = {"meta", "img", "input", "wbr"}
@@ -101,6 +102,32 @@ def test_a_bad_line_is_named(tmp_path, line):
     (tmp_path / "results.jsonl").write_text(f"{line}\n" + json.dumps(row("a", "x", "1")) + "\n")
     with pytest.raises(ValueError, match=r"results\.jsonl, line 1: expected an object with task, method and image"):
         write_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lpips": "0.1"}, "lpips is '0.1' but must be a number or null"),
+        ({"evaluations": [4]}, "evaluations is [4] but must be a number or null"),
+        ({"index": True}, "index is True but must be a number or null"),
+        ({"calibration": [[0.1]]}, "calibration must be a list of pairs of numbers"),
+        ({"calibration": [[0.1, None]]}, "calibration must be a list of pairs of numbers"),
+        ({"calibration": 1}, "calibration must be a list of pairs of numbers"),
+    ],
+)
+def test_a_figure_that_is_none_is_named(tmp_path, changes, message):
+    write_rows(tmp_path, [row("a", "x", "1"), row("a", "x", "2") | changes])
+    with pytest.raises(ValueError, match=rf"results\.jsonl, line 2: {re.escape(message)}"):
+        write_report(tmp_path)
+
+
+def test_lines_without_their_cost_are_summarised(tmp_path):
+    short = {name: value for name, value in row("a", "x", "1").items() if name not in ("evaluations", "seconds")}
+    write_rows(tmp_path, [short])
+    text = write_markdown(tmp_path).read_text()
+    assert "| a | x | n/a |" in text
+    assert "| x | n/a |" in text
+    assert json.loads(write_summary(tmp_path).read_text())["entries"][0]["seconds"] is None
 
 
 def test_the_best_has_every_picture_and_keeps_to_the_budget(tmp_path):
