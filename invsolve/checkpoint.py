@@ -56,12 +56,14 @@ def save_denoiser(
     gamma: float = GAMMA,
     spectrum: Tensor | None = None,
     normalized: bool = True,
+    image_size: int | None = None,
 ) -> None:
     """Write a denoiser's weights in half precision, atomically.
 
     They are normalised first, which changes nothing of what the network computes, unless they are to be averaged with
     others. A conditional network is stored as a generative denoiser with over-noising ``gamma``. ``record`` is JSON
-    data about the training: it should say ``license`` and ``data``. ``spectrum`` ``[K]`` is kept in float32.
+    data about the training: it should say ``license`` and ``data``. ``spectrum`` ``[K]`` is kept in float32, and
+    ``image_size`` is as in :func:`write_prior`.
     """
     network = UNet(denoiser.network.config)
     network.load_state_dict(denoiser.network.state_dict())
@@ -71,7 +73,7 @@ def save_denoiser(
     tensors = {name: value.half() if value.ndim > 1 else value.float() for name, value in tensors.items()}
     if spectrum is not None:
         tensors["spectrum"] = spectrum.detach().float().cpu().contiguous()
-    write_prior(path, denoiser.network.config, tensors, denoiser.sigma_data, gamma, record)
+    write_prior(path, denoiser.network.config, tensors, denoiser.sigma_data, gamma, record, image_size)
 
 
 def write_prior(

@@ -97,8 +97,12 @@ def noise_levels(steps: int, sigma_max: float) -> list[float]:
 
 
 def first_level(record: dict) -> float:
-    """The largest noise level that a distillation of ours trained the prior for; for other priors the published 80."""
-    return float(record.get("recipe", {}).get("sigma_max", SIGMA_MAX))
+    """The largest noise level that a training of ours trained the prior for; for other priors the published 80.
+
+    What fine-tuning leaves out of the levels that were distilled, the prior still knows.
+    """
+    level = float(record.get("recipe", {}).get("sigma_max", SIGMA_MAX))
+    return max(level, first_level(record["continues"])) if "continues" in record else level
 
 
 def check_levels(levels: Sequence[float]) -> None:

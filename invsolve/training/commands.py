@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -39,10 +39,12 @@ def check_shares(path: str | Path, config: RunConfig) -> None:
         raise ValueError(f"{path}: batch {config.batch} cannot be shared evenly by {shares}")
 
 
-def check_crop(path: str | Path, config: RunConfig, network: UNet) -> None:
-    """Refuse crops of a size that the network would have to pad."""
+def check_crop(path: str | Path, config: RunConfig, network: UNet, image_size: int | None = None) -> None:
+    """Refuse crops of a size that the network would have to pad, or of another than the only one it knows."""
     if config.crop % network.multiple:
         raise ValueError(f"{path}: crop {config.crop} is no multiple of the network's {network.multiple}")
+    if image_size not in (None, config.crop):
+        raise ValueError(f"{path}: crop is {config.crop} but the network knows images of {image_size} pixels only")
 
 
 def validate(denoiser: Denoiser, images: Tensor, labels: Tensor | None = None) -> dict[str, float]:
@@ -67,6 +69,21 @@ def class_record(data: Sequence[str], classes: int) -> dict[str, list[str]]:
     return {"classes": names} if names else {}
 
 
+def agreed_classes(data: Sequence[str], classes: int, records: Mapping[str, dict]) -> dict[str, list[str]]:
+    """:func:`class_record`, or where the data names no classes that of the weights, whose records have owners as keys.
+
+    Raises ValueError where two of them name different classes.
+    """
+    owner, agreed = "the data's", class_record(data, classes)
+    for name, record in records.items():
+        known = record.get("classes")
+        if known and agreed.get("classes", known) != known:
+            raise ValueError(f"{owner} classes are {', '.join(agreed['classes'])} but {name} {', '.join(known)}")
+        if known and not agreed:
+            owner, agreed = name, {"classes": known}
+    return agreed
+
+
 def cache_folder(cache: str | Path | None, out: Path) -> Path:
     return out / "cache" if cache is None else Path(cache)
 
@@ -77,13 +94,29 @@ def check_folders(out: Path, cache: str | Path | None, device: torch.device) -> 
         processes.check_shared(folder, device)
 
 
-def generator_to_continue(
-    path: str | Path, start: UNet, sigma_data: float, settings: DistillConfig
-) -> tuple[UNet, dict]:
+@dataclass(frozen=True)
+class Traits:
+    """What a generator's file says of it beside its weights and their making; see ``save_denoiser``."""
+
+    sigma_data: float
+    gamma: float
+    spectrum: Tensor | None
+    image_size: int | None
+
+    @classmethod
+    def of(cls, denoiser: Denoiser, header: dict, spectrum: Tensor | None) -> Traits:
+        """Those of a loaded file."""
+        return cls(denoiser.sigma_data, header["gamma"], spectrum, header.get("image_size"))
+
+    def numbers(self) -> dict[str, float | None]:
+        return {"sigma_data": self.sigma_data, "gamma": self.gamma, "image_size": self.image_size}
+
+
+def generator_to_continue(path: str | Path, start: UNet, traits: Traits) -> tuple[UNet, dict]:
     """Network and record of a generator to go on with: of the same kind as ``start``, made of the teacher."""
-    found, header, _ = load_denoiser(resolve(path), train=True)
-    given = {**asdict(found.network.config), "sigma_data": found.sigma_data, "gamma": header["gamma"]}
-    expected = {**asdict(start.config), "sigma_data": sigma_data, "gamma": settings.gamma}
+    found, header, spectrum = load_denoiser(resolve(path), train=True)
+    given = {**asdict(found.network.config), **Traits.of(found, header, spectrum).numbers()}
+    expected = {**asdict(start.config), **traits.numbers()}
     for name, value in expected.items():
         if given[name] != value:
             raise ValueError(f"{path}: {name} is {given[name]} but must be {value}, as of the teacher or configuration")
@@ -91,23 +124,17 @@ def generator_to_continue(
 
 
 def export_generator(
-    out: Path,
-    settings: RunConfig,
-    player: Player,
-    step: int,
-    sigma_data: float,
-    gamma: float,
-    spectrum: Tensor | None,
-    extra: dict[str, object],
+    out: Path, settings: RunConfig, player: Player, step: int, traits: Traits, extra: dict[str, object]
 ) -> Denoiser:
     """Write a generator's averages as they are after ``step``; returns the one that is the training's result."""
+    beside = {"gamma": traits.gamma, "spectrum": traits.spectrum, "image_size": traits.image_size}
     for average in reversed(player.averages):
-        denoiser = Denoiser(average.network, sigma_data)
+        denoiser = Denoiser(average.network, traits.sigma_data)
         record = training_record(settings, step, **extra, ema=average.std)
-        save_denoiser(export_path(out, "generator", average.std), denoiser, record, gamma, spectrum)
+        save_denoiser(export_path(out, "generator", average.std), denoiser, record, **beside)
         if snapshot_due(settings, player, step):
             path, record = snapshot_path(out, step, average.std), {**record, "steps": player.steps}
-            save_denoiser(path, denoiser, record, gamma, spectrum, normalized=False)
+            save_denoiser(path, denoiser, record, **beside, normalized=False)
     return denoiser
 
 
@@ -194,17 +221,15 @@ def distill(
         source, header, spectrum = load_denoiser(resolve(teacher), train=True)
         if source.network.config.conditional:
             raise ValueError(f"{teacher} is a {header['kind']}; a teacher is a plain denoiser")
-        check_crop(config, settings, source.network)
+        traits = replace(Traits.of(source, header, spectrum), gamma=settings.gamma)
+        check_crop(config, settings, source.network, traits.image_size)
         classes = source.network.config.labels
         starts = [conditional_from(source.network, settings.conditioning) for _ in range(3)]
-        extra = class_record(data, classes)
-        known = header["record"].get("classes", extra.get("classes"))
-        if extra.get("classes", known) != known:
-            raise ValueError(
-                f"the data's classes are {', '.join(extra['classes'])} but the teacher's {', '.join(known)}"
-            )
+        records, extra = {"the teacher's": header["record"]}, {}
         if generator is not None:
-            starts[0], extra["continues"] = generator_to_continue(generator, starts[0], source.sigma_data, settings)
+            starts[0], extra["continues"] = generator_to_continue(generator, starts[0], traits)
+            records["the generator's"] = extra["continues"]
+        extra |= agreed_classes(data, classes, records)
         check_folders(out, cache, where)
         crops, *rest = read_data(data, settings, cache_folder(cache, out), classes)
         origins = {"teacher": of_weights(source.network), "sigma_data": source.sigma_data}
@@ -227,9 +252,7 @@ def distill(
 
         def checkpoint(number: int) -> dict[str, float]:
             record = {**extra, "teacher": header["record"]}
-            denoiser = export_generator(
-                out, settings, player, number, source.sigma_data, settings.gamma, spectrum, record
-            )
+            denoiser = export_generator(out, settings, player, number, traits, record)
             if len(held_out.images):
                 averaged = GenerativeDenoiser(denoiser, settings.gamma)
                 write_grid(out, number, drawn(averaged, held_out.images, held_out.labels))

@@ -26,7 +26,16 @@ from ..device import choose_device
 from ..noise import NoiseStreams
 from ..prior import Denoiser, classes
 from . import processes
-from .commands import cache_folder, check_crop, check_folders, check_shares, export_generator, validate
+from .commands import (
+    Traits,
+    agreed_classes,
+    cache_folder,
+    check_crop,
+    check_folders,
+    check_shares,
+    export_generator,
+    validate,
+)
 from .config import FinetuneConfig, load_config
 from .edm import edm_weight
 from .exports import export_path, exports_missing
@@ -153,7 +162,9 @@ def finetune(
         check_shares(config, settings)
         student, header, spectrum = load_denoiser(resolve(generator), train=True)
         layout = memory_format(settings, where)
-        before, judge = (load_denoiser(resolve(of))[0].to(where, memory_format=layout) for of in (generator, teacher))
+        before = load_denoiser(resolve(generator))[0].to(where, memory_format=layout)
+        judge, of_judge, _ = load_denoiser(resolve(teacher))
+        judge = judge.to(where, memory_format=layout)
         shape = student.network.config
         if not shape.conditional:
             raise ValueError(f"{generator} is a {header['kind']}; only a generative denoiser is fine-tuned")
@@ -161,8 +172,11 @@ def finetune(
             raise ValueError(f"{teacher} is no plain denoiser, whose features compare pictures")
         if judge.network.config.labels != shape.labels:
             raise ValueError(f"{teacher} knows {judge.network.config.labels} classes but {generator} {shape.labels}")
-        for denoiser in (student, judge):
-            check_crop(config, settings, denoiser.network)
+        traits = Traits.of(student, header, spectrum)
+        for denoiser, size in ((student, traits.image_size), (judge, of_judge.get("image_size"))):
+            check_crop(config, settings, denoiser.network, size)
+        records = {"the generator's": header["record"], "the teacher's": of_judge["record"]}
+        record = {"continues": header["record"], **agreed_classes(data, shape.labels, records)}
         check_folders(out, cache, where)
         crops, *rest = read_data(data, settings, cache_folder(cache, out), shape.labels)
         held_out = held_out_images(*rest, settings.crop, shape.labels, where)
@@ -170,13 +184,10 @@ def finetune(
         this = identity("finetune", settings, describe_data(data, shape.labels), **origins)
         network = student.network.to(where, memory_format=layout)
         player = Player(network, settings.learning_rate, settings.betas, settings.ema)
-        step = FinetuneStep(Denoiser(network, student.sigma_data), before, judge, header["gamma"], player, settings)
+        step = FinetuneStep(Denoiser(network, student.sigma_data), before, judge, traits.gamma, player, settings)
 
         def checkpoint(number: int) -> dict[str, float]:
-            record = {"continues": header["record"]}
-            denoiser = export_generator(
-                out, settings, player, number, student.sigma_data, header["gamma"], spectrum, record
-            )
+            denoiser = export_generator(out, settings, player, number, traits, record)
             if len(held_out.images):
                 shown = held_out.first(PICTURES)
                 write_grid(out, number, denoised(partial(picture, denoiser), shown.images, shown.labels))

@@ -80,5 +80,6 @@ def reconstruct(run: str | Path, std: float, out: str | Path) -> tuple[int, floa
     spectrum = state.pop("spectrum", (None, None))[1]
     network.load_state_dict({name: pair[name not in averaged].float() for name, pair in state.items()})
     record = {**last["record"], "ema": std, "reconstructed_from": len(files)}
-    save_denoiser(out, Denoiser(network, last["sigma_data"]), record, last["gamma"], spectrum)
+    size = last.get("image_size")
+    save_denoiser(out, Denoiser(network, last["sigma_data"]), record, last["gamma"], spectrum, image_size=size)
     return len(files), error

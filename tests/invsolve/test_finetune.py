@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from training_cases import TUNING, assert_same_states, figures, refused, write
+from training_cases import STUDENT, TUNING, assert_same_states, figures, refused, with_image_size, write
 
 from invsolve.checkpoint import load_denoiser, load_prior
 from invsolve.cli import main
 from invsolve.training import loop
+from invsolve.training.commands import distill
 from invsolve.training.config import FinetuneConfig
 from invsolve.training.data import SampleNoise
 from invsolve.training.finetune import FinetuneStep, finetune
@@ -129,3 +131,22 @@ def test_what_cannot_be_tuned_is_refused(generator, teacher, pictures, tmp_path)
     unknown = write(tmp_path / "u.yaml", TUNING, keeps=0.1)
     refused("unknown key 'keeps'; did you mean 'keep'?", finetune, unknown, generator, teacher, *rest)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_prior_of_one_size_stays_one(generator, teacher, pictures, tmp_path):
+    """Its file goes on saying so, and crops of another size are refused."""
+    fixed = tmp_path / "fixed.safetensors"
+    with_image_size(generator, fixed, 16)
+    given = (fixed, teacher, [str(pictures)], tmp_path / "out", "cpu")
+    refused("knows images of 16 pixels only", finetune, write(tmp_path / "24.yaml", TUNING, crop=24), *given)
+    tuned = finetune(write(tmp_path / "16.yaml", TUNING, images=8), *given)
+    assert load_denoiser(tuned)[1]["image_size"] == 16
+
+
+def test_so_does_a_prior_distilled_of_a_teacher_of_one_size(teacher, generator, pictures, tmp_path):
+    fixed = tmp_path / "fixed.safetensors"
+    with_image_size(teacher, fixed, 16)
+    config, given = write(tmp_path / "d.yaml", STUDENT, images=8), ([str(pictures)], tmp_path / "out", "cpu")
+    going_on = partial(distill, config, fixed, *given, generator=generator)
+    refused("image_size is None but must be 16", going_on)
+    assert load_denoiser(distill(config, fixed, *given))[1]["image_size"] == 16

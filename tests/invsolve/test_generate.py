@@ -134,12 +134,20 @@ def test_levels_must_fall(tiny_prior, tmp_path, capsys, levels):
 def test_the_first_level_is_the_largest_that_the_prior_was_trained_for(tmp_path):
     """And a plain denoiser takes no levels."""
     network, outs = UNet(UNetConfig(widths=(8,), blocks=(1,), conditioning="inputs")), {}
-    for name, recipe in (("ours", {"sigma_max": 5.0}), ("other", {})):
+    ours, other = {"recipe": {"sigma_max": 5.0}}, {"recipe": {}}
+    tuned = {"recipe": {"sigma_max": 2.0}}
+    records = {
+        "ours": (ours, 5.0),
+        "other": (other, 80.0),
+        "fine-tuned": ({**tuned, "continues": ours}, 5.0),
+        "other, fine-tuned": ({**tuned, "continues": other}, 80.0),
+    }
+    for name, (record, level) in records.items():
         path = tmp_path / f"{name}.safetensors"
-        save_denoiser(path, Denoiser(network), {"license": "none", "data": "none", "recipe": recipe})
+        save_denoiser(path, Denoiser(network), {"license": "none", "data": "none", **record})
         generate(GenerateOptions(str(path), 1, 16, 1, out=tmp_path / name), lambda _: None)
         outs[name] = read(tmp_path / name, 1)
-        given = GenerateOptions(str(path), 1, 16, levels=(5.0 if recipe else 80.0,), out=tmp_path / "given")
+        given = GenerateOptions(str(path), 1, 16, levels=(level,), out=tmp_path / "given")
         generate(given, lambda _: None)
         assert torch.equal(outs[name], read(tmp_path / "given", 1))
     plain = tmp_path / "plain.safetensors"

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import weakref
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from training_cases import with_image_size
 
 from invsolve.checkpoint import load_denoiser, load_prior
 from invsolve.inference import GRAPHS, Accelerated, Inference, accelerate
@@ -184,13 +182,6 @@ def test_a_cuda_graph_on_a_device_that_is_not_current(network):
             for seed in (1, 2):
                 call = [value.to(device) for value in inputs(seed=seed)]
                 assert relative(replayed(*call), network(*call)) < 2e-3
-
-
-def with_image_size(path, target, size: int) -> None:
-    with safe_open(str(path), framework="pt") as file:
-        header = json.loads(file.metadata()["invsolve"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    save_file(tensors, target, metadata={"invsolve": json.dumps({**header, "image_size": size})})
 
 
 def test_a_file_may_say_that_its_network_knows_one_size(tiny_prior, tmp_path):

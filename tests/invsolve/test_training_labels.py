@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from training_cases import STUDENT, TEACHER, refused, write
+from training_cases import STUDENT, TEACHER, TUNING, refused, write
 
 from invsolve.checkpoint import load_denoiser, load_prior
 from invsolve.noise import NoiseStreams
 from invsolve.solve import Settings, solve
 from invsolve.training.commands import distill, train, validate
+from invsolve.training.finetune import finetune
 from invsolve.training.pictures import Source, load_pictures
 from invsolve.training.reading import center_crops
 from operators import Mask
@@ -109,3 +110,14 @@ def test_the_classes_of_the_distillation_are_the_teachers(class_teacher, two_cla
     (tmp_path / "other" / "a-dark").rename(tmp_path / "other" / "z-dark")
     config, rest = write(tmp_path / "d.yaml", STUDENT), ([str(tmp_path / "other")], tmp_path / "out", "cpu")
     refused("classes are b-bright, z-dark but the teacher's a-dark, b-bright", distill, config, class_teacher, *rest)
+
+
+def test_fine_tuning_keeps_the_classes(class_student, class_teacher, two_classes, tmp_path):
+    config, weights = write(tmp_path / "f.yaml", TUNING, images=8), (class_student, class_teacher)
+    tuned = finetune(config, *weights, [str(two_classes)], tmp_path / "out", "cpu")
+    assert load_denoiser(tuned)[1]["record"]["classes"] == ["a-dark", "b-bright"]
+    shutil.copytree(two_classes, tmp_path / "other")
+    (tmp_path / "other" / "a-dark").rename(tmp_path / "other" / "z-dark")
+    rest = ([str(tmp_path / "other")], tmp_path / "refused", "cpu")
+    refused("classes are b-bright, z-dark but the generator's a-dark, b-bright", finetune, config, *weights, *rest)
+    assert not (tmp_path / "refused").exists()

@@ -10,6 +10,8 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 TEACHER = {
     "network": {"widths": [8, 16], "blocks": [1, 1], "haar": 1, "auxt": False},  # its shortcuts take most of the time
@@ -80,6 +82,14 @@ def write_picture(folder: Path, name: str, array: np.ndarray) -> Path:
 def write(path: Path, values: dict, **changes: object) -> Path:
     path.write_text(yaml.safe_dump({**values, **changes}))
     return path
+
+
+def with_image_size(path: Path, target: Path, size: int) -> None:
+    """Copy a prior's file, saying that its network knows images of so many pixels a side only."""
+    with safe_open(str(path), framework="pt") as file:
+        header = json.loads(file.metadata()["invsolve"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    save_file(tensors, target, metadata={"invsolve": json.dumps({**header, "image_size": size})})
 
 
 def refused(message: str, command, *arguments: object) -> None:
