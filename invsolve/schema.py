@@ -5,16 +5,29 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import yaml
 
+LONGEST = 80  # characters of a value that a message shows
+
 Check = Callable[[object], str | None]  # what was expected, or None when the value is fine
 
 
 class Loader(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, but ``3e-4`` and ``1.5e3``, which it takes for text, are numbers as in YAML 1.2."""
+    """YAML 1.1 as PyYAML reads it, but ``3e-4`` and ``1.5e3``, which it takes for text, are numbers as in YAML 1.2.
+
+    What looks like a date or a number but is none, as ``2024-13-45``, is an error of the YAML, with line and column.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, ValueError) as error:  # of the conversion from text
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(None, None, f"no {kind}: {error}", node.start_mark) from None
 
 
 Loader.add_implicit_resolver(
@@ -26,7 +39,7 @@ def read_yaml(path: Path) -> dict[str, object]:
     """The mapping in a YAML file, with numbers as :class:`Loader` reads them; what is quoted stays text.
 
     Raises:
-        ValueError: the file is missing, is not YAML, or does not hold a mapping.
+        ValueError: one line naming the file, which is missing, is not YAML, or does not hold a mapping.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader)
@@ -34,6 +47,8 @@ def read_yaml(path: Path) -> dict[str, object]:
         raise ValueError(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from None
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a mapping of keys to values, found {_kind(content)}")
     return content
@@ -55,7 +70,7 @@ def check_mapping(
             raise ValueError(f"{where}: unknown key {key!r}{suggestion(key, known)}")
         expected = known[key](value)
         if expected is not None:
-            raise ValueError(f"{where}: {key} is {value!r} but must be {expected}")
+            raise ValueError(f"{where}: {key} is {_shown(value)} but must be {expected}")
     missing = [key for key in required if key not in values]
     if missing:
         raise ValueError(f"{where}: the key {missing[0]!r} is missing")
@@ -77,8 +92,9 @@ def number(low: float = -math.inf, high: float = math.inf, above: float = -math.
     expected = f"a number{' ' if bounds else ''}{' and '.join(bounds)}"
 
     def check(value: object) -> str | None:
-        real = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        return None if real and low <= value <= high and value > above else expected
+        real = isinstance(value, int | float) and not isinstance(value, bool)
+        finite = real and abs(value) <= sys.float_info.max  # which integers may exceed
+        return None if finite and low <= value <= high and value > above else expected
 
     return check
 
@@ -111,6 +127,15 @@ def optional_number(value: object) -> str | None:
 def any_value(value: object) -> None:
     """Anything: the value is checked elsewhere."""
     return None
+
+
+def _shown(value: object) -> str:
+    """The value as Python writes it; the beginning of a long one."""
+    try:
+        written = repr(value)
+    except ValueError:
+        return f"an integer of more than {sys.get_int_max_str_digits()} digits"  # which Python does not write
+    return written if len(written) <= LONGEST else f"{written[:LONGEST]}..."
 
 
 def _kind(value: object) -> str:

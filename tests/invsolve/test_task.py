@@ -176,6 +176,9 @@ def changed(path: str, value: object) -> dict:
         ("sigma_y", float("nan"), "sigma_y is nan but must be a number"),
         ("sigma_y", "0.05", "sigma_y is '0.05' but must be a number"),
         ("sigma_y", True, "sigma_y is True but must be a number"),
+        ("sigma_y", 10**400, r"sigma_y is 10{79}\.\.\. but must be a number at least 0 and at most 2"),
+        ("settings.1.sigma_max", -(10**400), r"entry 2: sigma_max is -10*\.\.\. but must be a number"),
+        ("settings.1.gamma", 10**400, r"entry 2: gamma is 10*\.\.\. but must be a number or null"),
         ("sigma_y", None, "the key 'sigma_y' is missing"),
         ("name", 3, "name is 3 but must be text"),
         ("operator", "blur", "operator: expected a mapping with the key 'type'"),
@@ -212,12 +215,26 @@ def test_a_wrong_yaml_is_refused_in_one_line(tmp_path, path, value, message):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("a: [1", "not a YAML file"), ("- a\n- b\n", "found a list"), ("", "found nothing"), ("\xff", "not a YAML file")],
+    [
+        ("a: [1", "not a YAML file"),
+        ("- a\n- b\n", "found a list"),
+        ("", "found nothing"),
+        ("\xff", "not a YAML file"),
+        ("name: a\nsigma_y: 2024-13-45\n", r"not a YAML file \(no timestamp: month must be .*, line 2, column 10"),
+        (f"sigma_y: {'9' * 5000}", r"not a YAML file \(no int: Exceeds the limit"),
+        ("sigma_y: !!bool 3", r"not a YAML file \(no bool: "),
+        ("sigma_y: !!timestamp 3", r"not a YAML file \(no timestamp: "),
+        ("sigma_y: 0x" + "f" * 5000, "sigma_y is an integer of more than 4300 digits but must be a number"),
+        ("a: " + 5000 * "[" + 5000 * "]", "nested too deeply"),
+    ],
 )
-def test_files_that_are_no_mapping_are_refused(tmp_path, content, message):
-    (tmp_path / "t.yaml").write_bytes(content.encode("latin-1"))
-    with pytest.raises(ValueError, match=message):
-        load_task(tmp_path / "t.yaml")
+def test_files_that_are_no_mapping_of_values_are_refused(tmp_path, content, message):
+    file = tmp_path / "t.yaml"
+    file.write_bytes(content.encode("latin-1"))
+    with pytest.raises(ValueError, match=message) as refusal:
+        load_task(file)
+    assert str(refusal.value).startswith(f"{file}: ")
+    assert "\n" not in str(refusal.value)
 
 
 def test_unknown_tasks_are_refused():
