@@ -2,6 +2,9 @@
 
 A system that has converged is frozen: its steps are zero from then on, so an image's result does not depend on its
 neighbours in the batch.
+
+Half types are iterated in float32, which their range and their sums over an image ask for; the maps alone are applied
+in the half type, theirs. The result is in the type of the data.
 """
 
 from __future__ import annotations
@@ -14,7 +17,12 @@ from torch import Tensor
 
 Map = Callable[[Tensor], Tensor]
 
-TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}  # relative to the first residual
+TOLERANCE = {  # relative to the first residual
+    torch.bfloat16: 1e-3,
+    torch.float16: 1e-4,
+    torch.float32: 1e-6,
+    torch.float64: 1e-12,
+}
 MAX_ITERATIONS = 1000
 
 
@@ -31,13 +39,16 @@ def solve_spd(
         apply: x -> M x, symmetric positive definite, acting on each image of a batch `[B, ...]` by itself.
         b: right-hand sides `[B, ...]`.
         precondition: r -> an approximation of M^-1 r, symmetric positive definite.
-        tol: stop an image once |M x - b| <= tol |b|; by default 1e-6 in float32, 1e-12 in float64.
+        tol: stop an image once |M x - b| <= tol |b|; by default 1e-6 in float32, 1e-12 in float64, 1e-4 in
+            float16, 1e-3 in bfloat16.
         max_iterations: give up then, with a `RuntimeWarning`.
 
     Returns the solution `[B, ...]` and the number of iterations of the slowest image.
     """
-    tol = TOLERANCE[b.dtype] if tol is None else tol
-    precondition = precondition or _identity
+    dtype = b.dtype
+    tol = TOLERANCE[dtype] if tol is None else tol
+    apply, precondition = _iterable(apply, dtype), _iterable(precondition or _identity, dtype)
+    b = b.to(_iterated(dtype))
     x, residual = torch.zeros_like(b), b
     target = tol * _dot(b, b).sqrt()
     direction = z = precondition(residual)
@@ -45,7 +56,7 @@ def solve_spd(
     for iteration in range(max_iterations):
         active = _dot(residual, residual).sqrt() > target
         if not active.any():
-            return x, iteration
+            return x.to(dtype), iteration
         image = apply(direction)
         step = _ratio(gamma, _dot(direction, image), active)
         x = x + _each(step, x) * direction
@@ -54,7 +65,7 @@ def solve_spd(
         gamma, previous = _dot(residual, z), gamma
         direction = z + _each(_ratio(gamma, previous, active), z) * direction
     _warn_of(_dot(residual, residual).sqrt() > target, max_iterations, tol)
-    return x, max_iterations
+    return x.to(dtype), max_iterations
 
 
 def solve_least_squares(
@@ -82,10 +93,13 @@ def solve_least_squares(
 
     Returns the solution and the number of iterations of the slowest image.
     """
-    tol = TOLERANCE[r.dtype] if tol is None else tol
-    eps = torch.finfo(r.dtype).eps
-    precondition = precondition or _identity
-    residual, gradient = r, adjoint(r)
+    dtype = r.dtype
+    tol = TOLERANCE[dtype] if tol is None else tol
+    eps = torch.finfo(dtype).eps
+    forward, adjoint = _iterable(forward, dtype), _iterable(adjoint, dtype)
+    precondition = _iterable(precondition or _identity, dtype)
+    residual = r.to(_iterated(dtype))
+    gradient = adjoint(residual)
     d = torch.zeros_like(gradient)
     target = tol * _dot(gradient, gradient).sqrt()
     norm = torch.zeros_like(target)  # a lower bound of |A| that tightens as the iteration goes
@@ -95,7 +109,7 @@ def solve_least_squares(
         rounding = eps * norm * _dot(residual, residual).sqrt()
         active = _dot(gradient, gradient).sqrt() > torch.maximum(target, rounding)
         if not active.any():
-            return d, iteration
+            return d.to(dtype), iteration
         image = forward(direction)
         energy, image_energy = _dot(direction, direction), _dot(image, image)
         norm = torch.maximum(norm, _ratio(image_energy, energy, active).sqrt())
@@ -108,7 +122,29 @@ def solve_least_squares(
         gamma, previous = _dot(gradient, z), gamma
         direction = z + _each(_ratio(gamma, previous, active), z) * direction
     _warn_of(active, max_iterations, tol)
-    return d, max_iterations
+    return d.to(dtype), max_iterations
+
+
+def _iterated(dtype: torch.dtype) -> torch.dtype:
+    """The type to iterate in for data of one."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _iterable(map: Map, dtype: torch.dtype) -> Map:
+    """`map`, which knows `dtype` alone, on tensors of the type to iterate in.
+
+    It sees each image at a largest value of 1, lest small ones vanish in a half type or large ones overflow.
+    """
+    if _iterated(dtype) == dtype:
+        return map
+
+    def scaled(x: Tensor) -> Tensor:
+        largest = x.flatten(1).abs().amax(1)
+        scale = torch.where(largest > 0, largest, 1)
+        image = map((x / _each(scale, x)).to(dtype)).to(x)
+        return image * _each(scale, image)
+
+    return scaled
 
 
 def _identity(residual: Tensor) -> Tensor:

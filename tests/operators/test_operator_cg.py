@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from operator_cases import random
+from operator_cases import dense, random
 
-from operators import solve_least_squares, solve_spd
+from operators import Mask, Resize, random_mask, solve_least_squares, solve_spd
+
+HALVES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 
 
 def spd(batch: int, n: int, condition: float) -> torch.Tensor:
@@ -93,3 +95,35 @@ def test_inconsistent_data_in_float32_reach_the_rounding_floor():
     expected = apply(torch.linalg.pinv(a.double()))(r.double())
     assert iterations < 100
     assert (d - expected).abs().max() < 1e-5 * r.norm()
+
+
+@HALVES
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])  # float16 ends at 65504 and has 10 bits down to 6e-5
+def test_spd_of_a_half_type_is_right_to_its_rounding(dtype, scale):
+    matrix, b = spd(4, 20, 10).to(dtype), (scale * random(4, 20, seed=1)).to(dtype)
+    exact = torch.linalg.solve(matrix.double(), b.double())
+    for precondition in (None, lambda r: r / 3):
+        x, iterations = solve_spd(apply(matrix), b, precondition)
+        assert x.dtype == dtype
+        assert (x.double() - exact).abs().max() < 4 * torch.finfo(dtype).eps * exact.abs().max()
+        assert iterations < 30
+
+
+@HALVES
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("lam", [0.0, 0.01, 1.0, torch.tensor([1e-4, 0.0, 30.0])], ids=str)
+def test_the_prox_of_a_composition_in_a_half_type_is_that_of_the_dense_matrix(dtype, scale, lam):
+    operator = Mask((1, 8, 7), random_mask((8, 7), 0.4, seed=0)) @ Resize((1, 32, 28), 4)
+    a = dense(operator.double())
+    operator = operator.to(dtype)
+    v, y = (scale * random(3, *shape, seed=seed) for seed, shape in enumerate((operator.in_shape, operator.out_shape)))
+    v, y = v.to(dtype), y.to(dtype)
+    damping = torch.as_tensor(lam, dtype=torch.float64).expand(3)
+    residual = y.double().flatten(1) - v.double().flatten(1) @ a.T
+    u, s, vt = torch.linalg.svd(a, full_matrices=False)
+    kept = torch.where(s > 1e-6, s, 0)
+    gain = kept / torch.where(s > 1e-6, s**2 + damping[:, None], 1)
+    wanted = v.double().flatten(1) + (residual @ u * gain) @ vt
+    found = operator.prox(v, y, lam)
+    assert found.dtype == dtype
+    assert (found.double().flatten(1) - wanted).abs().max() < 3 * torch.finfo(dtype).eps * wanted.abs().max()
