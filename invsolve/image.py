@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,11 +14,23 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 PACKAGED = "skimage:"  # prefix of the names of the pictures that come with scikit-image
 ALIASES = {"cat": "chelsea", "immunohistochemistry": "ihc"}  # as scikit-image's own functions call them
+
+ORIENTATION = 274  # EXIF tag
+UPRIGHT = {  # what turns a picture of this EXIF orientation the right way up
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+DAMAGE = (OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, RuntimeError, struct.error)  # in Pillow
 
 
 def list_pictures(inputs: Sequence[str | Path]) -> list[str | Path]:
@@ -55,9 +68,9 @@ def picture_name(source: str | Path) -> str:
 def read_image(source: str | Path, channels: int = 3) -> torch.Tensor:
     """Read a picture as a float32 tensor ``[channels, H, W]`` in [-1, 1].
 
-    Anything Pillow reads: 8 and 16 bits per channel, gray, palette, CMYK. The EXIF orientation is applied,
-    transparency is laid over white, and of an animation the first frame is taken. With ``channels=1`` colours become
-    gray by Rec. 601 luma; with ``channels=3`` gray is repeated.
+    Anything Pillow reads: 8 and 16 bits per channel, gray, palette, CMYK. The EXIF orientation is applied where it can
+    be read, transparency is laid over white, and of an animation the first frame is taken. With ``channels=1`` colours
+    become gray by Rec. 601 luma; with ``channels=3`` gray is repeated.
 
     Args:
         source: a path, or ``skimage:NAME`` for one of the pictures packaged with scikit-image.
@@ -78,10 +91,10 @@ def decode_image(file: Path | BinaryIO, name: str, channels: int = 3) -> torch.T
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as opened:
                 opened.load()
-                picture = ImageOps.exif_transpose(opened)
+                picture = _upright(opened)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise ValueError(f"{name}: more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError) as error:  # what Pillow's decoders raise
+    except DAMAGE as error:
         reason = "not a picture in a known format" if "cannot identify" in str(error) else str(error)
         raise ValueError(f"{name}: cannot be read as a picture ({reason})") from None
     values = torch.from_numpy(_unit_values(picture, "L" if channels == 1 else "RGB", name))
@@ -99,6 +112,15 @@ def _packaged_path(source: str) -> Path:
         names = ", ".join(sorted(packaged))
         raise ValueError(f"{source}: scikit-image has no packaged picture of this name; it has {names}")
     return path
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """A picture as its EXIF orientation says, or as it is where its EXIF cannot be read."""
+    try:
+        turn = UPRIGHT.get(picture.getexif().get(ORIENTATION))
+    except DAMAGE:
+        turn = None
+    return picture.copy() if turn is None else picture.transpose(turn)
 
 
 def _unit_values(picture: Image.Image, mode: str, name: str) -> np.ndarray:

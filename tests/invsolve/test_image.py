@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from invsolve.image import list_pictures, picture_name, read_image, write_atomically, write_image
-from invsolve.plane import read_kernel, read_mask, read_plane
 
 
 @pytest.fixture
@@ -63,11 +62,47 @@ def test_transparency_is_laid_over_white(tmp_path, pixels):
     assert largest_error(read_image(tmp_path / "a.png"), expected(wanted)) < 1 / 127.5
 
 
-def test_exif_orientation_is_applied(tmp_path, pixels):
+def transposed(values: np.ndarray) -> np.ndarray:
+    return values.swapaxes(0, 1)
+
+
+ORIENTATIONS = {  # of EXIF: what shows [H, W, C] the right way up
+    1: np.array,
+    2: np.fliplr,
+    3: lambda values: np.rot90(values, 2),
+    4: np.flipud,
+    5: transposed,
+    6: lambda values: np.rot90(values, -1),
+    7: lambda values: np.rot90(transposed(values), 2),
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_exif_orientation_is_applied(tmp_path, pixels, orientation, suffix):
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to view
-    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
-    assert largest_error(read_image(tmp_path / "a.png"), expected(np.rot90(pixels, -1).copy())) < 1e-6
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(pixels).save(path, exif=exif)
+    assert largest_error(read_image(path), expected(ORIENTATIONS[orientation](pixels).copy())) < 1e-6
+
+
+def test_exif_that_cannot_be_written_again_is_read(tmp_path):
+    """Of a resolution that is said to be an integer but is a fraction, nothing but the orientation matters."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 72.0
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (40, 30)).save(path, exif=exif)
+    fraction, integer = b"\x01\x1a\x00\x05", b"\x01\x18\x00\x05"
+    assert fraction in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(fraction, integer))
+    assert read_image(path).shape == (3, 40, 30)
+
+
+def test_a_picture_whose_exif_is_damaged_is_not_turned(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=b"Exif\x00\x00not an IFD")
+    assert largest_error(read_image(tmp_path / "a.png"), expected(pixels)) < 1e-6
 
 
 def test_a_written_picture_is_the_rounded_clipped_image(tmp_path, pixels):
@@ -116,6 +151,25 @@ def test_truncated_files_are_refused(tmp_path, suffix):
         read_image(path)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "before", "after"),
+    [
+        pytest.param("dds", b"\x20\0\0\0\x40", b"\x20\0\0\0\0", id="no pixel format"),
+        pytest.param("tiff", b"\x11\x01\x04\0", b"\x11\x01\x07\0", id="offset that is no number"),
+        pytest.param("avif", b"pitm\0\0\0\0\0\x01", b"pitm\0\0\0\0\0\x07", id="no first item"),
+    ],
+)
+def test_damaged_files_are_refused(tmp_path, suffix, before, after):
+    if suffix == "avif" and not features.check("avif"):
+        pytest.skip("needs a Pillow that reads AVIF")
+    path = tmp_path / f"a.{suffix}"
+    Image.linear_gradient("L").resize((40, 30)).convert("RGB").save(path)
+    assert path.read_bytes().count(before) == 1
+    path.write_bytes(path.read_bytes().replace(before, after))
+    with pytest.raises(ValueError, match=rf"a\.{suffix}: cannot be read as a picture \("):
+        read_image(path)
+
+
 def test_floating_point_pictures_are_refused(tmp_path):
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "a.tiff")
     with pytest.raises(ValueError, match="no known range"):
@@ -142,45 +196,3 @@ def test_directories_give_their_pictures_in_order(tmp_path):
         list_pictures([tmp_path / "deeper"])
     with pytest.raises(ValueError, match=r"gone: no such file"):
         list_pictures([tmp_path / "gone"])
-
-
-def test_masks_are_white_where_observed(tmp_path):
-    mask = np.zeros((4, 6), np.uint8)
-    mask[:, :2] = 255
-    Image.fromarray(mask).save(tmp_path / "mask.png")
-    np.save(tmp_path / "mask.npy", mask > 0)
-    for name in ("mask.png", "mask.npy"):
-        assert read_mask(tmp_path / name).tolist() == (mask / 255).tolist()
-
-
-def test_photographs_and_black_masks_are_refused(tmp_path):
-    Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (8, 1))).save(tmp_path / "photo.png")
-    Image.new("L", (8, 8)).save(tmp_path / "black.png")
-    with pytest.raises(ValueError, match="80% are neither"):
-        read_mask(tmp_path / "photo.png")
-    with pytest.raises(ValueError, match="no pixel is white"):
-        read_mask(tmp_path / "black.png")
-
-
-def test_kernels_sum_to_one(tmp_path):
-    kernel = np.array([[0.0, 2.0], [6.0, 0.0]])
-    np.save(tmp_path / "k.npy", kernel)
-    assert read_kernel(tmp_path / "k.npy").tolist() == [[0, 0.25], [0.75, 0]]
-    np.save(tmp_path / "k.npy", -kernel)
-    with pytest.raises(ValueError, match="its sum is -8 but must be positive"):
-        read_kernel(tmp_path / "k.npy")
-
-
-@pytest.mark.parametrize(
-    "array", [np.zeros(3), np.zeros((2, 2), complex), np.full((2, 2), np.nan), np.array([["a"]]), np.zeros((0, 2))]
-)
-def test_arrays_that_are_no_plane_are_refused(tmp_path, array):
-    np.save(tmp_path / "a.npy", array)
-    with pytest.raises(ValueError, match=r"a\.npy: expected"):
-        read_plane(tmp_path / "a.npy")
-
-
-def test_pickled_arrays_are_not_loaded(tmp_path):
-    np.save(tmp_path / "a.npy", np.array([{}, {}], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="cannot be read as a NumPy array"):
-        read_plane(tmp_path / "a.npy")

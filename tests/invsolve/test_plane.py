@@ -1,0 +1,51 @@
+"""Masks and kernels: what is read is what is in the file, and what is neither is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from invsolve.plane import read_kernel, read_mask, read_plane
+
+
+def test_masks_are_white_where_observed(tmp_path):
+    mask = np.zeros((4, 6), np.uint8)
+    mask[:, :2] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    np.save(tmp_path / "mask.npy", mask > 0)
+    for name in ("mask.png", "mask.npy"):
+        assert read_mask(tmp_path / name).tolist() == (mask / 255).tolist()
+
+
+def test_photographs_and_black_masks_are_refused(tmp_path):
+    Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (8, 1))).save(tmp_path / "photo.png")
+    Image.new("L", (8, 8)).save(tmp_path / "black.png")
+    with pytest.raises(ValueError, match="80% are neither"):
+        read_mask(tmp_path / "photo.png")
+    with pytest.raises(ValueError, match="no pixel is white"):
+        read_mask(tmp_path / "black.png")
+
+
+def test_kernels_sum_to_one(tmp_path):
+    kernel = np.array([[0.0, 2.0], [6.0, 0.0]])
+    np.save(tmp_path / "k.npy", kernel)
+    assert read_kernel(tmp_path / "k.npy").tolist() == [[0, 0.25], [0.75, 0]]
+    np.save(tmp_path / "k.npy", -kernel)
+    with pytest.raises(ValueError, match="its sum is -8 but must be positive"):
+        read_kernel(tmp_path / "k.npy")
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros(3), np.zeros((2, 2), complex), np.full((2, 2), np.nan), np.array([["a"]]), np.zeros((0, 2))]
+)
+def test_arrays_that_are_no_plane_are_refused(tmp_path, array):
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(ValueError, match=r"a\.npy: expected"):
+        read_plane(tmp_path / "a.npy")
+
+
+def test_pickled_arrays_are_not_loaded(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([{}, {}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="cannot be read as a NumPy array"):
+        read_plane(tmp_path / "a.npy")
