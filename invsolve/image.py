@@ -20,7 +20,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", "
 PACKAGED = "skimage:"  # prefix of the names of the pictures that come with scikit-image
 ALIASES = {"cat": "chelsea", "immunohistochemistry": "ihc"}  # as scikit-image's own functions call them
 
-ORIENTATION = 274  # EXIF tag
+BITS_PER_SAMPLE, ORIENTATION = 258, 274  # tags of TIFF, the second one of EXIF too
 UPRIGHT = {  # what turns a picture of this EXIF orientation the right way up
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -68,7 +68,7 @@ def picture_name(source: str | Path) -> str:
 def read_image(source: str | Path, channels: int = 3) -> torch.Tensor:
     """Read a picture as a float32 tensor ``[channels, H, W]`` in [-1, 1].
 
-    Anything Pillow reads: 8 and 16 bits per channel, gray, palette, CMYK. The EXIF orientation is applied where it can
+    Anything Pillow reads: 8 to 16 bits per channel, gray, palette, CMYK. The EXIF orientation is applied where it can
     be read, transparency is laid over white, and of an animation the first frame is taken. With ``channels=1`` colours
     become gray by Rec. 601 luma; with ``channels=3`` gray is repeated.
 
@@ -76,7 +76,8 @@ def read_image(source: str | Path, channels: int = 3) -> torch.Tensor:
         source: a path, or ``skimage:NAME`` for one of the pictures packaged with scikit-image.
 
     Raises:
-        ValueError: the file is missing, truncated, not a picture, or holds values without a known range (floats).
+        ValueError: the file is missing, truncated, not a picture, or holds values without a known range (floats,
+            32-bit integers).
     """
     path = _packaged_path(str(source)) if str(source).startswith(PACKAGED) else Path(source)
     if not path.is_file():
@@ -91,13 +92,16 @@ def decode_image(file: Path | BinaryIO, name: str, channels: int = 3) -> torch.T
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as opened:
                 opened.load()
-                picture = _upright(opened)
+                picture, white = _upright(opened), _white(opened)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise ValueError(f"{name}: more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
     except DAMAGE as error:
         reason = "not a picture in a known format" if "cannot identify" in str(error) else str(error)
         raise ValueError(f"{name}: cannot be read as a picture ({reason})") from None
-    values = torch.from_numpy(_unit_values(picture, "L" if channels == 1 else "RGB", name))
+    if white is None:
+        kind = "floating-point" if picture.mode == "F" else "32-bit or signed"
+        raise ValueError(f"{name}: {kind} pixels have no known range; save it with 8 or 16 bits per channel")
+    values = torch.from_numpy(_unit_values(picture, white, "L" if channels == 1 else "RGB"))
     return (values * 2 - 1).reshape(picture.height, picture.width, channels).permute(2, 0, 1).contiguous()
 
 
@@ -123,19 +127,26 @@ def _upright(picture: Image.Image) -> Image.Image:
     return picture.copy() if turn is None else picture.transpose(turn)
 
 
-def _unit_values(picture: Image.Image, mode: str, name: str) -> np.ndarray:
+def _white(picture: Image.Image) -> int | None:
+    """The value of white in a picture's channels, or None where its file does not say."""
+    if not picture.mode.startswith(("F", "I")):
+        return 255
+    if picture.format == "TIFF" and picture.mode.startswith("I;16"):
+        return 2 ** picture.tag_v2[BITS_PER_SAMPLE][0] - 1
+    # Other formats' gray of more than 8 bits is scaled to 16; some Pillow releases open it as 32-bit integers.
+    known = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
+    return 65535 if known else None
+
+
+def _unit_values(picture: Image.Image, white: int, mode: str) -> np.ndarray:
     """Pixels as float32 in [0, 1], ``[H, W]`` for mode "L" or ``[H, W, 3]`` for mode "RGB"."""
-    if picture.mode == "F":
-        raise ValueError(f"{name}: floating-point pixels have no known range; save it with 8 or 16 bits per channel")
-    if picture.mode.startswith("I"):  # 16-bit gray, which some Pillow releases open as 32-bit integers
-        gray = np.asarray(picture).astype(np.float32) / 65535
-        if gray.min() < 0 or gray.max() > 1:
-            raise ValueError(f"{name}: 32-bit pixels have no known range; save it with 8 or 16 bits per channel")
+    if picture.mode.startswith("I"):
+        gray = np.asarray(picture).astype(np.float32) / white
         return gray if mode == "L" else np.repeat(gray[..., None], 3, axis=2)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return np.asarray(picture.convert("RGB" if picture.mode != "L" else "L").convert(mode), dtype=np.float32) / 255
+    return np.asarray(picture.convert("RGB" if picture.mode != "L" else "L").convert(mode), dtype=np.float32) / white
 
 
 def to_bytes(image: torch.Tensor) -> np.ndarray:

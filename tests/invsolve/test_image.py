@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image, features
+from PIL import Image, PngImagePlugin, features
 
 from invsolve.image import list_pictures, picture_name, read_image, write_atomically, write_image
 
@@ -23,6 +26,16 @@ def expected(values: np.ndarray, white: int = 255) -> torch.Tensor:
 def largest_error(found: torch.Tensor, wanted: torch.Tensor) -> float:
     assert found.shape == wanted.shape
     return (found.double() - wanted).abs().max().item()
+
+
+def write_tiff(path: Path, bits: int, size: tuple[int, int], data: bytes) -> None:
+    """Gray pixels packed into ``data`` as an uncompressed TIFF of one strip, of any depth."""
+    short, long = 3, 4
+    start = 8 + 2 + 12 * 9 + 4
+    entries = [(256, long, size[1]), (257, long, size[0]), (258, short, bits), (259, short, 1), (262, short, 1)]
+    entries += [(273, long, start), (277, short, 1), (278, long, size[0]), (279, long, len(data))]
+    directory = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    path.write_bytes(struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + directory + bytes(4) + data)
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp"])
@@ -44,6 +57,29 @@ def test_gray_16_bit_keeps_its_precision(tmp_path):
     wanted = expected(values[..., None], 65535)
     assert largest_error(read_image(tmp_path / "a.png", channels=1), wanted) < 1e-6
     assert largest_error(read_image(tmp_path / "a.png"), wanted.repeat(3, 1, 1)) < 1e-6
+
+
+def test_gray_of_12_bits_is_white_at_4095(tmp_path):
+    values = np.array([[0, 4095, 2048, 1]])
+    packed = bytes.fromhex("".join(f"{value:03x}" for value in values.ravel()))
+    write_tiff(tmp_path / "a.tiff", 12, (1, 4), packed)
+    assert largest_error(read_image(tmp_path / "a.tiff", channels=1), expected(values[..., None], 4095)) < 1e-6
+
+
+@pytest.mark.parametrize("white", [4095, 65535])
+def test_a_gray_map_of_16_bits_says_what_is_white(tmp_path, white):
+    values = np.array([[0, white, 2048, 1]])
+    (tmp_path / "a.pgm").write_bytes(b"P5 4 1 %d\n" % white + values.astype(">u2").tobytes())
+    found = read_image(tmp_path / "a.pgm", channels=1)
+    assert largest_error(found, expected(values[..., None], white)) < 2 / 65535
+
+
+def test_gray_of_16_bits_may_be_opened_as_32_bit_integers(tmp_path, monkeypatch):
+    monkeypatch.setitem(PngImagePlugin._MODES, (16, 0), ("I", "I;16B"))  # as some Pillow releases do
+    values = np.array([[0, 255, 65535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    assert Image.open(tmp_path / "a.png").mode == "I"
+    assert largest_error(read_image(tmp_path / "a.png", channels=1), expected(values[..., None], 65535)) < 1e-6
 
 
 def test_gray_is_repeated_and_colour_becomes_luma(tmp_path, pixels):
@@ -173,6 +209,12 @@ def test_damaged_files_are_refused(tmp_path, suffix, before, after):
 def test_floating_point_pictures_are_refused(tmp_path):
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "a.tiff")
     with pytest.raises(ValueError, match="no known range"):
+        read_image(tmp_path / "a.tiff")
+
+
+def test_integers_of_32_bits_are_refused(tmp_path):
+    Image.fromarray(np.array([[0, 255, 200]], np.int32)).save(tmp_path / "a.tiff")
+    with pytest.raises(ValueError, match=r"a\.tiff: 32-bit or signed pixels have no known range"):
         read_image(tmp_path / "a.tiff")
 
 
