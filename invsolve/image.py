@@ -65,15 +65,16 @@ def picture_name(source: str | Path) -> str:
     return text.removeprefix(PACKAGED) if text.startswith(PACKAGED) else Path(text).stem
 
 
-def read_image(source: str | Path, channels: int = 3) -> torch.Tensor:
+def read_image(source: str | Path, channels: int = 3, background: str = "white") -> torch.Tensor:
     """Read a picture as a float32 tensor ``[channels, H, W]`` in [-1, 1].
 
     Anything Pillow reads: 8 to 16 bits per channel, gray, palette, CMYK. The EXIF orientation is applied where it can
-    be read, transparency is laid over white, and of an animation the first frame is taken. With ``channels=1`` colours
-    become gray by Rec. 601 luma; with ``channels=3`` gray is repeated.
+    be read, and of an animation the first frame is taken. With ``channels=1`` colours become gray by Rec. 601 luma;
+    with ``channels=3`` gray is repeated.
 
     Args:
         source: a path, or ``skimage:NAME`` for one of the pictures packaged with scikit-image.
+        background: what transparency is laid over, "white" or "black".
 
     Raises:
         ValueError: the file is missing, truncated, not a picture, or holds values without a known range (floats,
@@ -82,10 +83,10 @@ def read_image(source: str | Path, channels: int = 3) -> torch.Tensor:
     path = _packaged_path(str(source)) if str(source).startswith(PACKAGED) else Path(source)
     if not path.is_file():
         raise ValueError(f"{path}: is a directory, not a picture" if path.is_dir() else f"{path}: no such file")
-    return decode_image(path, str(path), channels)
+    return decode_image(path, str(path), channels, background)
 
 
-def decode_image(file: Path | BinaryIO, name: str, channels: int = 3) -> torch.Tensor:
+def decode_image(file: Path | BinaryIO, name: str, channels: int = 3, background: str = "white") -> torch.Tensor:
     """:func:`read_image` of a path or an open file, called ``name`` in errors."""
     try:
         with warnings.catch_warnings():
@@ -101,7 +102,7 @@ def decode_image(file: Path | BinaryIO, name: str, channels: int = 3) -> torch.T
     if white is None:
         kind = "floating-point" if picture.mode == "F" else "32-bit or signed"
         raise ValueError(f"{name}: {kind} pixels have no known range; save it with 8 or 16 bits per channel")
-    values = torch.from_numpy(_unit_values(picture, white, "L" if channels == 1 else "RGB"))
+    values = torch.from_numpy(_unit_values(picture, white, "L" if channels == 1 else "RGB", background))
     return (values * 2 - 1).reshape(picture.height, picture.width, channels).permute(2, 0, 1).contiguous()
 
 
@@ -138,14 +139,14 @@ def _white(picture: Image.Image) -> int | None:
     return 65535 if known else None
 
 
-def _unit_values(picture: Image.Image, white: int, mode: str) -> np.ndarray:
+def _unit_values(picture: Image.Image, white: int, mode: str, background: str) -> np.ndarray:
     """Pixels as float32 in [0, 1], ``[H, W]`` for mode "L" or ``[H, W, 3]`` for mode "RGB"."""
     if picture.mode.startswith("I"):
         gray = np.asarray(picture).astype(np.float32) / white
         return gray if mode == "L" else np.repeat(gray[..., None], 3, axis=2)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, background), picture)
     return np.asarray(picture.convert("RGB" if picture.mode != "L" else "L").convert(mode), dtype=np.float32) / white
 
 

@@ -39,12 +39,14 @@ def read_kernel(path: Path) -> torch.Tensor:
 def read_plane(path: str | Path) -> np.ndarray:
     """Read a mask or a kernel: a picture (as gray, black 0 and white 1) or a 2-D ``.npy`` array; float32 ``[H, W]``.
 
+    What is transparent in a picture is black: missing in a mask, zero in a kernel.
+
     Raises:
         ValueError: the file is missing or unreadable, or its array is not a 2-D array of finite real numbers.
     """
     path = Path(path)
     if path.suffix.lower() != ".npy":
-        return ((read_image(path, channels=1)[0] + 1) / 2).numpy()
+        return ((read_image(path, channels=1, background="black")[0] + 1) / 2).numpy()
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:

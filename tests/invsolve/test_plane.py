@@ -18,6 +18,16 @@ def test_masks_are_white_where_observed(tmp_path):
         assert read_mask(tmp_path / name).tolist() == (mask / 255).tolist()
 
 
+def test_what_is_transparent_is_black(tmp_path):
+    alpha = np.zeros((5, 5), np.uint8)
+    alpha[1, 2], alpha[3, 3] = 255, 85
+    picture = np.stack([np.full_like(alpha, 255), alpha], axis=2)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    assert np.abs(read_plane(tmp_path / "a.png") - alpha / 255).max() < 1e-6
+    assert np.abs(read_kernel(tmp_path / "a.png").numpy() - alpha / 340).max() < 1e-6
+    assert read_mask(tmp_path / "a.png").nonzero().tolist() == [[1, 2]]
+
+
 def test_photographs_and_black_masks_are_refused(tmp_path):
     Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (8, 1))).save(tmp_path / "photo.png")
     Image.new("L", (8, 8)).save(tmp_path / "black.png")
