@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from operators.boundary import fold
-from operators.separable import SeparableOperator
+from operators.separable import SeparableOperator, check_maps
 
 
 class Resize(SeparableOperator):
@@ -21,23 +21,27 @@ class Resize(SeparableOperator):
     included. Pillow's BICUBIC and torch's antialiased bicubic have the same weights but cut and renormalise them at
     the edges instead of reflecting, so they agree in the interior alone. (torch's bicubic *without* antialiasing and
     OpenCV's use a = -0.75 and do not stretch the filter.)
+
+    Raises ValueError for a factor or a filter that cannot be, and for images of so long a side that the dense maps
+    would take more than 4 GiB (`operators.separable.check_maps`).
     """
 
     def __init__(self, in_shape: tuple[int, int, int], factor: int, filter: str = "cubic"):
         _, height, width = in_shape
-        super().__init__(in_shape, resize_matrix(height, factor, filter), resize_matrix(width, factor, filter))
+        check_maps(*((_reduced(size, factor), size) for size in (height, width)))
+        vertical = resize_matrix(height, factor, filter)
+        horizontal = vertical if width == height else resize_matrix(width, factor, filter)
+        super().__init__(in_shape, vertical, horizontal)
         self.factor = factor
 
 
 def resize_matrix(size: int, factor: int, filter: str = "cubic") -> np.ndarray:
     """The reduction of a signal of `size` samples as a matrix `[ceil(size / factor), size]`; see `Resize`."""
-    if isinstance(factor, bool) or not isinstance(factor, int) or not 1 <= factor <= size:
-        raise ValueError(f"factor is {factor} but must be an integer from 1 to the image size {size}")
+    rows = _reduced(size, factor)
     if filter not in FILTERS:
         raise ValueError(f"filter is {filter!r} but must be one of {', '.join(FILTERS)}")
     kernel, radius = FILTERS[filter]
     reach = int(np.ceil(radius * factor))
-    rows = -(-size // factor)
     matrix = np.zeros((rows, size))
     for row in range(rows):
         centre = (row + 0.5) * factor - 0.5
@@ -45,6 +49,12 @@ def resize_matrix(size: int, factor: int, filter: str = "cubic") -> np.ndarray:
         weights = kernel((index - centre) / factor)
         np.add.at(matrix[row], fold(index, size, "reflect")[0], weights / weights.sum())
     return matrix
+
+
+def _reduced(size: int, factor: int) -> int:
+    if isinstance(factor, bool) or not isinstance(factor, int) or not 1 <= factor <= size:
+        raise ValueError(f"factor is {factor} but must be an integer from 1 to the image size {size}")
+    return -(-size // factor)
 
 
 def _cubic(t: np.ndarray) -> np.ndarray:

@@ -9,8 +9,9 @@ from operator_cases import random
 from PIL import Image
 from torch.nn import functional
 
-from operators import Resize
+from operators import Resize, SeparableOperator
 from operators.resize import resize_matrix
+from operators.separable import check_maps
 
 
 def interior(factor: int, radius: int) -> slice:
@@ -79,3 +80,37 @@ def test_factor_one_is_the_identity():
 def test_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         Resize((3, 8, 8), *arguments)
+
+
+def test_a_long_narrow_image_is_refused_before_its_maps_are_made(monkeypatch):
+    """12 bytes a number of A `[40000, 160000]`, of U `[40000, 40000]` and of V^T `[40000, 160000]`: 160.9 GiB."""
+    monkeypatch.setattr("operators.resize.resize_matrix", lambda *_: pytest.fail("the maps were made"))
+    message = "the maps of a 160000x8 image would take 161 GiB but may take 4: crop the picture, or cut it into tiles"
+    with pytest.raises(ValueError, match=message):
+        Resize((3, 160_000, 8), 4)
+    with pytest.raises(ValueError, match="the maps of a 8x160000 image"):
+        Resize((3, 8, 160_000), 4)
+
+
+def test_any_long_map_is_refused():
+    long = np.broadcast_to(0.0, (30_000, 30_000))
+    with pytest.raises(ValueError, match="the maps of a 30000x4 image would take 31 GiB but may take 4"):
+        SeparableOperator((1, 30_000, 4), long, np.eye(4))
+
+
+def test_maps_of_up_to_4_gib_are_allowed():
+    rows = 3000  # 12 (2 * 3000 * 58152 + 3000²) bytes: 4 GiB but for 23 kB
+    check_maps((rows, 58_152), (1, 1))
+    with pytest.raises(ValueError, match="would take 5 GiB but may take 4"):
+        check_maps((rows, 58_160), (1, 1))
+    check_maps((3024, 12_096), (4032, 16_128))  # 12 megapixels, enlarged 4 times
+
+
+def test_the_two_maps_of_a_square_image_are_decomposed_once(monkeypatch):
+    apart = SeparableOperator((1, 12, 12), resize_matrix(12, 3), resize_matrix(12, 3))
+    decomposed, svd = [], np.linalg.svd
+    monkeypatch.setattr("numpy.linalg.svd", lambda matrix, **how: decomposed.append(matrix) or svd(matrix, **how))
+    together = Resize((1, 12, 12), 3)
+    assert len(decomposed) == 1
+    for (name, found), expected in zip(together.named_buffers(), apart.buffers(), strict=True):
+        assert torch.equal(found, expected), name
