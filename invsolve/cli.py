@@ -16,12 +16,14 @@ DIVERGED = 1
 BAD_INPUT = 2
 SIGNAL = 128  # + its number
 INTERRUPTED = SIGNAL + signal.SIGINT
+OUT_OF_MEMORY = "out of memory: try a smaller --batch, or --tile 256"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0; with one line on stderr 1 after a training that diverged, 2 after bad input, 130 after Ctrl-C, 143 after SIGTERM.
+    0; with one line on stderr 1 after a training that diverged, 2 after bad input or where the memory or a compiler is
+    wanting, 130 after Ctrl-C, 143 after SIGTERM.
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -36,11 +38,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(str(error), DIVERGED)
     except (ValueError, OSError) as error:
         return _refuse(str(error))
+    except MemoryError:
+        return _refuse(OUT_OF_MEMORY)
     except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, whose import would cost every command a second
+        advice = _advice(error)
+        if advice is None:
             raise
-        return _refuse("out of GPU memory even for one image: try --tile 256, or --device cpu")
+        return _refuse(advice)
     return 0
+
+
+def _advice(error: RuntimeError) -> str | None:
+    """What to say of an error of torch's that the user can do something about, None of any other.
+
+    Known by names, since torch's import would cost every command a second.
+    """
+    if type(error).__name__ == "OutOfMemoryError":
+        return "out of GPU memory even for one image: try --tile 256, or --device cpu"
+    if "DefaultCPUAllocator" in str(error):
+        return OUT_OF_MEMORY
+    if type(getattr(error, "inner_exception", error)).__name__ == "InvalidCxxCompiler":  # torch.compile wraps it
+        return "--compile needs a C++ compiler, and none was found: install one, name it in CXX, or leave --compile out"
+    return None
 
 
 def _refuse(message: str, code: int = BAD_INPUT) -> int:
