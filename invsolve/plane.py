@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ import torch
 from .image import read_image
 
 GRAY_SHARE = 0.1  # of a mask's pixels may be between black and white (edges, JPEG) before it is taken for a photograph
+DAMAGE = (OSError, ValueError, EOFError, TypeError, SyntaxError, TokenError, MemoryError)  # in NumPy, on a bad header
 
 
 def read_mask(path: Path) -> torch.Tensor:
@@ -42,7 +44,8 @@ def read_plane(path: str | Path) -> np.ndarray:
     What is transparent in a picture is black: missing in a mask, zero in a kernel.
 
     Raises:
-        ValueError: the file is missing or unreadable, or its array is not a 2-D array of finite real numbers.
+        ValueError: the file is missing or unreadable, or its array is not a 2-D array of real numbers, finite as
+            float32.
     """
     path = Path(path)
     if path.suffix.lower() != ".npy":
@@ -50,11 +53,16 @@ def read_plane(path: str | Path) -> np.ndarray:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:
-        values = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        with path.open("rb") as file:
+            values = np.lib.format.read_array(file, allow_pickle=False)
+    except DAMAGE as error:
         raise ValueError(f"{path}: cannot be read as a NumPy array ({error})") from None
-    if values.ndim != 2 or not (np.issubdtype(values.dtype, np.number) or values.dtype == bool) or 0 in values.shape:
+    if values.ndim != 2 or values.dtype.kind not in "biufc" or 0 in values.shape:
         raise ValueError(f"{path}: expected a 2-D array of numbers, found {values.dtype} of shape {values.shape}")
-    if np.iscomplexobj(values) or not np.isfinite(values).all():
-        raise ValueError(f"{path}: expected finite real numbers")
-    return values.astype(np.float32)
+    if np.iscomplexobj(values):
+        raise ValueError(f"{path}: expected finite real numbers, found {values.dtype}")
+    with np.errstate(over="ignore"):
+        plane = values.astype(np.float32)
+    if not np.isfinite(plane).all():
+        raise ValueError(f"{path}: expected finite real numbers, below {np.finfo(np.float32).max:.2g}")
+    return plane

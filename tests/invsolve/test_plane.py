@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -47,11 +49,49 @@ def test_kernels_sum_to_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "array", [np.zeros(3), np.zeros((2, 2), complex), np.full((2, 2), np.nan), np.array([["a"]]), np.zeros((0, 2))]
+    "array",
+    [
+        np.zeros(3),
+        np.zeros((2, 2), complex),
+        np.full((2, 2), np.nan),
+        np.array([["a"]]),
+        np.zeros((0, 2)),
+        np.ones((2, 2), "timedelta64[s]"),
+    ],
 )
 def test_arrays_that_are_no_plane_are_refused(tmp_path, array):
     np.save(tmp_path / "a.npy", array)
     with pytest.raises(ValueError, match=r"a\.npy: expected"):
+        read_plane(tmp_path / "a.npy")
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_beyond_float32_are_refused_without_a_warning(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([[1e300, 1.0]]))
+    with pytest.raises(ValueError, match=r"a\.npy: expected finite real numbers, below 3.4e\+38"):
+        read_plane(tmp_path / "a.npy")
+
+
+def test_an_archive_of_arrays_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", np.ones((2, 2)))
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    with pytest.raises(ValueError, match=r"a\.npy: cannot be read as a NumPy array"):
+        read_plane(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "{'descr': '<f8', ",
+        "{1: 2, 'a': 3}",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000, 4)}",  # more than any memory
+    ],
+    ids=["endless", "no header", "too large"],
+)
+def test_damaged_arrays_are_refused(tmp_path, fields):
+    header = f"{fields}\n".encode()
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + bytes(128))
+    with pytest.raises(ValueError, match=r"a\.npy: cannot be read as a NumPy array"):
         read_plane(tmp_path / "a.npy")
 
 
