@@ -17,12 +17,21 @@ DAMAGE = (OSError, ValueError, EOFError, TypeError, SyntaxError, TokenError, Mem
 def read_mask(path: Path) -> torch.Tensor:
     """A mask file as ``[H, W]`` of 1 (white: observed) and 0 (black: missing).
 
+    White is 1 in an array, or 255 where that is its largest value and all are whole numbers.
+
     Raises:
         ValueError: unreadable, not black and white, or black all over.
     """
     values = torch.from_numpy(read_plane(path))
+    low, high = values.min().item(), values.max().item()
+    if high == 255 and low >= 0 and torch.equal(values, values.round()):
+        values, high = values / 255, 1.0
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"mask {path}: values must lie in 0..1, or be whole numbers up to 255; found {low:g}..{high:g}"
+        )
     gray = ((values > 0.1) & (values < 0.9)).float().mean().item()
-    if gray > GRAY_SHARE or values.min() < 0 or values.max() > 1:
+    if gray > GRAY_SHARE:
         raise ValueError(f"mask {path}: expected black (missing) and white (observed) pixels; {gray:.0%} are neither")
     mask = (values >= 0.5).float()
     if not mask.any():

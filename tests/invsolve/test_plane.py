@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 import numpy as np
@@ -16,8 +17,19 @@ def test_masks_are_white_where_observed(tmp_path):
     mask[:, :2] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
     np.save(tmp_path / "mask.npy", mask > 0)
-    for name in ("mask.png", "mask.npy"):
+    np.save(tmp_path / "bytes.npy", mask)
+    np.save(tmp_path / "floats.npy", mask.astype(float))
+    for name in ("mask.png", "mask.npy", "bytes.npy", "floats.npy"):
         assert read_mask(tmp_path / name).tolist() == (mask / 255).tolist()
+
+
+@pytest.mark.parametrize(
+    ("values", "found"), [([0, 254], "0..254"), ([-1, 255], "-1..255"), ([0.5, 255], "0.5..255"), ([-1, 1], "-1..1")]
+)
+def test_masks_of_an_unknown_range_are_refused(tmp_path, values, found):
+    np.save(tmp_path / "mask.npy", np.array([values]))
+    with pytest.raises(ValueError, match=rf"mask\.npy: values must lie in 0\.\.1, .* found {re.escape(found)}$"):
+        read_mask(tmp_path / "mask.npy")
 
 
 def test_what_is_transparent_is_black(tmp_path):
