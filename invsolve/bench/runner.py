@@ -20,7 +20,7 @@ from ..inference import Inference
 from ..metrics import load_metrics
 from ..prior import MeanDraw
 from ..sampler import Prior
-from ..task import Task, load_task
+from ..task import Task, list_tasks, load_task
 from ..training.processes import count, joined, rank
 from .lines import RESULTS, Key, read_results
 from .methods import Method, Tools, make_method, network_of, networks_of
@@ -39,7 +39,7 @@ class BenchOptions:
 
     data: Path
     out: Path
-    tasks: Sequence[str]
+    tasks: Sequence[str]  # names or files; "all" stands for the shipped ones
     methods: Sequence[str]
     steps: int = 4
     limit: int | None = None
@@ -66,6 +66,9 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
     Raises:
         ValueError: the first thing wrong with the options, the pictures or the directory, in one line.
     """
+    for given, names in {"--tasks": options.tasks, "--methods": options.methods}.items():
+        if not names:
+            raise ValueError(f"{given}: the list is empty")
     for name in options.redo:
         if name not in options.methods:
             raise ValueError(f"--redo: {name} is not among --methods, which are {', '.join(options.methods)}")
@@ -143,7 +146,7 @@ def _make_jobs(options: BenchOptions, networks: Mapping[str, Prior], device: tor
     shape = (3, options.size, options.size)
     tools = Tools(options.steps, options.seed, **networks)
     jobs: dict[str, Job] = {}
-    for name in dict.fromkeys(options.tasks):
+    for name in _task_names(options.tasks):
         task = load_task(name)
         if task.name in jobs:
             raise ValueError(f"--tasks: {name} is a second task of the name {task.name}")
@@ -151,6 +154,11 @@ def _make_jobs(options: BenchOptions, networks: Mapping[str, Prior], device: tor
         methods = [make_method(method, task, tools) for method in dict.fromkeys(options.methods)]
         jobs[task.name] = Job(task, operator, methods)
     return list(jobs.values())
+
+
+def _task_names(given: Iterable[str]) -> list[str]:
+    """Every name once, and the shipped tasks in the place of ``all``."""
+    return list(dict.fromkeys(name for word in given for name in (list_tasks() if word == "all" else [word])))
 
 
 def _record(

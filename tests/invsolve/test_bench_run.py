@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,6 +122,23 @@ def _mean_and_error(values: list[float]) -> tuple[float, float]:
     return np.mean(values), np.std(values, ddof=1) / np.sqrt(len(values))
 
 
+def write_reflect(folder: Path) -> Path:
+    """A blur whose singular values are not known: the picture goes on beyond its edges as in a mirror."""
+    operator = "{type: motion_blur, size: 5, intensity: 0.5, boundary: reflect}"
+    content = f"name: reflect\ndescription: x\noperator: {operator}\nsigma_y: 0.05\nsettings: [{{steps: 1}}]\n"
+    (folder / "reflect.yaml").write_text(content)
+    return folder / "reflect.yaml"
+
+
+def test_all_in_a_list_of_tasks_stands_for_the_shipped_ones(bench, tmp_path, monkeypatch):
+    shipped = ["colorize", "denoise", "inpaint_box"]
+    monkeypatch.setattr("invsolve.bench.runner.list_tasks", lambda: shipped)
+    tasks = f"denoise,{write_reflect(tmp_path)},all,denoise"
+    out = bench("all", "--tasks", tasks, "--methods", "baseline", "--limit", 1)
+    assert json.loads((out / "run.json").read_text())["tasks"] == ["denoise", "reflect", "colorize", "inpaint_box"]
+    assert {task for task, _, _ in figures(out)} == {"reflect", *shipped}
+
+
 def test_a_plain_denoiser_can_draw_by_reverse_diffusion(bench):
     out = bench("diffusion", "--tasks", "denoise", "--methods", "teacher-diffusion:3,teacher", "--limit", 1)
     rows = figures(out)
@@ -139,6 +157,8 @@ def test_a_plain_denoiser_can_draw_by_reverse_diffusion(bench):
             "--denoiser default: is a generative denoiser but must be a plain one, as teacher is",
         ),
         (["--tasks", "sr4"], "no task 'sr4'; did you mean 'sr4x'?"),
+        (["--tasks", ""], "--tasks: the list is empty"),
+        (["--methods", " ,"], "--methods: the list is empty"),
     ],
 )
 def test_an_option_that_cannot_be_is_refused_in_one_line(options, message, bench, capsys):
