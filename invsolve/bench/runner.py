@@ -150,9 +150,12 @@ def _make_jobs(options: BenchOptions, networks: Mapping[str, Prior], device: tor
         task = load_task(name)
         if task.name in jobs:
             raise ValueError(f"--tasks: {name} is a second task of the name {task.name}")
-        operator = task.make_operator(shape, seed=options.seed).to(device)
+        try:
+            operator = task.make_operator(shape, seed=options.seed)
+        except ValueError as error:
+            raise ValueError(f"{task.name} at --size {options.size}: {error}") from None
         methods = [make_method(method, task, tools) for method in dict.fromkeys(options.methods)]
-        jobs[task.name] = Job(task, operator, methods)
+        jobs[task.name] = Job(task, operator.to(device), methods)
     return list(jobs.values())
 
 

@@ -159,6 +159,7 @@ def test_a_plain_denoiser_can_draw_by_reverse_diffusion(bench):
         (["--tasks", "sr4"], "no task 'sr4'; did you mean 'sr4x'?"),
         (["--tasks", ""], "--tasks: the list is empty"),
         (["--methods", " ,"], "--methods: the list is empty"),
+        (["--tasks", "all"], "deblur_motion at --size 32: kernel is 61x61 but the image is only 32x32"),
     ],
 )
 def test_an_option_that_cannot_be_is_refused_in_one_line(options, message, bench, capsys):
