@@ -14,9 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from operators import LinearOperator
+from operators.spectral import spectral_filter
 
 from ..noise import NoiseStreams
 from ..prior import DiffusionDraw, MeanDraw
@@ -27,6 +29,7 @@ from ..task import Task
 from .baselines import baseline_for
 
 DRAW = 5  # evaluations of a draw of teacher-diffusion
+SPECTRAL = ("ddrm", "ddnm")  # peers that treat every singular value of the operator by itself
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,12 @@ def make_method(name: str, task: Task, tools: Tools) -> Method:
     if kind in _KINDS:
         return _KINDS[kind][0](name, number, task, tools)
     return _peer(name, number, task, tools)
+
+
+def check_operator(name: str, operator: LinearOperator) -> None:
+    """Raises ValueError where the method of a name cannot take ``operator``, on the CPU; nothing is restored."""
+    if split_name(name)[0] in SPECTRAL:
+        spectral_filter(operator, torch.zeros(1, *operator.in_shape), lambda power: power)
 
 
 def networks_of(names: Sequence[str]) -> set[str]:
@@ -113,6 +122,8 @@ def _teacher_diffusion(name: str, number: int | None, task: Task, tools: Tools) 
 def _in_loop(name: str, prior: Prior, levels: int, task: Task, tools: Tools) -> Method:
     """``solve`` with the task's settings for so many noise levels, one draw of the prior at each."""
     settings, evaluations = task.settings(levels), levels * prior.evaluations
+    if settings.warm_start and getattr(prior, "spectrum", None) is None:
+        raise ValueError(f"{name} at {task.name}: warm_start needs a prior with a spectrum, and this one has none")
 
     def restore(y: Tensor, operator: LinearOperator, streams: Sequence[Index]) -> Tensor:
         return solve(y, operator, evaluations, task.sigma_y, prior, tools.seed, settings, streams)

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from operators import LinearOperator
+
 from ..checkpoint import load_prior, read_checkpoint, resolve
 from ..device import choose_device
 from ..inference import Inference
@@ -23,7 +25,7 @@ from ..sampler import Prior
 from ..task import Task, list_tasks, load_task
 from ..training.processes import count, joined, rank
 from .lines import RESULTS, Key, read_results
-from .methods import Method, Tools, make_method, network_of, networks_of
+from .methods import Method, Tools, check_operator, make_method, network_of, networks_of
 from .pictures import Pictures
 from .record import check_folder, open_folder
 from .restore import Bench, Job, restore
@@ -154,7 +156,7 @@ def _make_jobs(options: BenchOptions, networks: Mapping[str, Prior], device: tor
             operator = task.make_operator(shape, seed=options.seed)
         except ValueError as error:
             raise ValueError(f"{task.name} at --size {options.size}: {error}") from None
-        methods = [make_method(method, task, tools) for method in dict.fromkeys(options.methods)]
+        methods = [_make_method(method, task, operator, tools) for method in dict.fromkeys(options.methods)]
         jobs[task.name] = Job(task, operator.to(device), methods)
     return list(jobs.values())
 
@@ -162,6 +164,14 @@ def _make_jobs(options: BenchOptions, networks: Mapping[str, Prior], device: tor
 def _task_names(given: Iterable[str]) -> list[str]:
     """Every name once, and the shipped tasks in the place of ``all``."""
     return list(dict.fromkeys(name for word in given for name in (list_tasks() if word == "all" else [word])))
+
+
+def _make_method(name: str, task: Task, operator: LinearOperator, tools: Tools) -> Method:
+    try:
+        check_operator(name, operator)
+    except ValueError as error:
+        raise ValueError(f"{name} at {task.name}: {error}") from None
+    return make_method(name, task, tools)
 
 
 def _record(

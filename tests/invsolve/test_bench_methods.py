@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from invsolve.degradation import DEGRADATIONS, Degradation
 from invsolve.metrics import psnr
 from invsolve.noise import NoiseStreams
 from invsolve.peers import PEERS
+from invsolve.prior import MeanDraw
 from invsolve.task import load_task
 from operators import LinearOperator
 
@@ -69,6 +71,16 @@ def test_steps_of_a_name_replace_those_of_the_run(tools):
         "teacher-diffusion:5": (4, 20),
         "ddrm:20": (20, 20),
     }
+
+
+@pytest.mark.parametrize("name", ["ncvsd", "teacher", "teacher-diffusion"])
+def test_a_warm_start_without_a_spectrum_is_refused_before_anything_is_restored(name, tools):
+    plain = tools.denoiser.denoiser
+    without = replace(tools, prior=MeanDraw(plain), denoiser=MeanDraw(plain))
+    task = load_task("colorize")
+    assert task.settings(4).warm_start
+    with pytest.raises(ValueError, match=f"{name} at colorize: warm_start needs a prior with a spectrum"):
+        make_method(name, task, without)
 
 
 class Halve(LinearOperator):

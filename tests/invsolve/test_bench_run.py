@@ -130,6 +130,12 @@ def write_reflect(folder: Path) -> Path:
     return folder / "reflect.yaml"
 
 
+def test_methods_that_need_no_spectrum_take_any_operator(bench, tmp_path):
+    methods = "baseline,ncvsd,diffpir:2,pigdm:2,dps:2"
+    out = bench("reflect", "--tasks", write_reflect(tmp_path), "--methods", methods, "--limit", 1)
+    assert {method for _, method, _ in figures(out)} == set(methods.split(","))
+
+
 def test_all_in_a_list_of_tasks_stands_for_the_shipped_ones(bench, tmp_path, monkeypatch):
     shipped = ["colorize", "denoise", "inpaint_box"]
     monkeypatch.setattr("invsolve.bench.runner.list_tasks", lambda: shipped)
@@ -160,9 +166,16 @@ def test_a_plain_denoiser_can_draw_by_reverse_diffusion(bench):
         (["--tasks", ""], "--tasks: the list is empty"),
         (["--methods", " ,"], "--methods: the list is empty"),
         (["--tasks", "all"], "deblur_motion at --size 32: kernel is 61x61 but the image is only 32x32"),
+        (
+            ["--tasks", "sr4x,reflect.yaml", "--methods", "baseline,ddrm:3"],
+            "ddrm:3 at reflect: the spectrum of Convolution is not known: it must be one of Identity, ",
+        ),
+        (["--tasks", "reflect.yaml", "--methods", "ddnm"], "ddnm at reflect: the spectrum of Convolution is not known"),
     ],
 )
-def test_an_option_that_cannot_be_is_refused_in_one_line(options, message, bench, capsys):
+def test_an_option_that_cannot_be_is_refused_in_one_line(options, message, bench, tmp_path, monkeypatch, capsys):
+    write_reflect(tmp_path)
+    monkeypatch.chdir(tmp_path)
     assert main(bench.arguments("refused", *options)) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"invsolve: error: {message}")
