@@ -54,6 +54,9 @@ def main() -> None:
     options = parser.parse_args()
     truth = torch.stack([read_image(file, 3) for file in list_pictures([options.data])[-options.images :]])
     if options.crop:
+        height, width = truth.shape[-2:]
+        if not 1 <= options.crop <= min(height, width):
+            parser.error(f"--crop {options.crop} does not fit into the pictures of {width}x{height} pixels")
         top, left = ((size - options.crop) // 2 for size in truth.shape[-2:])
         truth = truth[..., top : top + options.crop, left : left + options.crop]
     truth = truth.to(options.device)

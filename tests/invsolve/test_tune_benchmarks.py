@@ -47,3 +47,11 @@ def test_tasks_are_tuned_in_float32_unless_asked_otherwise(tiny_prior, pictures,
     losses = [float(line.split()[0]) for line in capsys.readouterr().out.splitlines() if " with " in line]
     assert torch.tensor(losses).isfinite().all()
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+@pytest.mark.parametrize("crop", [22, -8])
+def test_a_crop_that_does_not_fit_is_refused(crop, pictures, tiny_prior, monkeypatch, capsys):
+    common = ("--data", pictures, "--prior", tiny_prior, "--tasks", "denoise", "--minutes", 0)
+    with pytest.raises(SystemExit):
+        run(load_script("tune_tasks"), monkeypatch, *common, f"--crop={crop}")
+    assert f"error: --crop {crop} does not fit into the pictures of 20x24 pixels\n" in capsys.readouterr().err
