@@ -166,7 +166,7 @@ def write_image(image: torch.Tensor, path: str | Path) -> None:
 def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
     """Let ``write(file)`` fill ``path``, which then appears whole or not at all, whatever interrupts it."""
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)

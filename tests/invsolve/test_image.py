@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -161,6 +162,12 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path):
         write_atomically(path, half)
     assert path.read_bytes() == b"before"
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path):
+    path = tmp_path / ("a" * os.pathconf(tmp_path, "PC_NAME_MAX"))
+    write_atomically(path, lambda file: file.write(b"whole"))
+    assert path.read_bytes() == b"whole"
 
 
 @pytest.mark.parametrize(
