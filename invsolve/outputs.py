@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,22 @@ def output_paths(name: str, folder: Path, simulate: bool, samples: int | None) -
     if simulate:
         paths["metrics"] = folder / f"{name}_metrics.json"
     return paths
+
+
+def check_writable(path: Path, existing: Path) -> None:
+    """Refuse a file that could not be written: ``existing`` is its folder, or the nearest above it that is there.
+
+    Raises:
+        ValueError: its name is too long for the file system, or it is a directory.
+    """
+    try:
+        os.lstat(existing / path.name)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error.strerror}") from None
+    if path.is_dir():
+        raise ValueError(f"{path} is a directory and would be overwritten: choose another --output")
 
 
 def write_result(result: Result, folder: Path, record: Mapping[str, Any]) -> dict[str, Path]:

@@ -20,7 +20,7 @@ from .image import list_pictures, picture_name, read_image
 from .inference import Inference
 from .metrics import Metric, load_metrics
 from .noise import NoiseStreams
-from .outputs import Result, Scores, describe, output_paths, write_result
+from .outputs import Result, Scores, check_writable, describe, output_paths, write_result
 from .plane import read_kernel, read_mask
 from .solve import posterior, solve
 from .task import Task, load_task
@@ -103,13 +103,13 @@ def stream_index(name: str) -> int:
 
 
 def _check_outputs(pictures: Sequence[Source], options: RunOptions) -> None:
-    """Refuse to write two results, or a result and an input, to the same place."""
+    """Refuse to write two results, or a result and an input, to the same place, or where nothing can be written."""
     existing = next(path for path in [options.output, *options.output.resolve().parents] if path.exists())
     if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
         reason = "cannot be written to" if existing.is_dir() else "is not a directory"
         raise ValueError(f"--output {options.output}: {existing} {reason}")
     owners: dict[str, Source] = {}
-    inputs = {Path(source).resolve() for source in pictures}
+    inputs = {Path(file).resolve() for file in (*pictures, options.mask, options.kernel) if file is not None}
     for source in pictures:
         name = picture_name(source)
         if name in owners:
@@ -118,6 +118,7 @@ def _check_outputs(pictures: Sequence[Source], options: RunOptions) -> None:
         for path in output_paths(name, options.output, options.simulate, options.samples).values():
             if path.resolve() in inputs:
                 raise ValueError(f"{path} is an input and would be overwritten: choose another --output")
+            check_writable(path, existing)
 
 
 def _group_by_shape(pictures: Sequence[Source], channels: int) -> dict[Shape, list[Source]]:

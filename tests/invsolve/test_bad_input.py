@@ -13,6 +13,8 @@ from cli_pictures import COMMAND, environment, picture
 from invsolve.cli import main
 from invsolve.image import write_image
 
+LONG = f"{'a' * 250}.png"  # with "_restored" it has more than the 255 bytes of most file systems
+
 BAD = {
     "missing picture": (["sr4x", "--input", "gone.png"], "gone.png: no such file"),
     "unreadable picture": (["sr4x", "--input", "text.png"], "text.png: cannot be read as a picture"),
@@ -57,6 +59,19 @@ BAD = {
     "output is a file": (["sr4x", "--input", "good.png", "--output", "text.png"], "text.png is not a directory"),
     "output in a file": (["sr4x", "--input", "good.png", "--output", "text.png/a"], "text.png is not a directory"),
     "output over an input": (["sr4x", "--input", "more", "--output", "more"], "is an input and would be overwritten"),
+    "output over a mask": (
+        ["inpaint_box", "--input", "more/good.jpg", "--mask", "more/good_restored.png", "--output", "more"],
+        "is an input and would be overwritten",
+    ),
+    "output over a kernel": (
+        ["deblur_gaussian", "--input", "more/good.jpg", "--kernel", "more/good_restored.png", "--output", "more"],
+        "is an input and would be overwritten",
+    ),
+    "output over a directory": (
+        ["sr4x", "--input", "good.png", "--output", "taken"],
+        "good_restored.png is a directory and would be overwritten",
+    ),
+    "output of too long a name": (["sr4x", "--input", LONG], "_restored.png cannot be written: "),
 }
 
 
@@ -70,6 +85,8 @@ def bad_files(tiny_prior, tmp_path_factory) -> Path:
     (folder / "text.png").write_text("not a picture")
     (folder / "cut.png").write_bytes(good.read_bytes()[:2000])
     (folder / "empty").mkdir()
+    (folder / "taken" / "good_restored.png").mkdir(parents=True)
+    (folder / LONG).write_bytes(good.read_bytes())
     (folder / "more").mkdir()
     for name in ("good.jpg", "good_restored.png"):
         (folder / "more" / name).write_bytes(good.read_bytes())
