@@ -57,7 +57,13 @@ class RunOptions:
     lpips_trunk: Path | None = None
 
 
-def run(options: RunOptions, say: Callable[[str], None] = print) -> None:
+def printed(line: str) -> None:
+    """Print a line, with escapes for what the output's encoding lacks: the names of files may be any bytes."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def run(options: RunOptions, say: Callable[[str], None] = printed) -> None:
     """Restore every picture of ``options.inputs``, write the results, and ``say`` where.
 
     Everything that can be wrong with the input is found before the first file is written. Pictures of one shape are
@@ -98,8 +104,10 @@ def stream_index(name: str) -> int:
     """The key of a picture's random stream: a hash of its name, because its place among the others is not stable.
 
     ``solve(y, ..., seed=seed, indices=[stream_index("face")])`` repeats what ``invsolve run`` does to ``face.png``.
+    The hash is of the name in UTF-8, or of the bytes of a file's name that are none.
     """
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+    content = name.encode(errors="surrogateescape")
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 def _check_outputs(pictures: Sequence[Source], options: RunOptions) -> None:

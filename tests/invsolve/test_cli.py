@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -70,6 +72,25 @@ def test_the_result_is_that_of_solve(restore, tiny_prior, tmp_path):
     x = solve(y, operator, steps=4, sigma_y=0.05, **how)
     write_image(x[0], tmp_path / "wanted.png")
     assert np.abs(pixels(folder / "face_restored.png") - pixels(tmp_path / "wanted.png")).max() <= 1
+
+
+def test_names_may_be_any_bytes(restore, tmp_path, capsys):
+    name = os.fsdecode(b"caf\xe9")
+    try:
+        image = picture(tmp_path / f"{name}.png")
+    except OSError:
+        pytest.skip("this file system takes names in Unicode only")
+    folder = restore("denoise", "--simulate", "--input", image)
+    assert files(folder) == [
+        f"{name}_{part}" for part in ("comparison.png", "measurement.png", "metrics.json", "restored.png")
+    ]
+    assert json.loads((folder / f"{name}_metrics.json").read_text())["picture"] == str(image)
+    assert r"caf\udce9_restored.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "content"), [("café", "café".encode()), ("caf\udce9", b"caf\xe9")])
+def test_the_stream_of_a_name_is_a_hash_of_its_bytes(name, content):
+    assert stream_index(name) == int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 def test_simulation_writes_and_measures(restore, tmp_path, capsys):
