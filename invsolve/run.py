@@ -78,7 +78,9 @@ def run(options: RunOptions, say: Callable[[str], None] = printed) -> None:
     pictures = list_pictures(options.inputs)
     _check_outputs(pictures, options)
     groups = _group_by_shape(pictures, 3 if options.simulate else task.degradation.channels)
-    operators = _make_operators(task, groups, options, device, say)
+    operator_for = _operators(task, groups, options, device, say)
+    for shape in groups:
+        operator_for(shape)
     inference = Inference(options.precision, options.compile, options.cuda_graphs)
     prior = load_prior(options.prior, device, inference, options.tile)
     metrics = _load_metrics(options, device, say) if options.simulate else {}
@@ -89,7 +91,7 @@ def run(options: RunOptions, say: Callable[[str], None] = printed) -> None:
         for first in range(0, len(sources), options.batch):
             batch = sources[first : first + options.batch]
             start = time.perf_counter()
-            results = _restore(batch, task, operators[shape], prior, options, device)
+            results = _restore(batch, task, operator_for(shape), prior, options, device)
             seconds += time.perf_counter() - start
             for source, result in zip(batch, results, strict=True):
                 scores.append(_finish(source, result, task, metrics, options, say))
@@ -137,10 +139,14 @@ def _group_by_shape(pictures: Sequence[Source], channels: int) -> dict[Shape, li
     return groups
 
 
-def _make_operators(
+def _operators(
     task: Task, groups: Mapping[Shape, Sequence[Source]], options: RunOptions, device: torch.device, say: Callable
-) -> dict[Shape, LinearOperator]:
-    """One operator for each shape of input pictures."""
+) -> Callable[[Shape], LinearOperator]:
+    """What gives the operator for input pictures of one shape; the last one alone is kept, because they may be large.
+
+    Raises:
+        ValueError: mask or kernel are missing, unreadable or of no use to the task; at a call, they do not fit.
+    """
     degradation = task.degradation
     for taken, given in {"mask": options.mask, "kernel": options.kernel}.items():
         if given is not None and degradation.takes != taken:
@@ -152,14 +158,24 @@ def _make_operators(
             say(f"note: {task.name} takes the blur for the random one of --seed {options.seed}; give yours by --kernel")
     mask = None if options.mask is None else read_mask(options.mask)
     kernel = None if options.kernel is None else read_kernel(options.kernel)
-    operators = {}
-    for shape, sources in groups.items():
-        image_shape = shape if options.simulate else task.image_shape(shape)
-        try:
-            operators[shape] = task.make_operator(image_shape, mask, kernel, options.seed).to(device)
-        except ValueError as error:
-            raise ValueError(f"{task.name} on {sources[0]}: {error}") from None
-    return operators
+    kept: dict[Shape, LinearOperator] = {}
+
+    def operator_for(shape: Shape) -> LinearOperator:
+        if shape not in kept:
+            kept.clear()
+            try:
+                operator = task.make_operator(_image_shape(shape, task, options), mask, kernel, options.seed)
+            except ValueError as error:
+                raise ValueError(f"{task.name} on {groups[shape][0]}: {error}") from None
+            kept[shape] = operator.to(device)
+        return kept[shape]
+
+    return operator_for
+
+
+def _image_shape(shape: Shape, task: Task, options: RunOptions) -> Shape:
+    """Shape (C, H, W) of the clean images behind input pictures of one shape."""
+    return shape if options.simulate else task.image_shape(shape)
 
 
 def _load_metrics(options: RunOptions, device: torch.device, say: Callable[[str], None]) -> dict[str, Metric]:

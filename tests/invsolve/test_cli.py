@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from invsolve.cli import main
 from invsolve.image import read_image, write_image
 from invsolve.run import RunOptions, run, stream_index
 from invsolve.solve import solve
-from invsolve.task import load_task
+from invsolve.task import Task, load_task
 
 
 @pytest.fixture
@@ -160,6 +161,26 @@ def test_results_do_not_depend_on_the_company(restore, tmp_path):
             assert np.abs(pixels(together / name) - pixels(other / name)).max() <= 1
     other_seed = restore("inpaint_box", "--simulate", "--input", folder / "b1.png", "--seed", 1, output="seed")
     assert np.abs(pixels(other_seed / "b1_restored.png") - pixels(alone / "b1_restored.png")).max() > 5
+
+
+@pytest.mark.parametrize(("heights", "made"), [([32, 32], 1), ([32, 48, 64], 6)])
+def test_one_operator_is_kept_at_a_time(restore, tmp_path, monkeypatch, heights, made):
+    """All are made before the first file is written, and those of several sizes again for their pictures."""
+    make, alive, counts = Task.make_operator, WeakSet(), []
+
+    def counted(*arguments):
+        counts.append((len(alive), len(files(tmp_path / "out"))))
+        operator = make(*arguments)
+        alive.add(operator)
+        return operator
+
+    monkeypatch.setattr(Task, "make_operator", counted)
+    images = [picture(tmp_path / f"{i}.png", height) for i, height in enumerate(heights)]
+    folder = restore("sr4x", "--input", *images)
+    assert len(files(folder)) == len(images)
+    assert len(counts) == made
+    assert {others for others, _ in counts} == {0}
+    assert all(written == 0 for _, written in counts[: len(set(heights))])
 
 
 class Unchanged:
