@@ -32,11 +32,15 @@ if TYPE_CHECKING:
 
 Source = str | Path
 MEASUREMENT = -1  # keys the stream of a simulated measurement's noise; samples of the solver are keyed from 0 on
+TOGETHER = 2**21  # pixels of clean images, or samples, restored at a time on a CPU: more take more memory, no less time
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What the command line says; see ``invsolve run --help``."""
+    """What the command line says; see ``invsolve run --help``.
+
+    ``batch`` is how many pictures, or samples, are restored at a time; on a CPU not more than ``TOGETHER`` pixels.
+    """
 
     task: str
     inputs: Sequence[str]
@@ -88,8 +92,9 @@ def run(options: RunOptions, say: Callable[[str], None] = printed) -> None:
     scores: list[Scores] = []
     seconds = 0.0
     for shape, sources in groups.items():
-        for first in range(0, len(sources), options.batch):
-            batch = sources[first : first + options.batch]
+        together = _together(_image_shape(shape, task, options), options, device)
+        for first in range(0, len(sources), together):
+            batch = sources[first : first + together]
             start = time.perf_counter()
             results = _restore(batch, task, operator_for(shape), prior, options, device)
             seconds += time.perf_counter() - start
@@ -178,6 +183,12 @@ def _image_shape(shape: Shape, task: Task, options: RunOptions) -> Shape:
     return shape if options.simulate else task.image_shape(shape)
 
 
+def _together(image_shape: Shape, options: RunOptions, device: torch.device) -> int:
+    """How many clean images of one shape are restored at a time; at least one."""
+    _, height, width = image_shape
+    return min(options.batch, max(1, TOGETHER // (height * width))) if device.type == "cpu" else options.batch
+
+
 def _load_metrics(options: RunOptions, device: torch.device, say: Callable[[str], None]) -> dict[str, Metric]:
     metrics = load_metrics(options.lpips_trunk, device, say)
     return {**metrics, "lpips": metrics.get("lpips", lambda x, truth: [None] * len(x))}
@@ -205,7 +216,8 @@ def _restore(
     if options.samples is None:
         x = solve(y, *how, progress=progress)
         return [Result(*parts) for parts in zip(names, x, y, truth, strict=True)]
-    drawn = posterior(y, operator, options.samples, *how[1:], batch=options.batch, progress=progress)
+    together = _together(operator.in_shape, options, device)
+    drawn = posterior(y, operator, options.samples, *how[1:], batch=together, progress=progress)
     samples = drawn.samples.transpose(0, 1)  # [B, K, C, H, W]
     parts = zip(names, samples[:, 0], y, truth, samples, drawn.mean, drawn.std, strict=True)
     return [Result(*part) for part in parts]

@@ -20,7 +20,7 @@ from PIL import Image
 from invsolve.cli import main
 from invsolve.image import read_image, write_image
 from invsolve.run import RunOptions, run, stream_index
-from invsolve.solve import solve
+from invsolve.solve import posterior, solve
 from invsolve.task import Task, load_task
 
 
@@ -181,6 +181,26 @@ def test_one_operator_is_kept_at_a_time(restore, tmp_path, monkeypatch, heights,
     assert len(counts) == made
     assert {others for others, _ in counts} == {0}
     assert all(written == 0 for _, written in counts[: len(set(heights))])
+
+
+@pytest.mark.parametrize(("pixels_together", "sizes"), [(3 * 32 * 48 + 1, [3, 1]), (1, [1, 1, 1, 1])])
+@pytest.mark.parametrize("samples", [None, 2])
+def test_a_cpu_restores_so_many_pixels_at_a_time(restore, tmp_path, monkeypatch, pixels_together, sizes, samples):
+    images = [picture(tmp_path / f"{i}.png", 32, 48, offset=40 * i) for i in range(4)]
+    how = ["denoise", "--input", *images, *([] if samples is None else ["--samples", samples])]
+    whole = restore(*how, output="whole")
+    found = []
+
+    def counted(y, *arguments, batch=None, **others):
+        found.append((len(y), batch))
+        return (solve if samples is None else posterior)(y, *arguments, batch=batch, **others)
+
+    monkeypatch.setattr("invsolve.run.TOGETHER", pixels_together)
+    monkeypatch.setattr(f"invsolve.run.{'solve' if samples is None else 'posterior'}", counted)
+    parts = restore(*how)
+    assert found == [(size, samples and sizes[0]) for size in sizes]
+    for name in files(whole):
+        assert np.abs(pixels(whole / name) - pixels(parts / name)).max() <= 1
 
 
 class Unchanged:
