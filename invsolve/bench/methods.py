@@ -29,7 +29,6 @@ from ..task import Task
 from .baselines import baseline_for
 
 DRAW = 5  # evaluations of a draw of teacher-diffusion
-SPECTRAL = ("ddrm", "ddnm")  # peers that treat every singular value of the operator by itself
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,10 @@ def make_method(name: str, task: Task, tools: Tools) -> Method:
 
 def check_operator(name: str, operator: LinearOperator) -> None:
     """Raises ValueError where the method of a name cannot take ``operator``, on the CPU; nothing is restored."""
-    if split_name(name)[0] in SPECTRAL:
+    from ..peers import PEERS
+
+    peer = PEERS.get(split_name(name)[0])
+    if peer is not None and peer.spectral:
         spectral_filter(operator, torch.zeros(1, *operator.in_shape), lambda power: power)
 
 

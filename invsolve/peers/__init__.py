@@ -11,18 +11,19 @@ from .ddnm import DDNMSettings, ddnm
 from .ddrm import DDRMSettings, ddrm
 from .diffpir import DiffPIRSettings, diffpir
 from .dps import DPSSettings, dps
+from .levels import TIMESTEPS
 from .pigdm import PiGDMSettings, pigdm
 from .pnpdm import PnPDMSettings, pnpdm
 from .reddiff import REDdiffSettings, reddiff
 from .tuned import TUNED
 
 PEERS: dict[str, Peer] = {
-    "dps": Peer(dps, DPSSettings),
-    "pigdm": Peer(pigdm, PiGDMSettings),
-    "ddrm": Peer(ddrm, DDRMSettings),
-    "ddnm": Peer(ddnm, DDNMSettings),
-    "diffpir": Peer(diffpir, DiffPIRSettings),
-    "reddiff": Peer(reddiff, REDdiffSettings),
+    "dps": Peer(dps, DPSSettings, TIMESTEPS),
+    "pigdm": Peer(pigdm, PiGDMSettings, TIMESTEPS),
+    "ddrm": Peer(ddrm, DDRMSettings, TIMESTEPS, spectral=True),
+    "ddnm": Peer(ddnm, DDNMSettings, TIMESTEPS, spectral=True),
+    "diffpir": Peer(diffpir, DiffPIRSettings, TIMESTEPS),
+    "reddiff": Peer(reddiff, REDdiffSettings, TIMESTEPS),
     "daps": Peer(daps, DAPSSettings),
     "pnpdm": Peer(pnpdm, PnPDMSettings),
 }
@@ -35,14 +36,15 @@ def settings_for(name: str, task_name: str, steps: int | None = None) -> Setting
     gets the published defaults.
 
     Raises:
-        ValueError: no peer has that name, or ``steps`` is less than 1.
+        ValueError: no peer has that name, or ``steps`` is less than 1 or more than the method has.
     """
     if name not in PEERS:
         raise ValueError(f"no peer named {name!r}: it must be one of {', '.join(PEERS)}")
-    settings = PEERS[name].settings()
+    settings, most = PEERS[name].settings(), PEERS[name].most
     if steps is not None:
-        if steps < 1:
-            raise ValueError(f"steps is {steps} but must be at least 1")
+        if steps < 1 or (most is not None and steps > most):
+            expected = "at least 1" if most is None else f"1 to {most}"
+            raise ValueError(f"steps of {name} is {steps} but must be {expected}")
         settings = replace(settings, steps=steps)
     stages = TUNED.get(name, {}).get(task_name, {})
     if not stages:

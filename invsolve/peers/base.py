@@ -31,8 +31,12 @@ class Peer:
     ``restore(y, operator, denoiser, sigma_y, noise, settings)`` gives images ``[B, C, H, W]``.
     Every random number comes from ``noise(shape)``, standard normals ``[B, *shape]`` from a stream of each image.
     ``sigma_y`` and all levels are on the scale of images in [-1, 1]. Call it under ``torch.no_grad``: DPS and Pi-GDM
-    turn gradients on for themselves, which ``torch.inference_mode`` would not let them.
+    turn gradients on for themselves, which ``torch.inference_mode`` would not let them. ``most`` is the largest number
+    of steps, None for any; a ``spectral`` method treats every singular value of the operator by itself, and takes only
+    operators whose spectrum is known (see ``operators/spectral.py``).
     """
 
     restore: Callable[[Tensor, LinearOperator, Denoise, float, Noise, Any], Tensor]
     settings: Callable[..., Settings]
+    most: int | None = None
+    spectral: bool = False

@@ -147,8 +147,19 @@ def test_settings_for_a_task():
         assert dataclasses.fields(settings_for(name, "sr4x")) == dataclasses.fields(peer.settings())
     with pytest.raises(ValueError, match="no peer named 'dsp'"):
         settings_for("dsp", "sr4x")
-    with pytest.raises(ValueError, match="steps is 0"):
+    with pytest.raises(ValueError, match="steps of dps is 0 but must be 1 to 1000"):
         settings_for("dps", "sr4x", 0)
+
+
+def test_no_method_gets_more_steps_than_it_has():
+    assert {name for name, peer in PEERS.items() if peer.most is None} == {"daps", "pnpdm"}
+    for name, peer in PEERS.items():
+        if peer.most is None:
+            assert settings_for(name, "sr4x", 5000).steps == 5000
+            continue
+        assert settings_for(name, "sr4x", peer.most).steps == peer.most
+        with pytest.raises(ValueError, match=f"steps of {name} is 1001 but must be 1 to 1000"):
+            settings_for(name, "sr4x", peer.most + 1)
 
 
 def test_settings_are_those_tuned_at_the_nearest_number_of_steps(monkeypatch):
