@@ -41,7 +41,13 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--tile", type=at_least(1), metavar="N", help="evaluate larger pictures in overlapping tiles of NxN pixels"
     )
-    parser.add_argument("--batch", type=at_least(1), default=8, metavar="N", help="pictures at a time (default 8)")
+    parser.add_argument(
+        "--batch",
+        type=at_least(1),
+        default=8,
+        metavar="N",
+        help="pictures at a time (default 8; on a CPU 2 megapixels at most, or one)",
+    )
     parser.add_argument(
         "--lpips-trunk", type=Path, metavar="FILE", help="AlexNet's weights for LPIPS (else $INVSOLVE_LPIPS_TRUNK)"
     )
