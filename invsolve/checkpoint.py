@@ -100,7 +100,7 @@ def write_prior(
     }
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     os.close(descriptor)
     try:
         save_file(tensors, temporary, metadata={"invsolve": json.dumps(header)})

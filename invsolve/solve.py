@@ -205,10 +205,15 @@ def _prepare(
     prior = _resolve(prior, y)
     if steps % prior.evaluations:
         raise ValueError(f"steps is {steps} but must be a multiple of {prior.evaluations}, the evaluations of a draw")
-    if settings.warm_start and getattr(prior, "spectrum", None) is None:
-        raise ValueError("warm_start needs a prior with a spectrum, and this one has none")
+    check_warm_start(settings, prior)
     levels = karras(steps // prior.evaluations, settings.sigma_max, settings.sigma_min, settings.exponent)
     return _Run(y, operator, prior, levels, sigma_y, seed, settings, indices, batch or len(y), progress)
+
+
+def check_warm_start(settings: Settings, prior: Prior) -> None:
+    """Raises ValueError where the settings ask for a warm start that the prior cannot make."""
+    if settings.warm_start and getattr(prior, "spectrum", None) is None:
+        raise ValueError("warm_start needs a prior with a spectrum, and this one has none")
 
 
 def _check_measurement(y: torch.Tensor, operator: LinearOperator) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 RESULTS = "results.jsonl"
 _PART = re.compile(r"results\.rank[0-9]+\.jsonl")
 
-FIGURES = ("index", "steps", "evaluations", "seconds", "psnr", "ssim", "lpips", "samples")  # that lines may have
-FIGURES += ("psnr_mean", "psnr_std", "lpips_std", "spearman")
+COUNTS = ("index", "steps", "evaluations", "samples")
+FIGURES = (*COUNTS, "seconds", "psnr", "ssim", "lpips", "psnr_mean", "psnr_std", "lpips_std", "spearman")
 
 Row = Mapping[str, Any]
 Key = tuple[str, str, str]  # task, method, image

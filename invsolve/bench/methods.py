@@ -24,7 +24,7 @@ from ..noise import NoiseStreams
 from ..prior import DiffusionDraw, MeanDraw
 from ..sampler import Prior
 from ..schema import suggestion
-from ..solve import Index, solve
+from ..solve import Index, check_warm_start, solve
 from ..task import Task
 from .baselines import baseline_for
 
@@ -124,8 +124,10 @@ def _teacher_diffusion(name: str, number: int | None, task: Task, tools: Tools) 
 def _in_loop(name: str, prior: Prior, levels: int, task: Task, tools: Tools) -> Method:
     """``solve`` with the task's settings for so many noise levels, one draw of the prior at each."""
     settings, evaluations = task.settings(levels), levels * prior.evaluations
-    if settings.warm_start and getattr(prior, "spectrum", None) is None:
-        raise ValueError(f"{name} at {task.name}: warm_start needs a prior with a spectrum, and this one has none")
+    try:
+        check_warm_start(settings, prior)
+    except ValueError as error:
+        raise ValueError(f"{name} at {task.name}: {error}") from None
 
     def restore(y: Tensor, operator: LinearOperator, streams: Sequence[Index]) -> Tensor:
         return solve(y, operator, evaluations, task.sigma_y, prior, tools.seed, settings, streams)

@@ -65,9 +65,6 @@ def _names(text: str) -> list[str]:
 
 def _bench(arguments: argparse.Namespace) -> None:
     from ..bench.runner import BenchOptions, bench
-    from ..task import list_tasks
 
     options = {name: value for name, value in vars(arguments).items() if name != "command"}
-    if options["tasks"] == ["all"]:
-        options["tasks"] = list_tasks()
     bench(BenchOptions(**options))
