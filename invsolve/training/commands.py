@@ -237,7 +237,7 @@ def distill(
         this = identity("distill", settings, describe_data(data, classes), **origins)
         held_out = held_out_images(*rest, settings.crop, classes, where).first(PICTURES)
         layout = memory_format(settings, where)
-        source = source.to(where, memory_format=layout).requires_grad_(False)
+        source = source.eval().requires_grad_(False).to(where, memory_format=layout)
         drawing, fake, judge = (network.to(where, memory_format=layout) for network in starts)
         discriminator = Discriminator(judge, source.sigma_data).to(where)
         players = {

@@ -23,12 +23,12 @@ class PowerEMA:
     """Average with weights ``t^gamma`` over the steps so far: ``theta <- beta theta + (1 - beta) w``.
 
     ``beta_t = (1 - 1/t)^(gamma + 1)`` (equation 127), so that no early step is remembered for ever and the width of
-    the average grows with the run.
+    the average grows with the run. ``network`` is for use, not training: it computes without dropout.
     """
 
     def __init__(self, network: nn.Module, std: float):
         self.std = std
-        self.network = copy.deepcopy(network).requires_grad_(False)
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self._exponent = exponent_of(std)
 
     @torch.no_grad()
