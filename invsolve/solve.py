@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,43 +17,10 @@ from .noise import NoiseStreams
 from .prior import GenerativeDenoiser
 from .sampler import Prior, split_gibbs
 from .schedule import karras
+from .settings import Settings, check_integer, check_number
 from .wiener import wiener_estimate
 
 Index = int | tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a task may tune of the sampler. Noise levels are on the images' scale [-1, 1].
-
-    Raises:
-        ValueError: a value is out of range; TypeError: it is not a number.
-    """
-
-    sigma_max: float = 2.0  # first noise level of the annealing
-    sigma_min: float = 0.1  # last noise level
-    exponent: float = 3.0  # of the Karras schedule between them (1: linear; larger: more small levels)
-    average: float = 0.0  # decay of the exponential average over the draws (0: the last draw alone)
-    sigma_likelihood: float | None = None  # noise level the likelihood draws assume; None: the true sigma_y
-    warm_start: bool = False  # start from the Wiener estimate instead of a draw from the measurement
-    isotropic: bool = False  # white noise on the mean of each likelihood draw instead of the draw
-    gamma: float | None = None  # over-noising of a generative denoiser's draws; None: what it was trained with
-    excess: float = 0.0  # how much noise they are told beyond what there is; falls to 0 from the first to the last
-
-    def __post_init__(self) -> None:
-        for name in ("sigma_max", "sigma_min", "exponent"):
-            _check_number(name, getattr(self, name), above=0)
-        _check_number("average", self.average, at_least=0, below=1)
-        if self.sigma_likelihood is not None:
-            _check_number("sigma_likelihood", self.sigma_likelihood, at_least=0)
-        if self.gamma is not None:
-            _check_number("gamma", self.gamma, at_least=0)
-        _check_number("excess", self.excess, at_least=0)
-        if self.sigma_min > self.sigma_max:
-            raise ValueError(f"sigma_min is {self.sigma_min} but must not exceed sigma_max, {self.sigma_max}")
-        for name in ("warm_start", "isotropic"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} is {getattr(self, name)!r} but must be true or false")
 
 
 @dataclass
@@ -125,7 +90,7 @@ def posterior(
     ``batch`` counts samples processed at a time, of one image or several; one sample of every image by default. The
     other arguments and the errors raised are those of :func:`solve`; ``steps`` is per sample.
     """
-    _check_integer("samples", samples, 2)
+    check_integer("samples", samples, 2)
     run = _prepare(y, operator, steps, sigma_y, prior, seed, settings, indices, batch, progress)
     streams = [(*_as_tuple(index), k) for k in range(samples) for index in run.indices]
     x = run(list(range(len(y))) * samples, streams).unflatten(0, (samples, len(y)))
@@ -192,8 +157,8 @@ def _prepare(
     progress: bool,
 ) -> _Run:
     _check_measurement(y, operator)
-    _check_integer("steps", steps, 1)
-    _check_number("sigma_y", sigma_y, at_least=0)
+    check_integer("steps", steps, 1)
+    check_number("sigma_y", sigma_y, at_least=0)
     settings = Settings() if settings is None else settings
     if not isinstance(settings, Settings):
         raise TypeError(f"settings is a {type(settings).__name__} but must be a Settings")
@@ -201,7 +166,7 @@ def _prepare(
     if len(indices) != len(y):
         raise ValueError(f"there are {len(indices)} indices for {len(y)} images")
     if batch is not None:
-        _check_integer("batch", batch, 1)
+        check_integer("batch", batch, 1)
     prior = _resolve(prior, y)
     if steps % prior.evaluations:
         raise ValueError(f"steps is {steps} but must be a multiple of {prior.evaluations}, the evaluations of a draw")
@@ -263,21 +228,3 @@ def _over_noised(prior: Prior, settings: Settings, draws: int) -> list[Prior]:
 
 def _as_tuple(index: Index) -> tuple[int, ...]:
     return index if isinstance(index, tuple) else (index,)
-
-
-def _check_integer(name: str, value: object, smallest: int) -> None:
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r} but must be an integer")
-    if value < smallest:
-        raise ValueError(f"{name} is {value} but must be at least {smallest}")
-
-
-def _check_number(
-    name: str, value: object, at_least: float = -math.inf, above: float = -math.inf, below: float = math.inf
-) -> None:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r} but must be a number")
-    if not (at_least <= value < below and value > above):
-        bounds = {"at least": at_least, "above": above, "below": below}
-        wanted = " and ".join(f"{word} {bound}" for word, bound in bounds.items() if math.isfinite(bound))
-        raise ValueError(f"{name} is {value} but must be finite and {wanted}")
