@@ -70,7 +70,9 @@ class Denoiser(nn.Module):
         """
         config = getattr(self.network, "config", None)
         if config is not None and u.shape[1] != config.image_channels:
-            raise ValueError(f"the images have {u.shape[1]} channels but the prior's have {config.image_channels}")
+            hint = " (GrayPrior makes a gray one of it)" if u.shape[1] == 1 else ""
+            found = f"the images have {u.shape[1]} channels but the prior's have {config.image_channels}"
+            raise ValueError(found + hint)
         sigma = as_levels(sigma, u)
         variance = (sigma**2 + self.sigma_data**2)[:, None, None, None]
         scaled, inputs = u / variance.sqrt(), [sigma.log() / 4]
@@ -157,19 +159,21 @@ class GenerativeDenoiser(nn.Module):
         return x
 
 
-class MeanDraw:
+class MeanDraw(nn.Module):
     """A plain denoiser used as if its posterior mean were a draw, as many plug-and-play methods do."""
 
     evaluations = 1
 
     def __init__(self, denoiser: Callable[[Tensor, float], Tensor], spectrum: Tensor | None = None):
-        self.denoiser, self.spectrum = denoiser, spectrum
+        super().__init__()
+        self.denoiser = denoiser
+        self.register_buffer("spectrum", spectrum, persistent=False)
 
     def draw(self, u: Tensor, sigma: float, noise: Noise) -> Tensor:
         return self.denoiser(u, sigma)
 
 
-class DiffusionDraw:
+class DiffusionDraw(nn.Module):
     """A k-evaluation sample of ``p(x | u)`` from a plain denoiser, so that any diffusion model can be the prior.
 
     Reverse diffusion started at ``u`` instead of pure noise, over Karras levels from ``sigma`` to ``sigma_min`` and
@@ -187,10 +191,12 @@ class DiffusionDraw:
         exponent: float = 7.0,
         spectrum: Tensor | None = None,
     ):
+        super().__init__()
         if evaluations < 1:
             raise ValueError(f"a draw needs at least 1 evaluation, found {evaluations}")
         self.denoiser, self.evaluations, self.stochastic = denoiser, evaluations, stochastic
-        self.sigma_min, self.exponent, self.spectrum = sigma_min, exponent, spectrum
+        self.sigma_min, self.exponent = sigma_min, exponent
+        self.register_buffer("spectrum", spectrum, persistent=False)
 
     def draw(self, u: Tensor, sigma: float, noise: Noise) -> Tensor:
         # The last level is the final evaluation's; from it the jump goes to 0, where x = x0.

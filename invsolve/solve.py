@@ -14,7 +14,6 @@ from operators import LinearOperator
 
 from .memory import in_portions
 from .noise import NoiseStreams
-from .prior import GenerativeDenoiser
 from .sampler import Prior, split_gibbs
 from .schedule import karras
 from .settings import Settings, check_integer, check_number
@@ -47,10 +46,12 @@ def solve(
     """Restore images from ``y = A x + sigma_y n``: one approximate draw of ``p(x | y)`` for each measurement.
 
     Args:
-        y: measurements ``[B, *operator.out_shape]``, finite, of images on the scale [-1, 1].
+        y: measurements ``[B, *operator.out_shape]`` of images on the scale [-1, 1], finite but where the operator
+            ignores them (a mask's missing pixels).
         operator: the degradation A, a ``LinearOperator`` on y's device and of its dtype.
         steps: network evaluations in all, a multiple of ``prior.evaluations``.
-        sigma_y: standard deviation of the measurement noise on [-1, 1]; 0 for none.
+        sigma_y: standard deviation of the measurement noise on [-1, 1]; 0 for none: then the last draw is projected
+            onto ``A x = y``.
         prior: a shipped prior's name or a checkpoint's path, loaded onto y's device; or any object with
             ``draw(u, sigma, noise)`` and ``evaluations``.
         seed: of the noise. Image b draws from the stream ``(seed, indices[b])`` and no other, so its result depends
@@ -123,18 +124,23 @@ class _Run:
 
             def restore(portion: slice) -> None:
                 bar.n = portion.start * evaluations  # a portion that ran out of memory is begun again
-                for x in self._sample(positions[portion], streams[portion]):
+                y, operator = self.y[positions[portion]], self._operator(positions[portion])
+                for x in self._sample(y, operator, streams[portion]):
                     restored[portion] = x  # until the next, better one
                     bar.update(len(x) * self.prior.evaluations)
+                if self.sigma_y == 0:
+                    restored[portion] = operator.prox(restored[portion], y, 0.0)
 
             in_portions(len(positions), self.batch, restore)
         return restored
 
-    def _sample(self, positions: list[int], streams: list[Index]) -> Iterator[torch.Tensor]:
-        y, operator, settings = self.y[positions], self.operator, self.settings
-        if operator.batch_size is not None and positions != list(range(operator.batch_size)):
-            operator = operator.select(positions)
-        noise = NoiseStreams(self.seed, streams, y.device, y.dtype)
+    def _operator(self, positions: list[int]) -> LinearOperator:
+        """The operator of ``y[positions]``."""
+        per_image = self.operator.batch_size is not None
+        return self.operator.select(positions) if per_image and positions != list(range(len(self.y))) else self.operator
+
+    def _sample(self, y: torch.Tensor, operator: LinearOperator, streams: list[Index]) -> Iterator[torch.Tensor]:
+        settings, noise = self.settings, NoiseStreams(self.seed, streams, y.device, y.dtype)
         u = None
         if settings.warm_start:
             u = wiener_estimate(y, operator, self.sigma_y, self.prior.spectrum)
@@ -157,6 +163,7 @@ def _prepare(
     progress: bool,
 ) -> _Run:
     _check_measurement(y, operator)
+    y = _usable(y, operator)
     check_integer("steps", steps, 1)
     check_number("sigma_y", sigma_y, at_least=0)
     settings = Settings() if settings is None else settings
@@ -195,9 +202,17 @@ def _check_measurement(y: torch.Tensor, operator: LinearOperator) -> None:
     if operator.batch_size not in (None, len(y)):
         raise ValueError(f"y holds {len(y)} images but the operator has parameters for {operator.batch_size}")
     _check_device("operator", operator, y)
-    unusable = int((~y.isfinite()).sum())
-    if unusable:
-        raise ValueError(f"y has {unusable} of {y.numel()} values that are NaN or infinite")
+
+
+@torch.no_grad()
+def _usable(y: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+    """y with 0 for what is NaN or infinite where the operator ignores it, as a mask its missing pixels."""
+    unusable = ~y.isfinite()
+    if not unusable.any():
+        return y
+    if operator.adjoint(unusable.to(y.dtype)).any():
+        raise ValueError(f"y has {int(unusable.sum())} of {y.numel()} values that are NaN or infinite")
+    return y.masked_fill(unusable, 0.0)
 
 
 def _check_device(name: str, module: object, y: torch.Tensor) -> None:
@@ -220,7 +235,7 @@ def _resolve(prior: str | Path | Prior, y: torch.Tensor) -> Prior:
 
 def _over_noised(prior: Prior, settings: Settings, draws: int) -> list[Prior]:
     """The prior of every draw: a generative denoiser with the settings' over-noising, any other as it is."""
-    if not isinstance(prior, GenerativeDenoiser) or (settings.gamma is None and not settings.excess):
+    if not hasattr(prior, "over_noised") or (settings.gamma is None and not settings.excess):
         return [prior] * draws
     left = [1 - i / (draws - 1) if draws > 1 else 0.0 for i in range(draws)]
     return [prior.over_noised(settings.gamma, settings.excess * share) for share in left]

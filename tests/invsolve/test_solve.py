@@ -164,6 +164,34 @@ def test_a_noiseless_measurement_is_reproduced(gaussian_prior):
     assert (operator(x) - y).abs().max() < 1e-3
 
 
+@pytest.mark.parametrize("name", [name for name in OPERATORS if name != "mask per image of a blur"])
+def test_without_noise_the_last_draw_is_projected_onto_the_measurement(name, network_prior):
+    """And onto nothing else: what the measurement leaves open stays the prior's."""
+    operator = OPERATORS[name]().double()
+    prior = copy.deepcopy(network_prior).double()
+    y = operator(torch.randn(8, *SHAPE, generator=seeded(7), dtype=torch.float64))
+    x = solve(y, operator, 3, 0.0, prior, batch=3)
+    assert (operator(x) - y).abs().max() < 1e-6
+    noise = NoiseStreams(0, range(8), dtype=torch.float64)
+    *_, drawn = split_gibbs(y, operator, prior, karras(3, 2.0, 0.1, 3.0), 0.0, noise)
+    assert (operator(drawn) - y).abs().max() > 1e-3
+    moved = x - drawn
+    assert (operator.pinv(operator(moved)) - moved).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("junk", [math.nan, math.inf])
+def test_missing_pixels_may_hold_anything(network_prior, junk):
+    operator = OPERATORS["a mask per image"]()
+    y = measurements(operator)
+    expected = solve(y, operator, prior=network_prior, settings=Settings(0.5, warm_start=True))
+    y = torch.where(masks(8) > 0, y, junk)
+    found = solve(y, operator, prior=network_prior, settings=Settings(0.5, warm_start=True))
+    assert (found - expected).abs().max() < 1e-6
+    y[0] = torch.where(masks(8)[0] > 0, junk, 0.0)
+    with pytest.raises(ValueError, match="values that are NaN or infinite"):
+        solve(y, operator, prior=network_prior)
+
+
 def test_posterior_samples_come_from_streams_of_image_and_sample(network_prior):
     operator = OPERATORS["a mask per image"]()
     y = measurements(operator)
