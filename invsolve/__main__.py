@@ -1,6 +1,9 @@
 """``python -m invsolve``, which ``torchrun -m invsolve`` needs."""
 
 from .cli import main
-from .training.processes import leave
 
-leave(main())
+code = main()
+
+from .training.processes import leave  # noqa: E402 (which imports torch, and --help has ended by now)
+
+leave(code)

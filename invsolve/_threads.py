@@ -1,4 +1,4 @@
-"""Let OpenMP threads sleep while they wait. Imported before torch, whose OpenMP reads this once, when it is loaded.
+"""Let OpenMP threads sleep while they wait. For the command alone: the threads of another program are its own affair.
 
 By default they spin. Where another process wants the same core, each of the thousands of parallel regions of a
 restoration then waits for a thread that is not running while the spinning ones hold its place. With one busy process
@@ -7,5 +7,10 @@ beside it on two cores `invsolve run sr4x` (64x64 to 256x256) took 16 to 18 s so
 """
 
 import os
+import sys
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+def sleep_while_waiting() -> None:
+    """Set ``OMP_WAIT_POLICY`` unless the user has, or torch is loaded already: its OpenMP reads it then, once."""
+    if "torch" not in sys.modules:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

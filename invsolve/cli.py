@@ -6,9 +6,10 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from typing import NoReturn
 
+from . import __version__
+from ._threads import sleep_while_waiting
 from .commands import COMMANDS
 from .training.stop import Stopped
 
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanting, 130 after Ctrl-C, 143 after SIGTERM.
     """
     arguments = _parser().parse_args(argv)
+    sleep_while_waiting()
     try:
         arguments.command(arguments)
     except KeyboardInterrupt:
@@ -67,13 +69,6 @@ def _refuse(message: str, code: int = BAD_INPUT) -> int:
     return code
 
 
-def _version() -> str:
-    try:
-        return metadata.version("invsolve")
-    except metadata.PackageNotFoundError:
-        return "of a checkout that is not installed"
-
-
 class _Parser(argparse.ArgumentParser):
     """Reports a bad argument in one line, like every other bad input."""
 
@@ -83,7 +78,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="invsolve", description="Restore images from degraded measurements y = A x + n.")
-    parser.add_argument("--version", action="version", version=f"invsolve {_version()}")
+    parser.add_argument("--version", action="version", version=f"invsolve {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)

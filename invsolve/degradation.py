@@ -1,7 +1,7 @@
 """What a task's ``operator`` may say, and the operator it stands for at an image size.
 
 A new degradation is one file in ``operators/``, one builder and one line of ``DEGRADATIONS`` here, one YAML in
-``tasks/``.
+``tasks/``. Builders import the operators, and so torch, when they are called: tasks are read without.
 """
 
 from __future__ import annotations

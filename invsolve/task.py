@@ -21,13 +21,12 @@ from .schema import (
     suggestion,
     text,
 )
+from .settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from operators import LinearOperator
-
-    from .solve import Settings
 
 _TASK_KEYS = {
     "name": text,
@@ -137,8 +136,6 @@ def _operator(spec: object, where: str) -> tuple[str, dict[str, Any]]:
 
 def _stages(entries: object, where: str) -> tuple[tuple[int, Settings], ...]:
     """The list of settings, each with the number of steps it serves from, in rising order."""
-    from .solve import Settings  # here, because it imports torch
-
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{where}: expected a list of entries, each with the key 'steps'")
     optional = {field.name: _type_of(field.default) for field in dataclasses.fields(Settings)}
