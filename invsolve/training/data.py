@@ -6,7 +6,11 @@ processes, and after a restart.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import math
+import signal
+import weakref
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -71,7 +75,8 @@ class Crops(Dataset):
     ) -> Iterator[list[Tensor]]:
         """Batches of consecutive samples from sample ``first`` on, without end.
 
-        With ``share`` (k, n) it is the k-th of n equal, consecutive parts of every batch.
+        With ``share`` (k, n) it is the k-th of n equal, consecutive parts of every batch. The workers outlive SIGTERM
+        and SIGINT, which may come to all processes of a group: this one decides what becomes of them.
         """
         number, size = share[0], batch // share[1]
 
@@ -81,16 +86,37 @@ class Crops(Dataset):
                 yield list(range(start, start + size))
                 start += batch
 
-        return iter(
-            DataLoader(
-                self,
-                batch_sampler=indices(),
-                num_workers=workers,
-                pin_memory=pin,
-                prefetch_factor=4 if workers else None,
-                multiprocessing_context="fork" if workers else None,
-            )
+        loader = DataLoader(
+            self,
+            batch_sampler=indices(),
+            num_workers=workers,
+            pin_memory=pin,
+            prefetch_factor=4 if workers else None,
+            multiprocessing_context="fork" if workers else None,
         )
+        if not workers:
+            return iter(loader)
+        with stop_signals_blocked():  # as they stay in the workers, who inherit it
+            batches = iter(loader)
+        atexit.register(_end_workers, weakref.ref(batches))
+        return batches
+
+
+@contextlib.contextmanager
+def stop_signals_blocked() -> Iterator[None]:
+    """SIGTERM and SIGINT wait until the end of the context; processes that it starts never get them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_workers(batches: weakref.ref) -> None:
+    """At exit, where a traceback still holds ``batches``: Python would send the workers SIGTERM, and wait for ever."""
+    alive = batches()
+    if alive is not None:
+        alive._shutdown_workers()
 
 
 def whole_crop(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -28,6 +31,25 @@ def test_workers_do_not_change_the_samples():
     alone, shared = collect(a_few_crops(), 0, 6, 5), collect(a_few_crops(), 0, 6, 5, workers=2)
     assert all(same(a, b) for a, b in zip(alone, shared, strict=True))
     assert alone[4][2].tolist() == list(range(24, 30))
+
+
+FAILS = """
+import numpy as np
+from invsolve.training.data import Crops
+def train():
+    batches = Crops([([np.zeros((3, 9, 9), np.uint8)], 1.0)], 8, 0).batches(0, 2, workers=1)
+    next(batches)
+    raise RuntimeError("failed")
+train()
+"""
+
+
+def test_workers_end_with_a_program_that_fails():
+    """Though they do not heed the signal by which Python ends them."""
+    arguments = [sys.executable, "-c", FAILS]
+    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("RuntimeError: failed\n")
 
 
 def test_a_restart_goes_on_with_the_next_sample():

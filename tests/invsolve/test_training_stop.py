@@ -24,15 +24,15 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def stopped(command: list[str], out: Path, number: int) -> subprocess.CompletedProcess:
-    """Run the real command, and send it a signal as soon as it has saved a state."""
+    """Run the real command, and send it and all its workers a signal as soon as it has saved a state."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     arguments = [sys.executable, "-m", "invsolve", *command]
-    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
     try:
         deadline = time.monotonic() + 100
         while not (out / "state.pt").exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
-        process.send_signal(number)
+        os.killpg(process.pid, number)
         _, errors = process.communicate(timeout=100)
     finally:
         process.kill()
@@ -57,6 +57,19 @@ def test_a_training_stopped_by_sigterm_resumes_to_the_same_weights(pictures, tmp
     assert_same_states(tmp_path / "whole" / "state.pt", tmp_path / "parts" / "state.pt", steps=120)
     whole, parts = (tmp_path / run / "denoiser-ema0.05.safetensors" for run in ("whole", "parts"))
     assert whole.read_bytes() == parts.read_bytes()
+
+
+def test_a_signal_that_reaches_the_workers_too_stops_a_training_in_good_order(pictures, tmp_path):
+    """As from torchrun, a terminal or a batch system; they died of it, and the training with them, unsaved."""
+    config, out = write(tmp_path / "t.yaml", TEACHER, images=8 * 90, checkpoint_every=30, workers=1), tmp_path / "out"
+    command = ["train", str(config), "--data", str(pictures), "--device", "cpu", "--out", str(out)]
+    ended = stopped(command, out, signal.SIGTERM)
+    done = steps_done(out)
+    assert ended.returncode == 128 + signal.SIGTERM, ended.stderr
+    assert f"invsolve: SIGTERM: stopped after step {done} of 90" in ended.stderr.splitlines()[-1]
+    assert 30 <= done < 90
+    assert main(command) == 0
+    assert steps_done(out) == 90
 
 
 def test_a_distillation_stopped_by_ctrl_c_resumes_to_the_same_weights(teacher, pictures, tmp_path, monkeypatch):
