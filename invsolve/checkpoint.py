@@ -7,16 +7,16 @@ resolves a shipped or published name, a path, or a file of the Hugging Face hub.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from .image import write_atomically
 from .inference import Inference, accelerate
 from .layers import fold, normalize_weights
 from .network import UNet, UNetConfig
@@ -100,15 +100,7 @@ def write_prior(
     }
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    os.close(descriptor)
-    try:
-        save_file(tensors, temporary, metadata={"invsolve": json.dumps(header)})
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, lambda file: file.write(save(tensors, metadata={"invsolve": json.dumps(header)})))
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict, dict[str, Tensor]]:
@@ -210,7 +202,27 @@ def load_prior(
         raise ValueError(f"tile is {tile} but this prior knows images of {size}x{size} pixels only")
     side = size or tile or TILE
     denoiser = Tiled(denoiser, side, min(OVERLAP, side // 4), fixed=size is not None, always=tile is not None)
-    spectrum = None if spectrum is None else spectrum.to(device)
     if header["kind"] == GENERATIVE:
-        return GenerativeDenoiser(denoiser, header["gamma"], spectrum=spectrum).to(device)
-    return MeanDraw(denoiser, spectrum)
+        prior = GenerativeDenoiser(denoiser, header["gamma"], spectrum=spectrum)
+    else:
+        prior = MeanDraw(denoiser, spectrum)
+    return prior.to(device).eval()
+
+
+def cached_prior(name: str | Path = "default", device: torch.device | str = "cpu") -> GenerativeDenoiser | MeanDraw:
+    """:func:`load_prior`, but what the last calls loaded is shared as long as its file is the same: not to be changed.
+
+    Two are kept, with their device's memory. Raises :class:`CheckpointError`.
+    """
+    path = resolve(name).resolve()
+    try:
+        found = path.stat()
+    except OSError:
+        raise CheckpointError(f"no checkpoint file {path}") from None
+    return _loaded(path, (found.st_ino, found.st_mtime_ns, found.st_size), torch.device(device))
+
+
+@lru_cache(maxsize=2)
+def _loaded(path: Path, version: tuple[int, ...], device: torch.device) -> GenerativeDenoiser | MeanDraw:
+    """The prior of a file as it was at ``version``."""
+    return load_prior(path, device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from invsolve import checkpoint
-from invsolve.checkpoint import CheckpointError, list_priors, load_denoiser, load_prior, resolve, save_denoiser
+from invsolve.checkpoint import (
+    CheckpointError,
+    list_priors,
+    load_denoiser,
+    load_prior,
+    resolve,
+    save_denoiser,
+)
 from invsolve.network import UNet, UNetConfig
 from invsolve.noise import NoiseStreams
 from invsolve.prior import Denoiser, GenerativeDenoiser, MeanDraw
@@ -248,11 +256,11 @@ def test_a_directory_is_no_prior(tmp_path):
 def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(saved, monkeypatch):
     before = saved.read_bytes()
 
-    def interrupted(tensors, path, metadata):
-        Path(path).write_bytes(b"half a file")
+    def interrupted(temporary, path):
+        assert Path(temporary).stat().st_size > 0
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "save_file", interrupted)
+    monkeypatch.setattr("os.replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_denoiser(saved, denoiser(), RECORD)
     assert saved.read_bytes() == before
@@ -260,3 +268,13 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(saved, monkey
     with pytest.raises(KeyboardInterrupt):
         save_denoiser(saved.parent / "new.safetensors", denoiser(), RECORD)
     assert list(saved.parent.iterdir()) == [saved]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_file_has_the_permissions_of_any_other(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        save_denoiser(tmp_path / "d.safetensors", denoiser(), RECORD)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "d.safetensors").stat().st_mode & 0o777 == mode
