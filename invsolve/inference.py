@@ -54,8 +54,8 @@ def accelerate(network: nn.Module, device: torch.device, inference: Inference) -
 class Accelerated(nn.Module):
     """A network in lower precision, compiled or replayed; called as the network itself, float32 in and out.
 
-    Convolutions and linear layers run in ``dtype`` by autocast, and their weights are kept in it. What needs more stays
-    in float32: the embedding's frequencies, the gains, the norms.
+    Convolutions run in ``dtype`` by autocast, and all weights are kept in it. What needs more stays in float32: the
+    embeddings' frequencies and linear layers, the gains, the norms.
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype, compiled: bool = False, graphs: bool = False):

@@ -84,6 +84,7 @@ class MPConv(nn.Module):
     the optimiser loop also normalises the stored weight after each step (:func:`normalize_weights`). For inference
     :func:`fold` normalises once and the call uses the weight as it is. ``scale`` multiplies the normalised weight: a
     constant factor of the layer's input or output, which costs nothing there and a pass over a large tensor elsewhere.
+    Linear layers, those of the embeddings and the log-variance, keep their input's precision under autocast, as EDM2's.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: tuple[int, ...] = (), scale: float = 1.0):
@@ -100,7 +101,8 @@ class MPConv(nn.Module):
             weight = weight * gain
         weight = weight.to(x.dtype)
         if weight.ndim == 2:
-            return x @ weight.t()
+            with torch.autocast(x.device.type, enabled=False):
+                return x @ weight.t()
         return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
 
 
