@@ -1,4 +1,4 @@
-"""`invsolve info`: the tasks and the priors."""
+"""`invsolve info`: the tasks, the priors and the recipes of trainings."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import argparse
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("info", help="list the tasks and the priors")
+    parser = commands.add_parser("info", help="list the tasks, the priors and the recipes of trainings")
     parser.set_defaults(command=_info)
 
 
 def _info(arguments: argparse.Namespace) -> None:
     from ..checkpoint import list_priors, resolve
     from ..foreign.hub import PUBLISHED
+    from ..recipes import RECIPES
     from ..task import list_tasks, load_task
 
     print("Tasks (noise levels are for images on [-1, 1]):")
@@ -25,3 +26,6 @@ def _info(arguments: argparse.Namespace) -> None:
         print(f"  {name:<16} {description}{absent}")
     for name, published in PUBLISHED.items():
         print(f"  {name:<16} {published.description}")
+    print("Recipes of trainings:")
+    for name, (command, description) in RECIPES.items():
+        print(f"  {name:<26} invsolve {command}: {description}")

@@ -53,7 +53,9 @@ def _add_ema(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of the network and its training")
+    parser.add_argument(
+        "config", metavar="CONFIG", help="YAML file of the training, or the name of a shipped one (see invsolve info)"
+    )
     parser.add_argument(
         "--data",
         nargs="+",
@@ -72,24 +74,27 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    from ..recipes import find_recipe
     from ..training.commands import train
 
-    where = (arguments.config, arguments.data, arguments.out)
+    where = (find_recipe(arguments.config, "train"), arguments.data, arguments.out)
     _report(train(*where, arguments.device, arguments.max_minutes, arguments.cache))
 
 
 def _distill(arguments: argparse.Namespace) -> None:
+    from ..recipes import find_recipe
     from ..training.commands import distill
 
-    where = (arguments.config, arguments.teacher, arguments.data, arguments.out)
+    where = (find_recipe(arguments.config, "distill"), arguments.teacher, arguments.data, arguments.out)
     _report(distill(*where, arguments.device, arguments.max_minutes, arguments.generator, arguments.cache))
 
 
 def _finetune(arguments: argparse.Namespace) -> None:
+    from ..recipes import find_recipe
     from ..training.finetune import finetune
 
-    where = (arguments.config, arguments.generator, arguments.teacher, arguments.data, arguments.out)
-    _report(finetune(*where, arguments.device, arguments.max_minutes, arguments.cache))
+    where = (find_recipe(arguments.config, "finetune"), arguments.generator, arguments.teacher, arguments.data)
+    _report(finetune(*where, arguments.out, arguments.device, arguments.max_minutes, arguments.cache))
 
 
 def _ema(arguments: argparse.Namespace) -> None:
