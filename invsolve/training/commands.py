@@ -20,7 +20,7 @@ from . import processes
 from .config import NETWORK_DEFAULTS, DistillConfig, RunConfig, TrainConfig, load_config
 from .discriminator import Discriminator
 from .edm import denoising_psnr
-from .exports import export_path, exports_missing, snapshot_due
+from .exports import export_path, exports_missing, snapshot_due, snapshot_record
 from .grids import PICTURES, denoised, drawn, write_grid
 from .identity import identity, of_network, of_weights
 from .loop import Checkpoints, train_loop
@@ -124,17 +124,26 @@ def generator_to_continue(path: str | Path, start: UNet, traits: Traits) -> tupl
 
 
 def export_generator(
-    out: Path, settings: RunConfig, player: Player, step: int, traits: Traits, extra: dict[str, object]
+    out: Path,
+    settings: RunConfig,
+    player: Player,
+    step: int,
+    traits: Traits,
+    extra: dict[str, object],
+    this: dict[str, object],
 ) -> Denoiser:
-    """Write a generator's averages as they are after ``step``; returns the one that is the training's result."""
+    """Write a generator's averages as they are after ``step``; returns the one that is the training's result.
+
+    ``extra`` belongs to the record, ``this`` is the identity of the training, for the snapshots.
+    """
     beside = {"gamma": traits.gamma, "spectrum": traits.spectrum, "image_size": traits.image_size}
     for average in reversed(player.averages):
         denoiser = Denoiser(average.network, traits.sigma_data)
         record = training_record(settings, step, **extra, ema=average.std)
         save_denoiser(export_path(out, "generator", average.std), denoiser, record, **beside)
         if snapshot_due(settings, player, step):
-            path, record = snapshot_path(out, step, average.std), {**record, "steps": player.steps}
-            save_denoiser(path, denoiser, record, **beside, normalized=False)
+            record |= snapshot_record(player, this)
+            save_denoiser(snapshot_path(out, step, average.std), denoiser, record, **beside, normalized=False)
     return denoiser
 
 
@@ -168,7 +177,8 @@ def train(
         held_out = held_out_images(*rest, settings.crop, shape.labels, where)
         extra = class_record(data, shape.labels)
         player = Player(network, settings.learning_rate, settings.betas, settings.ema)
-        missing = partial(exports_missing, out, "denoiser", settings, player)
+        this = identity("train", settings, describe_data(data, shape.labels), **of_network(shape))
+        missing = partial(exports_missing, out, "denoiser", settings, player, this)
         spectrum = training_spectrum(crops)
         step = TeacherStep(Denoiser(network), player, settings)
 
@@ -181,7 +191,8 @@ def train(
                 record = training_record(settings, number, **extra, validation=figures, ema=average.std)
                 save_denoiser(path, denoiser, record, spectrum=spectrum)
                 if snapshot_due(settings, player, number):
-                    record = training_record(settings, number, **extra, ema=average.std, steps=player.steps)
+                    record = training_record(settings, number, **extra, ema=average.std)
+                    record |= snapshot_record(player, this)
                     path = snapshot_path(out, number, average.std)
                     save_denoiser(path, denoiser, record, spectrum=spectrum, normalized=False)
             if len(held_out.images):
@@ -189,7 +200,6 @@ def train(
                 write_grid(out, number, denoised(denoiser, shown.images, shown.labels))
             return figures
 
-        this = identity("train", settings, describe_data(data, shape.labels), **of_network(shape))
         checkpoints = Checkpoints(out, this, checkpoint, missing)
         train_loop(settings, crops, {"teacher": player}, step, checkpoints, where, max_minutes)
         return export_path(out, "denoiser", settings.ema[0])
@@ -246,13 +256,13 @@ def distill(
             "discriminator": Player(discriminator, settings.discriminator_rate, settings.betas),
         }
         player = players["generator"]
-        missing = partial(exports_missing, out, "generator", settings, player)
+        missing = partial(exports_missing, out, "generator", settings, player, this)
         student = GenerativeDenoiser(Denoiser(drawing, source.sigma_data), settings.gamma)
         step = DistillStep(student, Denoiser(fake, source.sigma_data), discriminator, source, players, settings)
 
         def checkpoint(number: int) -> dict[str, float]:
             record = {**extra, "teacher": header["record"]}
-            denoiser = export_generator(out, settings, player, number, traits, record)
+            denoiser = export_generator(out, settings, player, number, traits, record, this)
             if len(held_out.images):
                 averaged = GenerativeDenoiser(denoiser, settings.gamma)
                 write_grid(out, number, drawn(averaged, held_out.images, held_out.labels))

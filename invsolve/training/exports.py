@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 from ..checkpoint import CheckpointError, read_checkpoint
 from .config import RunConfig
+from .identity import check_identity
 from .player import Player
 from .posthoc import snapshot_path
 
@@ -26,13 +28,34 @@ def snapshot_due(config: RunConfig, player: Player, step: int) -> bool:
     return due and player.steps > 0
 
 
-def exports_missing(out: Path, name: str, config: RunConfig, player: Player, step: int) -> bool:
-    """Whether a file is not there that no later step would write: a snapshot, or after the last step the weights."""
+def snapshot_record(player: Player, identity: dict[str, object]) -> dict[str, object]:
+    """What the record of a snapshot says beyond that of weights: updates so far, and the training that it is of."""
+    return {"steps": player.steps, "training": identity}
+
+
+def exports_missing(
+    out: Path, name: str, config: RunConfig, player: Player, identity: dict[str, object], step: int
+) -> bool:
+    """Whether a file is not there that no later step would write: a snapshot, or after the last step the weights.
+
+    A snapshot of another training than that of this ``identity`` does not count.
+    """
     stds = [average.std for average in player.averages]
-    if snapshot_due(config, player, step) and not all(snapshot_path(out, step, std).is_file() for std in stds):
+    due = snapshot_due(config, player, step)
+    if due and not all(is_snapshot(snapshot_path(out, step, std), identity) for std in stds):
         return True
     exported = [images_seen(export_path(out, name, std)) for std in stds] if step >= last_step(config) else []
     return any(seen != step * config.batch for seen in exported)
+
+
+def is_snapshot(path: Path, identity: dict[str, object]) -> bool:
+    """Whether a file is a snapshot, and as far as it says so of the training of this ``identity``."""
+    try:
+        record = read_checkpoint(path)[0]["record"]
+        check_identity(record.get("training", {}), json.loads(json.dumps(identity)))  # JSON has lists for tuples
+    except ValueError:  # a CheckpointError too
+        return False
+    return True
 
 
 def images_seen(path: Path) -> int | None:

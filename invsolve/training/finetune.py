@@ -187,13 +187,13 @@ def finetune(
         step = FinetuneStep(Denoiser(network, student.sigma_data), before, judge, traits.gamma, player, settings)
 
         def checkpoint(number: int) -> dict[str, float]:
-            denoiser = export_generator(out, settings, player, number, traits, record)
+            denoiser = export_generator(out, settings, player, number, traits, record, this)
             if len(held_out.images):
                 shown = held_out.first(PICTURES)
                 write_grid(out, number, denoised(partial(picture, denoiser), shown.images, shown.labels))
             return validation(denoiser, judge, held_out.images, settings.feature_level, held_out.labels)
 
-        missing = partial(exports_missing, out, "generator", settings, player)
+        missing = partial(exports_missing, out, "generator", settings, player, this)
         train_loop(
             settings,
             crops,

@@ -69,6 +69,13 @@ def check_progress(players: dict[str, Player], number: int) -> None:
             )
 
 
+def check_fresh(out: Path) -> None:
+    """Refuse to begin beside averages of an earlier training, which those of this one would be mixed with."""
+    folder = out / "snapshots"
+    if any(folder.glob("*.safetensors")):
+        raise ValueError(f"{folder} is of an earlier training, whose state is gone; move it away too to start anew")
+
+
 @dataclass(frozen=True)
 class Checkpoints:
     """What a training leaves in its folder ``out``.
@@ -111,7 +118,8 @@ def train_loop(
     read by all, and written, like everything else, by the first.
 
     Raises:
-        ValueError: ``out/state.pt`` is damaged or of another training. FloatingPointError: the training diverged.
+        ValueError: ``out/state.pt`` is damaged or of another training, or not there while ``out/snapshots`` is, of an
+            earlier training. FloatingPointError: the training diverged.
         Stopped: SIGTERM or SIGINT came; the step was finished and the state saved.
     """
     out = checkpoints.out
@@ -119,6 +127,8 @@ def train_loop(
     first = load_state(out / "state.pt", players, device, checkpoints.identity)
     if processes.largest([first, -first], device) != [first, -first]:
         raise ValueError(f"{out} holds different states for different processes; they must all see one folder")
+    if not first:
+        check_fresh(out)
     checkpoints.catch_up(first)
     total = last_step(config)
     if first >= total:

@@ -17,6 +17,7 @@ from ..checkpoint import CheckpointError, read_checkpoint, save_denoiser
 from ..network import UNet, UNetConfig
 from ..prior import Denoiser
 from .ema import exponent_of
+from .identity import check_identity
 
 Profile = tuple[float, float]  # relative width of an average, and the number of steps it was taken over
 
@@ -51,6 +52,20 @@ def snapshot_path(out: Path, step: int, std: float) -> Path:
     return out / "snapshots" / f"{step:07d}-ema{std:g}.safetensors"
 
 
+def check_run(file: Path, header: dict, last: dict, name: str) -> None:
+    """Refuse a file whose header is not that of a snapshot of the run that the ``last`` one, ``name``, is of.
+
+    Snapshots of version 0.1 do not say which training they are of, and pass with any of the same network.
+    """
+    message = f"{file} is not a snapshot of the same run as {name}"
+    if header["network"] != last["network"] or not {"ema", "steps"} <= header["record"].keys():
+        raise CheckpointError(message)
+    try:
+        check_identity(last["record"].get("training", {}), header["record"].get("training", {}))
+    except ValueError as error:
+        raise CheckpointError(f"{message}: {error} there") from None
+
+
 def reconstruct(run: str | Path, std: float, out: str | Path) -> tuple[int, float]:
     """Write the average of width ``std`` at the end of a run to ``out``, from the averages in ``run/snapshots``.
 
@@ -65,8 +80,7 @@ def reconstruct(run: str | Path, std: float, out: str | Path) -> tuple[int, floa
         raise ValueError(f"no snapshots in {Path(run) / 'snapshots'}: set snapshot_every in the run's configuration")
     headers = [read_checkpoint(file)[0] for file in files]
     for file, header in zip(files, headers, strict=True):
-        if header["network"] != headers[-1]["network"] or not {"ema", "steps"} <= header["record"].keys():
-            raise CheckpointError(f"{file} is not a snapshot of the same run as {files[-1].name}")
+        check_run(file, header, headers[-1], files[-1].name)
     stored = [(header["record"]["ema"], header["record"]["steps"]) for header in headers]
     weights, error = solve_weights(stored, (std, max(steps for _, steps in stored)))
     total: dict[str, torch.Tensor] = {}
@@ -80,6 +94,7 @@ def reconstruct(run: str | Path, std: float, out: str | Path) -> tuple[int, floa
     spectrum = state.pop("spectrum", (None, None))[1]
     network.load_state_dict({name: pair[name not in averaged].float() for name, pair in state.items()})
     record = {**last["record"], "ema": std, "reconstructed_from": len(files)}
+    record.pop("training", None)
     size = last.get("image_size")
     save_denoiser(out, Denoiser(network, last["sigma_data"]), record, last["gamma"], spectrum, image_size=size)
     return len(files), error

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from training_cases import STUDENT, TEACHER, refused, write
 
-from invsolve.checkpoint import load_denoiser, load_prior
+from invsolve.checkpoint import load_denoiser, load_prior, read_checkpoint
 from invsolve.cli import main
 from invsolve.training.commands import distill, train
 from invsolve.training.ema import exponent_of
@@ -80,6 +83,61 @@ def test_the_averages_of_a_distillation_are_stored_from_the_generators_first_ste
     reconstruct(tmp_path / "out", 0.05, tmp_path / "same.safetensors")
     assert distance(tmp_path / "same.safetensors", path) < 4e-3  # stored in half precision twice
     assert load_prior(tmp_path / "same.safetensors").evaluations == 1
+
+
+@pytest.fixture(scope="module")
+def begun(pictures, tmp_path_factory) -> Path:
+    """The folder of a training of four steps with snapshots after two and four, to be copied."""
+    folder = tmp_path_factory.mktemp("begun")
+    config = write(folder / "t.yaml", TEACHER, images=32, checkpoint_every=2, snapshot_every=2)
+    return train(config, [str(pictures)], folder / "out", "cpu").parent
+
+
+def test_averages_of_two_runs_are_not_mixed(begun, pictures, tmp_path):
+    """A run's state is moved away, as its refusal says to start anew; its snapshots stay."""
+    out = shutil.copytree(begun, tmp_path / "out")
+    (out / "state.pt").unlink()
+    other = write(tmp_path / "t.yaml", TEACHER, images=24, checkpoint_every=1, snapshot_every=1, seed=1)
+    message = f"{out}/snapshots is of an earlier training, whose state is gone; move it away too to start anew"
+    refused(message, train, other, [str(pictures)], out, "cpu")
+    assert not (out / "state.pt").exists()
+    train(other, [str(pictures)], tmp_path / "other", "cpu")
+    for snapshot in (tmp_path / "other" / "snapshots").iterdir():
+        snapshot.replace(out / "snapshots" / snapshot.name)
+    first, last = (f"{step}-ema0.{std}.safetensors" for step, std in (("0000001", "05"), ("0000004", "1")))
+    message = f"{out}/snapshots/{first} is not a snapshot of the same run as {last}: seed is 1 but was 0 there"
+    refused(message, reconstruct, out, 0.08, tmp_path / "x.safetensors")
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def change_record(path: Path, **changes: object) -> None:
+    """Change a file's record; None leaves an entry out."""
+    header, tensors = read_checkpoint(path)
+    record = {name: value for name, value in {**header["record"], **changes}.items() if value is not None}
+    save_file(tensors, path, metadata={"invsolve": json.dumps({**header, "record": record})})
+
+
+def test_a_snapshot_of_another_run_does_not_stand_for_a_missing_one(begun, pictures, tmp_path):
+    out = shutil.copytree(begun, tmp_path / "out")
+    names = ["snapshots/0000004-ema0.05.safetensors", "snapshots/0000004-ema0.1.safetensors"]
+    for name in names:
+        change_record(out / name, training={**read_checkpoint(out / name)[0]["record"]["training"], "seed": 1})
+    train(begun.parent / "t.yaml", [str(pictures)], out, "cpu")
+    for name in names:
+        assert (out / name).read_bytes() == (begun / name).read_bytes()
+
+
+def test_snapshots_that_do_not_say_what_they_are_of_are_read(begun, pictures, tmp_path):
+    """As those of earlier versions, and with others; the training does not write them again."""
+    out = shutil.copytree(begun, tmp_path / "out")
+    reconstruct(out, 0.08, tmp_path / "x.safetensors")
+    for path in sorted((out / "snapshots").iterdir()):
+        change_record(path, training=None)
+        assert reconstruct(out, 0.08, tmp_path / "y.safetensors")[0] == 4
+        assert (tmp_path / "y.safetensors").read_bytes() == (tmp_path / "x.safetensors").read_bytes()
+    before = {path: path.read_bytes() for path in (out / "snapshots").iterdir()}
+    train(begun.parent / "t.yaml", [str(pictures)], out, "cpu")
+    assert {path: path.read_bytes() for path in (out / "snapshots").iterdir()} == before
 
 
 def test_a_run_without_snapshots_and_an_impossible_width_are_refused(teacher, pictures, tmp_path):
