@@ -22,15 +22,15 @@ def in_portions(count: int, size: int, work: Callable[[slice], None]) -> None:
     """Call ``work(portion)`` over slices of ``range(count)``, ``size`` items each, until all are done.
 
     A portion that runs out of GPU memory is done again in halves, and so are all that follow. ``work`` must give an
-    item the same result in any portion, also after a call that failed midway. Raises ``torch.OutOfMemoryError`` when
-    one item alone does not fit, nothing else being held.
+    item the same result in any portion, also after a call that failed midway. Raises ``torch.cuda.OutOfMemoryError``
+    (of any device; its shorter name is torch 2.5's) when one item alone does not fit, nothing else being held.
     """
     start, again = 0, False
     while start < count:
         portion = slice(start, min(start + size, count))
         try:
             work(portion)
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             found = portion.stop - start
             if found == 1 and (again or not holders):
                 raise

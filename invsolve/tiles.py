@@ -70,7 +70,7 @@ class Tiled(nn.Module):
             return self._in_tiles(inputs)
         try:
             return self._whole(inputs)
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             if len(u) > 1 or max(u.shape[-2:]) <= self.tile:
                 raise  # of several images, the caller may take fewer
         release()  # here, where the exception no longer keeps the image's tensors alive

@@ -41,7 +41,7 @@ def test_too_little_memory_is_one_line(work, monkeypatch, capsys):
 
 def test_too_little_gpu_memory_is_one_line(monkeypatch, capsys):
     def work():
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     assert restore_by(work, monkeypatch) == 2
     expected = "invsolve: error: out of GPU memory even for one image: try --tile 256, or --device cpu\n"

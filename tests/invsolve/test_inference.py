@@ -161,7 +161,7 @@ def test_graphs_make_room_when_memory_runs_out(network, fake_graphs):
         found[portion] = replayed(*(value[portion] for value in call))
         tried.append((portion.stop - portion.start, len(fake_graphs.alive)))
         if tried[-1] > (1, 1):  # not in the network, which could have noticed
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     in_portions(3, 3, work)
     assert tried == [(3, 1), (2, 1), (1, 1), (1, 1), (1, 1)]

@@ -16,6 +16,11 @@ def network_prior() -> GenerativeDenoiser:
     return GenerativeDenoiser(Denoiser(TinyNetwork()))
 
 
+@pytest.fixture(autouse=True)
+def names_of_torch_2_4(monkeypatch):
+    monkeypatch.delattr(torch, "OutOfMemoryError", raising=False)
+
+
 @pytest.mark.parametrize("size", [1, 3, 7, 20])
 def test_portions_cover_all_items_once(size):
     done = []
@@ -35,7 +40,7 @@ class Greedy:
     def draw(self, u, sigma, noise):
         self.asked.append(len(u))
         if len(u) > self.room:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return self.prior.draw(u, sigma, noise)
 
 
@@ -55,7 +60,7 @@ def test_a_batch_that_runs_out_of_memory_is_halved_and_gives_the_same_result(nam
 
 def test_one_image_that_does_not_fit_is_an_error(network_prior):
     greedy = Greedy(network_prior, 0)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(torch.cuda.OutOfMemoryError):
         solve(measurements(Identity(SHAPE), 5), Identity(SHAPE), prior=greedy)
     assert greedy.asked == [5, 3, 2, 1]
 
@@ -72,9 +77,9 @@ def test_one_item_is_tried_again_once_when_others_could_make_room():
     def work(portion: slice) -> None:
         holders.add(graphs)
         tried.append(portion.stop - portion.start)
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(torch.cuda.OutOfMemoryError):
         in_portions(3, 2, work)
     assert tried == [2, 1, 1]
     assert graphs.released == 2
