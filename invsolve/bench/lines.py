@@ -43,7 +43,8 @@ def result_paths(folder: Path) -> list[Path]:
 def read_results(folder: Path) -> dict[Key, Row]:
     """All processes' lines by (task, method, image), of repeated ones the last.
 
-    A last line that was cut off is as if it were not there; ValueError on any other bad line.
+    What follows the last newline is as if it were not there, like to the next append, which cuts it off: a killed run
+    left it, or another process is just writing it. ValueError on any bad line.
     """
     while True:
         rows: dict[Key, Row] = {}
@@ -59,15 +60,13 @@ def read_rows(path: Path) -> dict[Key, Row]:
     """The lines of one file, as :func:`read_results` gives them."""
     rows: dict[Key, Row] = {}
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines[:-1], 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
             rows[str(row["task"]), str(row["method"]), str(row["image"])] = row
         except (json.JSONDecodeError, KeyError, TypeError):
-            if number == len(lines):  # without its newline: a killed run left it
-                break
             raise ValueError(f"{path}, line {number}: expected an object with task, method and image") from None
         wrong = [name for name in FIGURES if not _is_figure(row.get(name))]
         if wrong:

@@ -126,7 +126,7 @@ def test_a_folder_of_results_without_their_record_is_refused(bench, capsys):
     assert "holds results without run.json" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("tail", [b"", b'{"task": "t", "met', b"x" * 200_000])
+@pytest.mark.parametrize("tail", [b"", b'{"task": "t", "met', b"x" * 200_000, json.dumps(row("d")).encode()])
 def test_an_unfinished_line_gives_way_to_the_next(tail, tmp_path):
     path = tmp_path / "results.jsonl"
     append(path, [row("a"), row("b")])
