@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,11 +40,12 @@ def read_data(
     """Training crops from folders or zip files, ``PATH`` or ``PATH:WEIGHT``, and the held-out pictures of the first.
 
     Pictures that together take more than ``config.memory_gb`` once they are decoded, or that several processes need,
-    lie in a file in ``cache``. Third is the held-out pictures' classes, empty where ``classes`` is 0.
+    lie in a file in ``cache``. Held out are the last ``config.holdout`` of every source, or with classes the last of
+    each, in proportion. Third is the held-out pictures' classes, empty where ``classes`` is 0.
 
     Raises:
-        ValueError: one is missing, has too few pictures or one that cannot be read or has no class, or its weight is
-            not positive.
+        ValueError: one is missing, has too few pictures, in all or of its classes, or one that cannot be read or has no
+            class, or its weight is not positive.
     """
     entries = [folder_and_weight(entry) for entry in data]
     sources, weights = [Source(path) for path, _ in entries], [weight for _, weight in entries]
@@ -51,12 +53,48 @@ def read_data(
         if len(source.names) <= config.holdout:
             raise ValueError(f"{source.path} has {len(source.names)} pictures but {config.holdout} are to be held out")
     labels = class_labels(sources, classes)
+    held_out = [held_out_numbers(*each, config.holdout) for each in zip(sources, labels, strict=True)]
     small = processes.count() == 1 and sum(s.decoded_bytes() for s in sources) <= config.memory_gb * GIGABYTE
     pictures = [load_pictures(source, None if small else cache) for source in sources]
-    splits = [len(each) - config.holdout for each in pictures]
-    folders = [(each[:split], weight) for each, split, weight in zip(pictures, splits, weights, strict=True)]
-    crops = Crops(folders, config.crop, config.seed, labels, classes, config.zoom)
-    return crops, pictures[0][splits[0] :], labels[0][splits[0] :]
+    folders, kept_labels = [], []
+    for each, weight, classified, held in zip(pictures, weights, labels, held_out, strict=True):
+        folders.append(([picture for i, picture in enumerate(each) if i not in held], weight))
+        kept_labels.append([label for i, label in enumerate(classified) if i not in held])
+    crops = Crops(folders, config.crop, config.seed, kept_labels, classes, config.zoom)
+    first = sorted(held_out[0])
+    return crops, [pictures[0][i] for i in first], [labels[0][i] for i in first if classes]
+
+
+def held_out_numbers(source: Source, labels: Sequence[int], count: int) -> set[int]:
+    """Which of a source's pictures are held out: the last ``count``, or, with ``labels``, the last ones of each class.
+
+    Raises:
+        ValueError: a class would have no picture left to train on.
+    """
+    if not labels:
+        return set(range(len(source.names) - count, len(source.names)))
+    sizes = Counter(labels)
+    if count > len(labels) - len(sizes):
+        raise ValueError(
+            f"{source.path} has {len(labels)} pictures of {len(sizes)} classes but {count} are to be held out, which "
+            "leaves a class without a picture to train on"
+        )
+    numbers, shares = set(), proportional(sizes, count)
+    for number, label in reversed(list(enumerate(labels))):
+        if shares[label]:
+            shares[label] -= 1
+            numbers.add(number)
+    return numbers
+
+
+def proportional(sizes: Mapping[int, int], count: int) -> dict[int, int]:
+    """Shares that sum to ``count``, in proportion to ``sizes`` up to rounding, and each less than its size."""
+    total = sum(sizes.values())
+    shares = {name: count * size // total for name, size in sorted(sizes.items())}
+    while sum(shares.values()) < count:
+        wanting = {name: count * sizes[name] - total * n for name, n in shares.items() if n < sizes[name] - 1}
+        shares[max(wanting, key=wanting.get)] += 1  # of equals the first
+    return shares
 
 
 def classes_of(data: Sequence[str], classes: int) -> list[str]:
@@ -72,7 +110,11 @@ def describe_data(data: Sequence[str], classes: int = 0) -> list[str]:
     if not classes:
         return lines
     digests = [hashlib.blake2b(repr(each).encode(), digest_size=8) for each in class_labels(sources, classes)]
-    return [f"{line} of classes ({digest.hexdigest()})" for line, digest in zip(lines, digests, strict=True)]
+    # The last words tell states of versions that held out the last classes, not a part of each.
+    return [
+        f"{line} of classes ({digest.hexdigest()}), each held out in part"
+        for line, digest in zip(lines, digests, strict=True)
+    ]
 
 
 def folder_and_weight(entry: str) -> tuple[Path, float]:

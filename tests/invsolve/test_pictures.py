@@ -17,7 +17,7 @@ from invsolve.training.config import RunConfig
 from invsolve.training.data import Crops
 from invsolve.training.labels import class_labels, class_names, dropped, one_hot
 from invsolve.training.pictures import Source, load_pictures
-from invsolve.training.reading import center_crops, held_out_images, read_data
+from invsolve.training.reading import center_crops, held_out_images, proportional, read_data
 
 
 def load(path: Path) -> list[np.ndarray]:
@@ -232,14 +232,41 @@ def test_crops_and_held_out_pictures_carry_their_classes(tmp_path):
     folder = class_folders(tmp_path / "a")
     crops, held_out, classes = read_data([str(folder)], RunConfig(crop=8, holdout=2), tmp_path / "cache", 3)
     assert isinstance(crops, Crops)
-    assert {crops[i][3] for i in range(30)} == {0, 1}
-    assert classes == [2, 2]
+    drawn = {(int(crops[i][0][2, 0, 0]), crops[i][3]) for i in range(60)}
+    assert drawn == {(0, 0), (0, 1), (1, 1), (0, 2)}  # of bird, cat and dog
+    assert [(p[2, 0, 0], label) for p, label in zip(held_out, classes, strict=True)] == [(0, 1), (1, 2)]
     held_out = [coordinates(7, 20), *held_out]  # the first is too small
     images = held_out_images(held_out, [0, *classes], 8, 3, torch.device("cpu"))
-    assert images.labels.tolist() == [[0, 0, 1], [0, 0, 1]]
+    assert images.labels.tolist() == [[0, 1, 0], [0, 0, 1]]
     assert len(images.images) == 2
-    assert images.first(1).labels.tolist() == [[0, 0, 1]]
+    assert images.first(1).labels.tolist() == [[0, 1, 0]]
     assert held_out_images(held_out, [], 8, 0, torch.device("cpu")).labels is None
+
+
+def test_the_last_of_every_class_are_held_out_in_proportion(tmp_path):
+    """Of three folders of 30 pictures the last one was not trained on."""
+    for name, count in (("a", 30), ("b", 30), ("z", 30), ("y", 1)):
+        for i in range(count):
+            write_picture(tmp_path / "a" / name, f"{i:02d}.png", coordinates(8, 8, i))
+    crops, held_out, classes = read_data([str(tmp_path / "a")], RunConfig(crop=8, holdout=32), tmp_path / "cache", 4)
+    assert classes == [0] * 11 + [1] * 11 + [3] * 10
+    assert [p[2, 0, 0] for p in held_out] == [*range(19, 30), *range(19, 30), *range(20, 30)]
+    assert [p[2, 0, 0] for p in crops.folders[0]] == [*range(19), *range(19), 0, *range(20)]
+    assert crops.labels == [[0] * 19 + [1] * 19 + [2] + [3] * 20]
+
+
+@pytest.mark.parametrize(("count", "shares"), [(0, [0, 0, 0]), (2, [0, 1, 1]), (3, [0, 1, 2]), (4, [0, 1, 3])])
+def test_shares_leave_one_of_each(count, shares):
+    assert list(proportional({2: 4, 1: 2, 0: 1}, count).values()) == shares
+
+
+def test_a_class_without_a_picture_to_train_on_is_refused(tmp_path):
+    folder, cache = class_folders(tmp_path / "a"), tmp_path / "cache"
+    message = r"a has 6 pictures of 3 classes but 4 are to be held out, which leaves a class without a picture to train"
+    with pytest.raises(ValueError, match=message):
+        read_data([str(folder)], RunConfig(crop=8, holdout=4), cache, 3)
+    assert len(read_data([str(folder)], RunConfig(crop=8, holdout=3), cache, 3)[1]) == 3
+    assert len(read_data([str(folder)], RunConfig(crop=8, holdout=4), cache)[1]) == 4  # where there are no classes
 
 
 def test_hidden_classes_are_rows_of_zeros():

@@ -124,6 +124,7 @@ def test_other_classes_are_other_data(tmp_path):
         listed.write_text(f'{{"labels": [{entries}]}}')
         seen.append(describe_data([str(tmp_path / "data")], 4))
     assert seen[0] == seen[1] != seen[2]
+    assert seen[0][0].endswith(", each held out in part")  # unlike in states of versions that held out the last classes
 
 
 def test_another_teacher_generator_or_command_is_refused(teacher, begun, pictures, tmp_path):
