@@ -15,6 +15,7 @@ from .results import Pair, drop, has_results
 RECORD = "run.json"
 GROWING = ("tasks", "methods")  # that a later run in the same directory may add to
 NETWORKS = ("prior", "denoiser")
+DIGESTS = {"pictures_sha256": "pictures", "lpips_sha256": "LPIPS trunk"}  # what they are of; older records have none
 
 Record = dict[str, Any]
 
@@ -28,6 +29,8 @@ def open_folder(folder: Path, record: Record, redo: AbstractSet[Pair] = frozense
         which a later run may add to;
     ``options``, ``images``, ``lpips``, ``degradations`` (task: digest of its measurements)
         which must stay;
+    ``pictures_sha256``, ``lpips_sha256``
+        digests of files, which must stay where both records have them;
     ``definitions`` (method: task: digests of its settings and its network)
         which must stay where there are results, except those of ``redo``, (task, method) pairs: their lines and
         pictures are dropped first, and an interruption at any point leaves a directory that a later run can use;
@@ -65,6 +68,7 @@ def check_folder(folder: Path, record: Record, redo: AbstractSet[Pair] = frozens
 
 def _fixed(record: Record) -> dict[str, Any]:
     fixed = {**record["options"], "images": record["images"], "lpips": record["lpips"]}
+    fixed |= {f"digest of the {what}": record[name] for name, what in DIGESTS.items() if record.get(name)}
     return fixed | {f"degradation of {task}": digest for task, digest in record["degradations"].items()}
 
 

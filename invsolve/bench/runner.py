@@ -19,7 +19,7 @@ from operators import LinearOperator
 from ..checkpoint import load_prior, read_checkpoint, resolve
 from ..device import choose_device
 from ..inference import Inference
-from ..metrics import load_metrics
+from ..metrics import TRUNK_VARIABLE, load_metrics
 from ..prior import MeanDraw
 from ..sampler import Prior
 from ..task import Task, list_tasks, load_task
@@ -195,7 +195,9 @@ def _record(
         },
         "options": {name: getattr(options, name) for name in RECORDED},
         "images": {"count": len(pictures), "names_sha256": _digest("\n".join(pictures.names))},
+        "pictures_sha256": pictures.digest(),
         "lpips": lpips,
+        "lpips_sha256": _trunk_digest(options.lpips_trunk) if lpips else None,
         **provenances,
         "scale": "noise levels are for images on [-1, 1]",
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in ("invsolve", "torch")}},
@@ -218,6 +220,12 @@ def _definition(method: Method, provenances: Mapping[str, Mapping[str, Any]]) ->
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _trunk_digest(trunk: Path | None) -> str | None:
+    """Of the file of AlexNet's weights; None for those that torchvision downloads."""
+    path = trunk or os.environ.get(TRUNK_VARIABLE)
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12] if path else None
 
 
 def _provenance(name: str) -> dict[str, Any]:

@@ -10,9 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from bench_cases import Bench, assert_same_figures, figures, make_bench, write_denoiser, write_pictures
+from bench_cases import SIZE, Bench, assert_same_figures, figures, make_bench, write_denoiser, write_pictures
 from cli_pictures import environment
+from safetensors.torch import load_file, save_file
 
+from invsolve.bench.pictures import Pictures
 from invsolve.bench.results import append, is_last_writer, merge, read_results
 from invsolve.cli import main
 from invsolve.task import tasks_folder
@@ -93,6 +95,47 @@ def test_other_pictures_and_other_weights_are_refused(bench, undisturbed, tmp_pa
     other = write_denoiser(tmp_path / "denoiser.safetensors", seed=9)
     assert main(bench.arguments("undisturbed", "--denoiser", other)) == 2
     assert "holds results of teacher:2 at sr4x by denoiser " in capsys.readouterr().err
+
+
+def test_other_pictures_of_the_same_names_are_refused(bench, undisturbed, tmp_path, capsys):
+    """A zip file of the same ones is not."""
+    copy = shutil.copytree(bench.pictures, tmp_path / "copy")
+    packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", copy))
+    bench("undisturbed", "--data", packed)
+    changed = min(copy.iterdir())
+    shutil.copy(max(copy.iterdir()), changed)
+    capsys.readouterr()
+    assert main(bench.arguments("undisturbed", "--data", copy)) == 2
+    assert "holds another run: its digest of the pictures was " in capsys.readouterr().err
+
+
+def test_another_lpips_trunk_is_refused(bench, undisturbed, tmp_path, capsys):
+    other = shutil.copy(bench.folder / "trunk.safetensors", tmp_path)
+    bench("undisturbed", "--lpips-trunk", other)
+    tensors = load_file(other)
+    save_file(tensors | {"features.0.bias": tensors["features.0.bias"] + 1}, other)
+    capsys.readouterr()
+    assert main(bench.arguments("undisturbed", "--lpips-trunk", other)) == 2
+    assert "holds another run: its digest of the LPIPS trunk was " in capsys.readouterr().err
+
+
+def test_a_record_without_these_digests_is_accepted(bench, undisturbed):
+    shutil.copytree(undisturbed, bench.folder / "undigested")
+    path = bench.folder / "undigested" / "run.json"
+    run = json.loads(path.read_text())
+    del run["pictures_sha256"], run["lpips_sha256"]
+    path.write_text(json.dumps(run))
+    bench("undigested")
+    assert figures(bench.folder / "undigested") == figures(undisturbed)
+
+
+def test_a_digest_reads_no_more_than_its_share_of_many_pictures(bench, monkeypatch):
+    whole = Pictures(bench.pictures, SIZE).digest()
+    monkeypatch.setattr("invsolve.bench.pictures.DIGESTED", 3)
+    pictures, read = Pictures(bench.pictures, SIZE), []
+    monkeypatch.setattr(pictures._source, "read", lambda name: read.append(name) or name.encode())
+    assert pictures.digest() != whole
+    assert read == ["00000.png", "00002.png", "00005.png"]
 
 
 def test_a_degradation_that_was_changed_is_refused(bench, tmp_path, capsys):
