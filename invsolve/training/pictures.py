@@ -1,13 +1,14 @@
 """The pictures of a folder or a zip file, each decoded once to uint8: into memory, or into a cache file.
 
 A cache file holds all pictures of a source, one after the other; every worker and process maps it into memory, and so
-they share it. Beside it lies an index of the pictures' heights and widths, written last: where there is an index, the
-file is whole. Both are named by a digest of the source's files, their sizes and times, so that a source that has
-changed is decoded anew, and one that has not is not decoded again by a restart.
+they share it. Beside it lies an index of the pictures' heights and widths, written last: where the file is as long as the
+index says, it is whole. Both are named by a digest of the source's files, their sizes and times, so that a source that
+has changed is decoded anew, and one that has not is not decoded again by a restart.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -28,6 +29,7 @@ from . import processes
 MACOS_EXTRAS = "__MACOSX"  # a folder of hidden files, with pictures' suffixes, that macOS adds to zip files
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError)
 POLL = 0.5  # seconds
+PATIENCE = 1800.0  # seconds without a byte more in the cache, after which whoever decodes is taken to be gone
 
 
 class Source:
@@ -110,20 +112,52 @@ def load_pictures(source: Source, cache: Path | None = None) -> list[np.ndarray]
     Of several processes the first decodes, and the others wait for its file.
 
     Raises:
-        ValueError: a picture cannot be read.
+        ValueError: a picture cannot be read. TimeoutError: no file came from the first process.
     """
     if cache is None:
         return list(source.decoded())
     data = cache / f"{source.path.stem}-{source.digest()}.u8"
     index = data.with_suffix(".json")
-    if processes.rank() == 0 and not index.exists():
+    sizes = _read_index(data, index)
+    if sizes is None and processes.rank() == 0:
         _decode_into(data, index, source)
-    while not index.exists():
-        time.sleep(POLL)
-    sizes = json.loads(index.read_text())
+    if sizes is None:
+        sizes = _wait_for(data, index)
     ends = np.cumsum([3 * height * width for height, width in sizes])
     pixels = np.split(np.asarray(np.memmap(data, np.uint8, "r")), ends[:-1])
     return [part.reshape(3, *size) for part, size in zip(pixels, sizes, strict=True)]
+
+
+def _read_index(data: Path, index: Path) -> list[list[int]] | None:
+    """Heights and widths of the pictures in a cache file; None where it is not there, or damaged."""
+    try:
+        sizes = json.loads(index.read_bytes())
+        whole = data.stat().st_size == sum(3 * height * width for height, width in sizes)
+    except (OSError, ValueError, TypeError):
+        return None
+    return sizes if whole else None
+
+
+def _wait_for(data: Path, index: Path) -> list[list[int]]:
+    """What :func:`_read_index` finds once another process has written the files."""
+    written, since = None, time.monotonic()
+    while (sizes := _read_index(data, index)) is None:
+        size = _bytes_being_written(data.parent)
+        if size != written:
+            written, since = size, time.monotonic()
+        if time.monotonic() - since > PATIENCE:
+            raise TimeoutError(f"{data} is not whole, and for {PATIENCE:g} s nothing was added: does rank 0 still run?")
+        time.sleep(POLL)
+    return sizes
+
+
+def _bytes_being_written(folder: Path) -> int:
+    """By ``write_atomically``, in all its files of a folder."""
+    size = 0
+    for part in folder.glob(".*.part"):
+        with contextlib.suppress(FileNotFoundError):  # it has got its name
+            size += part.stat().st_size
+    return size
 
 
 def _decode_into(data: Path, index: Path, source: Source) -> None:

@@ -1,10 +1,11 @@
-"""Training pictures: where they are read from, that each is decoded once, and their classes."""
+"""Training pictures: where they are read from, and that each is decoded once."""
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,8 @@ from training_cases import coordinates, write_picture
 
 from invsolve.training import pictures as module
 from invsolve.training.config import RunConfig
-from invsolve.training.data import Crops
-from invsolve.training.labels import class_labels, class_names, dropped, one_hot
 from invsolve.training.pictures import Source, load_pictures
-from invsolve.training.reading import center_crops, held_out_images, proportional, read_data
+from invsolve.training.reading import center_crops, read_data
 
 
 def load(path: Path) -> list[np.ndarray]:
@@ -178,104 +177,64 @@ def test_a_cache_that_was_interrupted_is_written_again(tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(load_pictures(Source(folder), cache), whole, strict=True))
 
 
+@pytest.mark.parametrize("damage", ["no file", "short file", "long file", "empty index", "half an index", "no sizes"])
+def test_a_damaged_cache_is_written_again(tmp_path, decodings, damage):
+    """As a full disk, a cleaning of temporary files or a loss of power leave it."""
+    folder, cache = four_pictures(tmp_path / "a"), tmp_path / "cache"
+    whole = [picture.copy() for picture in load_pictures(Source(folder), cache)]
+    (index,) = cache.glob("*.json")
+    data = index.with_suffix(".u8")
+    {
+        "no file": data.unlink,
+        "short file": lambda: data.write_bytes(data.read_bytes()[:-1]),
+        "long file": lambda: data.write_bytes(data.read_bytes() + b"0"),
+        "empty index": lambda: index.write_bytes(b""),
+        "half an index": lambda: index.write_bytes(index.read_bytes()[:9]),
+        "no sizes": lambda: index.write_bytes(b"3"),
+    }[damage]()
+    for _ in range(2):  # the second time it is whole
+        assert all(np.array_equal(a, b) for a, b in zip(load_pictures(Source(folder), cache), whole, strict=True))
+    assert len(decodings) == 8
+
+
+class Clock:
+    """In place of the module ``time``: ``sleep`` takes a thousand seconds, in which ``events`` happen one by one."""
+
+    def __init__(self, *events: Callable[[], object]):
+        self.now, self.events = 0.0, list(events)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += 1000
+        if self.events:
+            self.events.pop(0)()
+
+
+def test_other_processes_wait_for_the_first_while_its_file_grows(tmp_path, monkeypatch, decodings):
+    folder, cache = Source(four_pictures(tmp_path / "a")), tmp_path / "cache"
+    whole = [picture.copy() for picture in load_pictures(folder, cache)]
+    away = shutil.move(cache, tmp_path / "away")
+    cache.mkdir()
+    part = cache / ".abc.part"
+    growth = [lambda n=n: part.write_bytes(b"0" * n) for n in range(5)]
+    clock = Clock(*growth, lambda: shutil.copytree(away, cache, dirs_exist_ok=True))
+    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(module.processes, "rank", lambda: 1)
+    assert all(np.array_equal(a, b) for a, b in zip(load_pictures(folder, cache), whole, strict=True))
+    assert (clock.now, len(decodings)) == (6000, 4)
+
+    (data,) = cache.glob("*.u8")
+    data.write_bytes(b"half")
+    with pytest.raises(TimeoutError, match=r"a-\w+\.u8 is not whole, and for 1800 s nothing was added"):
+        load_pictures(folder, cache)
+    assert (clock.now, len(decodings)) == (8000, 4)
+
+
 def test_sizes_are_known_before_decoding(tmp_path, decodings):
     folder = four_pictures(tmp_path / "a")
     expected = sum(p.size for p in load(folder))
     decodings.clear()
     assert Source(folder).decoded_bytes() == Source(zipped(tmp_path / "a.zip", folder)).decoded_bytes() == expected
     assert decodings == []
-
-
-def class_folders(root: Path) -> Path:
-    for name, count in (("dog", 2), ("cat/young", 1), ("cat", 2), ("bird", 1)):
-        for i in range(count):
-            write_picture(root / name, f"{i}.png", coordinates(16, 16, i))
-    return root
-
-
-def test_classes_are_the_names_of_top_folders_in_order(tmp_path):
-    first, second = Source(class_folders(tmp_path / "a")), tmp_path / "b"
-    write_picture(second / "cow", "0.png", coordinates(16, 16))
-    sources = [first, Source(second)]
-    assert class_names(sources) == ["bird", "cat", "cow", "dog"]
-    assert first.names == ["bird/0.png", "cat/0.png", "cat/1.png", "cat/young/0.png", "dog/0.png", "dog/1.png"]
-    assert class_labels(sources, 4) == [[0, 1, 1, 1, 3, 3], [2]]
-    assert class_labels(sources, 0) == [[], []]
-    with pytest.raises(ValueError, match="has class 3 but the network has labels: 3"):
-        class_labels(sources, 3)
-    write_picture(second, "stray.png", coordinates(16, 16))
-    with pytest.raises(ValueError, match=r"stray\.png lies in no folder that names its class"):
-        class_labels([Source(second)], 4)
-
-
-def test_classes_come_from_a_labels_file(tmp_path):
-    folder = class_folders(tmp_path / "a")
-    names = Source(folder).names
-    labels = [[name, 10 + i] for i, name in enumerate(names)]
-    (folder / "dataset.json").write_text(json.dumps({"labels": labels[::-1]}))
-    for source in (Source(folder), Source(zipped(tmp_path / "a.zip", folder))):
-        assert class_labels([source], 16) == [[10, 11, 12, 13, 14, 15]]
-        assert class_names([source]) == []
-    for bad, message in [
-        ({"labels": None}, 'expected {"labels"'),
-        ({"labels": labels[1:]}, "the class of bird/0.png is None"),
-        ({"labels": [[name, 1.5] for name in names]}, "the class of bird/0.png is 1.5"),
-        ([], 'expected {"labels"'),
-    ]:
-        (folder / "dataset.json").write_text(json.dumps(bad))
-        with pytest.raises(ValueError, match=r".") as error:
-            class_labels([Source(folder)], 16)
-        assert message in str(error.value)
-
-
-def test_crops_and_held_out_pictures_carry_their_classes(tmp_path):
-    folder = class_folders(tmp_path / "a")
-    crops, held_out, classes = read_data([str(folder)], RunConfig(crop=8, holdout=2), tmp_path / "cache", 3)
-    assert isinstance(crops, Crops)
-    drawn = {(int(crops[i][0][2, 0, 0]), crops[i][3]) for i in range(60)}
-    assert drawn == {(0, 0), (0, 1), (1, 1), (0, 2)}  # of bird, cat and dog
-    assert [(p[2, 0, 0], label) for p, label in zip(held_out, classes, strict=True)] == [(0, 1), (1, 2)]
-    held_out = [coordinates(7, 20), *held_out]  # the first is too small
-    images = held_out_images(held_out, [0, *classes], 8, 3, torch.device("cpu"))
-    assert images.labels.tolist() == [[0, 1, 0], [0, 0, 1]]
-    assert len(images.images) == 2
-    assert images.first(1).labels.tolist() == [[0, 1, 0]]
-    assert held_out_images(held_out, [], 8, 0, torch.device("cpu")).labels is None
-
-
-def test_the_last_of_every_class_are_held_out_in_proportion(tmp_path):
-    """Of three folders of 30 pictures the last one was not trained on."""
-    for name, count in (("a", 30), ("b", 30), ("z", 30), ("y", 1)):
-        for i in range(count):
-            write_picture(tmp_path / "a" / name, f"{i:02d}.png", coordinates(8, 8, i))
-    crops, held_out, classes = read_data([str(tmp_path / "a")], RunConfig(crop=8, holdout=32), tmp_path / "cache", 4)
-    assert classes == [0] * 11 + [1] * 11 + [3] * 10
-    assert [p[2, 0, 0] for p in held_out] == [*range(19, 30), *range(19, 30), *range(20, 30)]
-    assert [p[2, 0, 0] for p in crops.folders[0]] == [*range(19), *range(19), 0, *range(20)]
-    assert crops.labels == [[0] * 19 + [1] * 19 + [2] + [3] * 20]
-
-
-@pytest.mark.parametrize(("count", "shares"), [(0, [0, 0, 0]), (2, [0, 1, 1]), (3, [0, 1, 2]), (4, [0, 1, 3])])
-def test_shares_leave_one_of_each(count, shares):
-    assert list(proportional({2: 4, 1: 2, 0: 1}, count).values()) == shares
-
-
-def test_a_class_without_a_picture_to_train_on_is_refused(tmp_path):
-    folder, cache = class_folders(tmp_path / "a"), tmp_path / "cache"
-    message = r"a has 6 pictures of 3 classes but 4 are to be held out, which leaves a class without a picture to train"
-    with pytest.raises(ValueError, match=message):
-        read_data([str(folder)], RunConfig(crop=8, holdout=4), cache, 3)
-    assert len(read_data([str(folder)], RunConfig(crop=8, holdout=3), cache, 3)[1]) == 3
-    assert len(read_data([str(folder)], RunConfig(crop=8, holdout=4), cache)[1]) == 4  # where there are no classes
-
-
-def test_hidden_classes_are_rows_of_zeros():
-    assert one_hot(torch.tensor([2, -1, 0]), 3).tolist() == [[0, 0, 1], [0, 0, 0], [1, 0, 0]]
-    assert one_hot(torch.tensor([-1]), 0) is None
-    labels, normals = torch.arange(20_000) % 5, torch.randn(20_000, generator=torch.Generator().manual_seed(0))
-    hidden = dropped(labels, normals, 0.1)
-    share = (hidden == -1).double().mean().item()
-    assert abs(share - 0.1) < 5 * (0.09 / 20_000) ** 0.5
-    assert torch.equal(hidden[hidden >= 0], labels[hidden >= 0])
-    assert torch.equal(dropped(labels, normals, 0.0), labels)
-    assert (dropped(labels, normals, 1.0) == -1).all()
