@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..image import write_atomically
 from . import processes
 
 if TYPE_CHECKING:
@@ -25,12 +26,14 @@ def finite_means(values: dict[str, list[Tensor]]) -> dict[str, float]:
 class Log:
     """Appends figures to ``out/metrics.jsonl``, in the first process; a context manager.
 
-    Where TensorBoard is installed they also go to ``out/tensorboard``; curves after step ``first``, of an earlier run
-    that did not save them, are hidden there.
+    Where TensorBoard is installed they also go to ``out/tensorboard``. What an earlier run wrote after step ``first``,
+    without a state of it to go on from, is removed, and in TensorBoard hidden.
     """
 
     def __init__(self, out: Path, first: int):
         self._path = out / "metrics.jsonl"
+        if processes.rank() == 0:
+            keep_steps(self._path, first)
         self._curves = curves(out / "tensorboard", first + 1) if processes.rank() == 0 else None
 
     def __enter__(self) -> Log:
@@ -50,6 +53,21 @@ class Log:
         if self._curves:
             for name, value in figures.items():
                 self._curves.add_scalar(f"{group}/{name}", value, step)
+
+
+def keep_steps(path: Path, last: int) -> None:
+    """Remove the lines of steps after ``last`` from a file of figures, and what is no line, as a torn last one."""
+    before = path.read_bytes() if path.exists() else b""
+    kept = b"".join(line + b"\n" for line in before.split(b"\n") if _is_of_step(line, last))
+    if kept != before:
+        write_atomically(path, lambda file: file.write(kept))
+
+
+def _is_of_step(line: bytes, last: int) -> bool:
+    try:
+        return json.loads(line)["step"] <= last
+    except (ValueError, TypeError, LookupError):
+        return False
 
 
 def curves(folder: Path, first: int) -> SummaryWriter | None:

@@ -1,9 +1,9 @@
 """The pictures of a folder or a zip file, each decoded once to uint8: into memory, or into a cache file.
 
 A cache file holds all pictures of a source, one after the other; every worker and process maps it into memory, and so
-they share it. Beside it lies an index of the pictures' heights and widths, written last: where the file is as long as the
-index says, it is whole. Both are named by a digest of the source's files, their sizes and times, so that a source that
-has changed is decoded anew, and one that has not is not decoded again by a restart.
+they share it. Beside it lies an index of the pictures' heights and widths, written last: where the file is as long as
+the index says, it is whole. Both are named by a digest of the source's files, their sizes and times, so that a source
+that has changed is decoded anew, and one that has not is not decoded again by a restart.
 """
 
 from __future__ import annotations

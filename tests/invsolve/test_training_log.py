@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from invsolve.checkpoint import load_denoiser
 from invsolve.image import read_image
 from invsolve.noise import NoiseStreams
 from invsolve.training.commands import distill, train
-from invsolve.training.log import finite_means
+from invsolve.training.log import Log, finite_means
 from invsolve.training.pictures import Source, load_pictures
 from invsolve.training.reading import center_crops
 
@@ -74,6 +76,37 @@ def test_a_training_does_without_tensorboard(pictures, tmp_path, monkeypatch):
     names = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert names == ["denoiser-ema0.05.safetensors", "denoiser-ema0.1.safetensors", "metrics.jsonl", "state.pt"]
     assert len(figures(tmp_path / "out", "loss")) == 1
+
+
+@pytest.mark.parametrize("torn", [b'{"step": 12, "lo', b"\0\0\0", b'{"step": 12, "loss": 1}\n', b"\xff\n"], ids=str)
+def test_figures_after_the_last_saved_state_are_not_kept(tmp_path, torn):
+    """They come again; and the first new line was glued to a torn one."""
+    lines = [{"step": step, "loss": 0.5} for step in (4, 8, 8, 12)]
+    lines[2] = {"step": 8, "validation": {"psnr_0.5": 20.0}}
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes("".join(json.dumps(line) + "\n" for line in lines).encode() + torn)
+    with Log(tmp_path, 8) as log:
+        log.write(12, {"loss": 0.25})
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [*lines[:3], {"step": 12, "loss": 0.25}]
+
+
+def test_a_whole_file_of_figures_is_left_alone(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 4, "loss": 0.5}\n')
+    inode = path.stat().st_ino
+    Log(tmp_path, 4)
+    assert path.stat().st_ino == inode
+    assert path.read_text() == '{"step": 4, "loss": 0.5}\n'
+
+
+def test_a_killed_training_leaves_every_figure_once(pictures, teacher, tmp_path):
+    """The state is of step 8, the log of a later one."""
+    out = shutil.copytree(teacher.parent, tmp_path / "out")
+    with open(out / "metrics.jsonl", "a") as file:
+        file.write('{"step": 12, "loss": 0.1}\n{"step": 12, "valid')
+    train(write(tmp_path / "t.yaml", TEACHER, images=8 * 12, checkpoint_every=4), [str(pictures)], out, "cpu")
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], "loss" in line) for line in lines] == [(n, k) for n in (4, 8, 12) for k in (True, False)]
 
 
 def test_means_leave_out_what_is_not_finite():
