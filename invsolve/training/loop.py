@@ -22,7 +22,8 @@ from .player import Player, load_state, save_state
 from .stop import Stopped, StopSignals
 
 LOG_EVERY = 50  # steps
-PATIENCE = 20  # updates in a row with gradients that are not finite, after which a training has diverged
+# A training has diverged where, of its last so many updates, so many had gradients that are not finite.
+DIVERGED = {20: 20, 100: 50}
 
 
 @dataclass
@@ -55,18 +56,23 @@ def on_device(batch: list[Tensor], config: RunConfig, classes: int, device: torc
 
 
 def seed_dropout(seed: int, number: int) -> None:
-    """Make what step ``number`` draws from torch's global generator its own, and that of this process."""
+    """Make what step ``number`` draws from torch's global generator its own, and that of this process.
+
+    Each process has other masks for its share of the batch, which are no part of those that one alone would draw.
+    """
     torch.manual_seed(seed_of(seed, (number, 2) if processes.rank() == 0 else (number, 2, processes.rank())))
 
 
 def check_progress(players: dict[str, Player], number: int) -> None:
-    """Raise FloatingPointError where a player has not been updated for too long."""
+    """Raise FloatingPointError where a player was not updated 20 times in a row, or in half of the last 100 times."""
     for name, player in players.items():
-        if player.skipped_in_a_row >= PATIENCE:
-            raise FloatingPointError(
-                f"the {name}'s training diverged: the gradients of its last {PATIENCE} updates, up to step {number}, "
-                "were not finite; lower its learning rate, or start anew without bad pictures"
-            )
+        for updates, limit in DIVERGED.items():
+            skipped = sum(list(player.recent)[-updates:])
+            if skipped >= limit:
+                raise FloatingPointError(
+                    f"the {name}'s training diverged: the gradients of {skipped} of its last {updates} updates, up to "
+                    f"step {number}, were not finite; lower its learning rate, or start anew without bad pictures"
+                )
 
 
 def check_fresh(out: Path) -> None:
@@ -115,7 +121,8 @@ def train_loop(
     full disk, the same call begins with those that later steps would not write.
 
     Several processes (see ``processes.py``) share each batch and ``out``, a folder that all of them see: its state is
-    read by all, and written, like everything else, by the first.
+    read by all, and written, like everything else, by the first, from whose weights all start. Without dropout they
+    train as one would, up to rounding; with it, as one would with other masks.
 
     Raises:
         ValueError: ``out/state.pt`` is damaged or of another training, or not there while ``out/snapshots`` is, of an
@@ -129,6 +136,9 @@ def train_loop(
         raise ValueError(f"{out} holds different states for different processes; they must all see one folder")
     if not first:
         check_fresh(out)
+    for player in players.values():
+        for network in (player.network, *(average.network for average in player.averages)):
+            processes.align(network)
     checkpoints.catch_up(first)
     total = last_step(config)
     if first >= total:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from collections import deque
 from pathlib import Path
 
 import torch
@@ -19,6 +20,8 @@ from . import processes
 from .config import RunConfig
 from .ema import PowerEMA
 from .identity import check_identity
+
+REMEMBERED = 100  # updates of which a player knows whether they were skipped
 
 # What torch.load and load_state_dict raise for a damaged file or for one of other networks.
 UNUSABLE_STATE = (RuntimeError, LookupError, ValueError, TypeError, AttributeError, EOFError, pickle.UnpicklingError)
@@ -32,7 +35,8 @@ def rate_at(step: int, reference: float, warmup: int, decay_after: int) -> float
 class Player:
     """A network in training with its optimiser and averages: one of teacher, generator, fake, discriminator.
 
-    ``skipped`` counts the updates left out because a gradient was not finite, ``skipped_in_a_row`` the latest ones.
+    ``skipped`` counts the updates left out because a gradient was not finite; ``recent`` says of the latest ones, the
+    last one last, whether they were.
     """
 
     def __init__(self, network: nn.Module, rate: float, betas: tuple[float, float], ema: tuple[float, ...] = ()):
@@ -40,7 +44,8 @@ class Player:
         fused = next(network.parameters()).is_cuda
         self.optimizer = torch.optim.Adam(network.parameters(), lr=rate, betas=betas, eps=1e-8, fused=fused)
         self.averages = [PowerEMA(network, std) for std in ema]
-        self.steps = self.skipped = self.skipped_in_a_row = 0
+        self.steps = self.skipped = 0
+        self.recent: deque[bool] = deque(maxlen=REMEMBERED)
 
     def update(self, config: RunConfig) -> None:
         """One optimiser step on the gradients at hand, averaged over the processes; weights are normalised after it.
@@ -48,11 +53,12 @@ class Player:
         Without effect, but for the counts, where a gradient is not finite: a loss that is not finite makes them so.
         """
         processes.average_gradients(self.network)
-        if gradients_are_finite(self.network):
-            self.skipped_in_a_row = 0
+        finite = gradients_are_finite(self.network)
+        self.recent.append(not finite)
+        if finite:
             self._step(config)
         else:
-            self.skipped, self.skipped_in_a_row = self.skipped + 1, self.skipped_in_a_row + 1
+            self.skipped += 1
         self.optimizer.zero_grad(set_to_none=True)
 
     def _step(self, config: RunConfig) -> None:
@@ -71,6 +77,7 @@ class Player:
             "averages": [average.network.state_dict() for average in self.averages],
             "steps": self.steps,
             "skipped": self.skipped,
+            "recent": list(self.recent),
         }
 
     def load_state_dict(self, state: dict) -> None:
@@ -79,7 +86,8 @@ class Player:
         for average, saved in zip(self.averages, state["averages"], strict=True):
             average.network.load_state_dict(saved)
         self.steps = state["steps"]
-        self.skipped = state.get("skipped", 0)  # absent from the states of version 0.1
+        self.skipped = state.get("skipped", 0)  # absent from the states of version 0.1, as is the next
+        self.recent = deque(state.get("recent", []), maxlen=REMEMBERED)
 
 
 def gradients_are_finite(network: nn.Module) -> bool:

@@ -1,8 +1,8 @@
 """The processes of one training, as ``torchrun`` starts them: who each is, and what they sum over all of them.
 
-Every process holds all networks and computes its share of each batch. Gradients are averaged before an update, which
-every process then makes alike; the first process alone writes files. Without ``torchrun`` there is one process, and
-nothing here has an effect.
+Every process holds all networks, those of the first, and computes its share of each batch. Gradients are averaged
+before an update, which every process then makes alike; the first process alone writes files. Without ``torchrun`` there
+is one process, and nothing here has an effect.
 """
 
 from __future__ import annotations
@@ -64,6 +64,17 @@ def leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+@torch.no_grad()
+def align(network: nn.Module) -> None:
+    """Give a network of all processes the first one's parameters and buffers."""
+    if count() == 1:
+        return
+    for tensor in (*network.parameters(), *network.buffers()):
+        values = tensor.contiguous()
+        dist.broadcast(values, 0)
+        tensor.copy_(values)
 
 
 def average_gradients(network: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import torch.distributed as dist
 from training_cases import STUDENT, TEACHER, TUNING, assert_same_states, figures, write
 
+from invsolve.training import loop
 from invsolve.training.commands import distill, train
 from invsolve.training.finetune import finetune
 
@@ -95,3 +97,45 @@ def test_folders_that_the_processes_do_not_share_are_refused(pictures, tmp_path,
     assert f"invsolve: error: {named} is not one folder for all processes" in ended.stderr
     assert not list(tmp_path.rglob("*.u8"))
     assert not list(tmp_path.rglob(".shared-*"))
+
+
+UNEQUAL = """
+import json, os, sys
+from invsolve.cli import main
+from invsolve.training import commands, loop, processes
+from invsolve.training.identity import of_weights
+rank, seed, to_unit, run, calls = processes.rank(), commands.torch.manual_seed, loop.to_unit, commands.train_loop, []
+def spoiled(pictures, device):
+    calls.append(1)
+    return to_unit(pictures, device) * (float("nan") if rank == 1 and len(calls) == 3 else 1)
+def run_and_tell(config, crops, players, *rest):
+    commands.torch.manual_seed = seed
+    run(config, crops, players, *rest)
+    player = players["teacher"]
+    networks = [player.network, *(average.network for average in player.averages)]
+    with open(f"rank{rank}.json", "w") as file:
+        json.dump([player.steps, player.skipped, *map(of_weights, networks)], file)
+commands.torch.manual_seed = lambda value: seed(value + rank)
+commands.train_loop, loop.to_unit = run_and_tell, spoiled
+processes.leave(main(sys.argv[1:]))
+"""
+
+
+def test_all_start_with_the_firsts_weights_and_skip_what_is_bad_in_one(pictures, tmp_path, monkeypatch):
+    """The second has another seed for its own, and pictures that are NaN in step 3."""
+    (tmp_path / "unequal.py").write_text(UNEQUAL)
+    config = write(tmp_path / "t.yaml", TEACHER, images=48)
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "unequal.py"]
+    arguments = [*start, "train", str(config), "--data", str(pictures), "--device", "cpu", "--out", "two"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        arguments, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert first[:2] == [5, 1]
+    to_unit, factors = loop.to_unit, iter([1, 1, float("nan"), 1, 1, 1])
+    monkeypatch.setattr(loop, "to_unit", lambda pictures, device: to_unit(pictures, device) * next(factors))
+    train(config, [str(pictures)], tmp_path / "one", "cpu")
+    assert_same_states(tmp_path / "one" / "state.pt", tmp_path / "two" / "state.pt", 6, tolerance=1e-3)

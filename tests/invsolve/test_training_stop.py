@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -158,8 +160,45 @@ def test_a_diverged_training_stops_with_one_line(pictures, tmp_path, monkeypatch
     assert main(command) == 1
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith(
-        "invsolve: error: the teacher's training diverged: the gradients of its last 20 updates, up to"
+        "invsolve: error: the teacher's training diverged: the gradients of 20 of its last 20 updates, up to"
     )
     assert "step 23, were not finite" in last
     state = player_states(out)["teacher"]
     assert (state["steps"], finite(state)) == (3, True)
+
+
+def test_a_training_whose_every_second_step_is_bad_stops(pictures, tmp_path, monkeypatch):
+    """Though never two in a row are; five of ten here."""
+    monkeypatch.setattr(loop, "DIVERGED", {20: 20, 10: 5})
+    spoil(monkeypatch, range(2, 1000, 2))
+    config = write(tmp_path / "t.yaml", TEACHER)
+    with pytest.raises(FloatingPointError, match="5 of its last 10 updates, up to step 10, were not finite"):
+        train(config, [str(pictures)], tmp_path / "out", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("recent", "diverged"),
+    [
+        ([True] * 19, False),
+        ([True] * 20, True),
+        ([True] * 19 + [False] + [True] * 19, False),
+        ([False] * 30 + [True] * 20, True),
+        ([True, False] * 49 + [False, False], False),
+        ([True, False] * 50, True),
+        ([True, True, False] * 25, True),
+    ],
+)
+def test_what_counts_as_diverged(recent, diverged):
+    given = {"fake": SimpleNamespace(recent=recent)}
+    with pytest.raises(FloatingPointError, match="the fake's training diverged") if diverged else nullcontext():
+        loop.check_progress(given, 1000)
+
+
+def test_bad_steps_before_a_restart_count(pictures, tmp_path, monkeypatch):
+    data, out = [str(pictures)], tmp_path / "out"
+    with monkeypatch.context() as patch:
+        spoil(patch, range(5, 1000))
+        train(write(tmp_path / "t.yaml", TEACHER, images=8 * 12), data, out, "cpu")
+    spoil(monkeypatch, range(1, 1000))
+    with pytest.raises(FloatingPointError, match="20 of its last 20 updates, up to step 24,"):
+        train(write(tmp_path / "t.yaml", TEACHER), data, out, "cpu")
