@@ -157,19 +157,28 @@ def to_bytes(image: torch.Tensor) -> np.ndarray:
 
 
 def write_image(image: torch.Tensor, path: str | Path) -> None:
-    """Write ``[C, H, W]`` in [-1, 1], C = 1 or 3, as an 8-bit PNG; atomically (see ``write_atomically``)."""
+    """Write ``[C, H, W]`` in [-1, 1], C = 1 or 3, as an 8-bit PNG; atomically (see ``write_atomically``).
+
+    It is not waited for until it is on the disk, for there may be thousands.
+    """
     buffer = io.BytesIO()
     Image.fromarray(to_bytes(image)).save(buffer, format="PNG")
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()), durable=False)
 
 
-def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let ``write(file)`` fill ``path``, which then appears whole or not at all, whatever interrupts it."""
+def write_atomically(path: str | Path, write: Callable[[BinaryIO], object], durable: bool = True) -> None:
+    """Let ``write(file)`` fill ``path``, which then appears whole or not at all, whatever interrupts it.
+
+    Where ``durable``, a loss of power is among that: the content is on the disk before the file has its name.
+    """
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files private; a result is an ordinary file
         os.replace(temporary, path)
     except BaseException:

@@ -164,6 +164,27 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    path, events, fsync, replace = tmp_path / "a.bin", [], os.fsync, os.replace
+
+    def record_fsync(handle):
+        found = os.fstat(handle)
+        events.append(("on the disk", found.st_ino, found.st_size))
+        fsync(handle)
+
+    def record_replace(source, target):
+        events.append(("named", os.stat(source).st_ino, os.stat(source).st_size))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(os, "replace", record_replace)
+    write_atomically(path, lambda file: file.write(b"whole"))
+    inode = path.stat().st_ino
+    assert events == [("on the disk", inode, 5), ("named", inode, 5)]
+    write_image(torch.zeros(1, 2, 2), tmp_path / "a.png")
+    assert [name for name, *_ in events[2:]] == ["named"]  # pictures are many, and do not wait
+
+
 def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path):
     path = tmp_path / ("a" * os.pathconf(tmp_path, "PC_NAME_MAX"))
     write_atomically(path, lambda file: file.write(b"whole"))
