@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -33,12 +34,16 @@ DRAW = 5  # evaluations of a draw of teacher-diffusion
 
 @dataclass(frozen=True)
 class Tools:
-    """What the methods of one benchmark share; ``prior`` and ``denoiser`` are there when a method needs them."""
+    """What the methods of one benchmark share; ``prior`` and ``denoiser`` are there when a method needs them.
+
+    ``highest`` is the highest noise level that the denoiser knows.
+    """
 
     steps: int
     seed: int
     prior: Prior | None = None
     denoiser: MeanDraw | None = None
+    highest: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,7 @@ def _peer(name: str, number: int | None, task: Task, tools: Tools) -> Method:
     from ..peers import PEERS, settings_for
 
     kind = split_name(name)[0]
-    peer, settings = PEERS[kind], settings_for(kind, task.name, number)
+    peer, settings = PEERS[kind], settings_for(kind, task.name, number, task.kind, tools.highest)
 
     def restore(y: Tensor, operator: LinearOperator, streams: Sequence[Index]) -> Tensor:
         noise = NoiseStreams(tools.seed, streams, y.device, y.dtype)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -20,6 +20,7 @@ from ..checkpoint import load_prior, read_checkpoint, resolve
 from ..device import choose_device
 from ..inference import Inference
 from ..metrics import TRUNK_VARIABLE, load_metrics
+from ..peers import highest_level
 from ..prior import MeanDraw
 from ..sampler import Prior
 from ..task import Task, list_tasks, load_task
@@ -27,7 +28,7 @@ from ..training.processes import count, joined, rank
 from .lines import RESULTS, Key, read_results
 from .methods import Method, Tools, check_operator, make_method, network_of, networks_of
 from .pictures import Pictures
-from .record import check_folder, open_folder
+from .record import Record, check_folder, open_folder
 from .restore import Bench, Job, restore
 from .results import append, is_last_writer, merge, own_path
 from .summary import write_markdown, write_summary
@@ -77,9 +78,10 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
     device = _own_device(options.device)
     pictures = Pictures(options.data, options.size, options.limit)
     networks = {name: _load(name, options, device) for name in sorted(networks_of(options.methods))}
-    jobs = _make_jobs(options, networks, device)
+    provenances = {network: _provenance(getattr(options, network)) for network in networks}
+    jobs = _make_jobs(options, networks, provenances, device)
     metrics = load_metrics(options.lpips_trunk, device, say)
-    record = _record(options, jobs, pictures, networks, "lpips" in metrics)
+    record = _record(options, jobs, pictures, provenances, "lpips" in metrics)
     if options.redo:
         redo = {(job.task.name, name) for job in jobs for name in options.redo}
         check_folder(options.out, record, redo)  # each for itself, so that none waits in vain for the first
@@ -144,9 +146,12 @@ def _load(network: str, options: BenchOptions, device: torch.device) -> Prior:
     return loaded
 
 
-def _make_jobs(options: BenchOptions, networks: Mapping[str, Prior], device: torch.device) -> list[Job]:
+def _make_jobs(
+    options: BenchOptions, networks: Mapping[str, Prior], provenances: Mapping[str, Record], device: torch.device
+) -> list[Job]:
     shape = (3, options.size, options.size)
-    tools = Tools(options.steps, options.seed, **networks)
+    highest = highest_level(provenances["denoiser"]["record"]) if "denoiser" in networks else math.inf
+    tools = Tools(options.steps, options.seed, **networks, highest=highest)
     jobs: dict[str, Job] = {}
     for name in _task_names(options.tasks):
         task = load_task(name)
@@ -175,10 +180,9 @@ def _make_method(name: str, task: Task, operator: LinearOperator, tools: Tools) 
 
 
 def _record(
-    options: BenchOptions, jobs: Sequence[Job], pictures: Pictures, networks: Iterable[str], lpips: bool
-) -> dict[str, Any]:
+    options: BenchOptions, jobs: Sequence[Job], pictures: Pictures, provenances: Mapping[str, Record], lpips: bool
+) -> Record:
     """What ``run.json`` says: all that the figures depend on, and where they were computed."""
-    provenances = {network: _provenance(getattr(options, network)) for network in networks}
     methods = list(dict.fromkeys(options.methods))
     device = choose_device(options.device)
     hardware = (
@@ -211,7 +215,7 @@ def _degradation(task: Task) -> str:
     return _digest(repr((task.kind, sorted(task.parameters.items()), task.sigma_y)))
 
 
-def _definition(method: Method, provenances: Mapping[str, Mapping[str, Any]]) -> str:
+def _definition(method: Method, provenances: Mapping[str, Record]) -> str:
     """Digests of what a method's figures at a task depend on beside the measurements and the options of the run."""
     settings = f"settings {_digest(method.settings)}" if method.settings else "no settings"
     network = network_of(method.name)
@@ -228,7 +232,7 @@ def _trunk_digest(trunk: Path | None) -> str | None:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12] if path else None
 
 
-def _provenance(name: str) -> dict[str, Any]:
+def _provenance(name: str) -> Record:
     path = resolve(name)
     header, _ = read_checkpoint(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

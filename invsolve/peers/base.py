@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -16,7 +16,7 @@ Denoise = Callable[[Tensor, float], Tensor]  # (u [B, C, H, W], sigma) -> E[x | 
 
 
 class Settings(Protocol):
-    """A frozen dataclass whose defaults are the published ones."""
+    """A frozen dataclass whose defaults are the published ones, see also :class:`Peer`."""
 
     steps: int
 
@@ -33,10 +33,14 @@ class Peer:
     ``sigma_y`` and all levels are on the scale of images in [-1, 1]. Call it under ``torch.no_grad``: DPS and Pi-GDM
     turn gradients on for themselves, which ``torch.inference_mode`` would not let them. ``most`` is the largest number
     of steps, None for any; a ``spectral`` method treats every singular value of the operator by itself, and takes only
-    operators whose spectrum is known (see ``operators/spectral.py``).
+    operators whose spectrum is known (see ``operators/spectral.py``). ``first`` is the setting that is the highest
+    level at which the denoiser is evaluated. ``published`` has the published settings of some kinds of degradation
+    (``Task.kind``) where they are not the defaults.
     """
 
     restore: Callable[[Tensor, LinearOperator, Denoise, float, Noise, Any], Tensor]
     settings: Callable[..., Settings]
     most: int | None = None
     spectral: bool = False
+    first: str = "sigma_max"
+    published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

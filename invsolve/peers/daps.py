@@ -13,6 +13,7 @@ from operators import LinearOperator
 from ..prior import Noise
 from ..schedule import karras
 from .base import Denoise
+from .start import around_mean
 
 EXPONENT = 7.0  # of both schedules
 ODE_SIGMA_MIN = 0.01  # where the probability-flow ODE ends
@@ -26,7 +27,7 @@ class DAPSSettings:
     sigma_min: float = 0.1
     langevin_steps: int = 100
     rate: float = 1e-4  # Langevin step size at the first level; falls linearly to a hundredth of it
-    tau: float = 0.01  # noise level of the likelihood, in place of sigma_y
+    tau: float = 0.01 / 2**0.5  # noise level of the likelihood, in place of sigma_y; published: 0.01, but see daps()
 
     @property
     def evaluations(self) -> int:
@@ -39,10 +40,12 @@ def daps(
     """Algorithm 1: at each level solve the ODE to x0, sample ``p(x0 | u, y)`` by Langevin steps, noise again.
 
     The result is the last level's sample. The published defaults assume the likelihood noise ``tau`` = 0.01 where the
-    true one is 0.05 (both on [-1, 1]); ``sigma_y`` itself is not used.
+    true one is 0.05 (both on [-1, 1]); ``sigma_y`` itself is not used. The authors' code drops the 1/2 of the
+    likelihood's exponent ``|y - A x|² / (2 tau²)``: in the paper's formula, ours, that is tau over the root of 2.
+    It starts around the measurement's mean colour instead of gray, see ``start.py``.
     """
     levels = [*karras(settings.steps + 1, settings.sigma_max, settings.sigma_min, EXPONENT)[:-1], 0.0]
-    u = levels[0] * noise(operator.in_shape)
+    u = around_mean(y, operator, levels[0], noise)
     for i, (sigma, following) in enumerate(pairwise(levels)):
         x0 = flow(u, sigma, denoiser, settings.ode_steps)
         rate = settings.rate * (1 - 0.99 * i / settings.steps)

@@ -14,6 +14,7 @@ from ..prior import Noise
 from .base import Denoise
 from .ddrm import spectral_step
 from .levels import ddpm_levels
+from .start import around_mean
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,13 @@ def ddnm(
 
     Sigma and Phi are the spectral ones of the appendix and of the published code: the range-space correction is scaled
     down, and the noise reduced, just so that the next state has noise ``sigma`` in all. That makes a step equal to
-    DDRM's with eta_b = 1 (``spectral_step``); the differences are the start from pure noise, the number of steps and
-    the time travel. Without noise it is DDNM: every x0^, and the result, agrees with y.
+    DDRM's with eta_b = 1 (``spectral_step``); the differences are the start, from noise, the number of steps and
+    the time travel. Without noise it is DDNM: every x0^, and the result, agrees with y. It starts around the
+    measurement's mean colour instead of gray, see ``start.py``.
     """
     levels = [*ddpm_levels(settings.steps, settings.sigma_max), 0.0]
     x0 = y.new_zeros(len(y), *operator.in_shape)
-    u = levels[0] * noise(operator.in_shape)
+    u = around_mean(y, operator, levels[0], noise)
     for here, there in pairwise(travel_path(settings.steps, settings.travel_length, settings.travel_repeat)):
         if there < here:  # back in time: noise the last x0 again
             u = x0 + levels[there] * noise(operator.in_shape)

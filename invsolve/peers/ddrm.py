@@ -12,6 +12,7 @@ from operators import LinearOperator
 from operators.spectral import spectral_filter
 
 from ..prior import Noise
+from ..wiener import mean_colour
 from .base import Denoise
 from .levels import ddpm_levels
 
@@ -34,11 +35,12 @@ def ddrm(
     """Equations 7 (start) and 8 (steps): every singular value of A by itself.
 
     The paper's state is variance-exploding like ours. Needs an operator whose spectrum is known (``spectral_filter``).
-    The published code doubles its ``sigma_y``, which is on [0, 1]; here it is on [-1, 1] from the start.
+    The published code doubles its ``sigma_y``, which is on [0, 1]; here it is on [-1, 1] from the start. What is not
+    measured starts around the measurement's mean colour instead of gray, see ``start.py``.
     """
     levels = ddpm_levels(settings.steps, settings.sigma_max)
-    zero = y.new_zeros(len(y), *operator.in_shape)
-    u = spectral_step(zero, zero, levels[0], y, operator, sigma_y, noise, 1.0, 1.0)  # equation 7: x0 = 0, eta = 1
+    mean = mean_colour(y, operator)
+    u = spectral_step(mean, mean, levels[0], y, operator, sigma_y, noise, 1.0, 1.0)  # equation 7: eta = 1
     for sigma, following in pairwise([*levels, 0.0]):
         x0 = denoiser(u, sigma)
         estimate = (u - x0) / sigma

@@ -13,18 +13,28 @@ from operators import LinearOperator
 from ..prior import Noise
 from .base import Denoise
 from .levels import ddpm_levels
+from .start import around_inverse
 
 
 @dataclass(frozen=True)
 class DiffPIRSettings:
     steps: int = 100
-    penalty: float = 0.25  # lambda; the published 1 mixes sigma_y on [0, 1] with levels on [-1, 1], which is 1/4 here
-    zeta: float = 0.1  # share of fresh noise in a step (published: 0.1 for blur and super-resolution, 1 for inpainting)
+    penalty: float = 1.75  # lambda; the published 7 mixes sigma_y on [0, 1] with levels on [-1, 1], which is 1/4 here
+    zeta: float = 0.3  # share of fresh noise in a step
     sigma_max: float = 157.5  # noise level to start from, at most that of the last timestep
 
     @property
     def evaluations(self) -> int:
         return self.steps
+
+
+# What the authors' scripts run, in units of ours: the defaults for blurs; in super-resolution lambda 2 to 12, of which
+# the middle is that of blurs; in (noise-free) inpainting lambda 1. The values in their YAML files are multiplied first.
+PUBLISHED = {
+    "super_resolution": {"zeta": 0.25},
+    "inpaint_box": {"penalty": 0.25, "zeta": 1.0},
+    "inpaint_random": {"penalty": 0.25, "zeta": 1.0},
+}
 
 
 def diffpir(
@@ -33,10 +43,11 @@ def diffpir(
     """Algorithm 1: denoise, solve the data subproblem, noise again.
 
     The data step ``argmin |A x - y|² + rho |x - x0|²``, ``rho = lambda sigma_y² / sigma²``, is the operator's prox.
-    The result is the last level's x0 without a data step, as in the published code. Levels are dense at low noise.
+    The result is the last level's x0 without a data step, as in the published code. Levels are dense at low noise. It
+    starts around the measurement as that code does (enlarged by bicubic interpolation there), but see ``start.py``.
     """
     levels = ddpm_levels(settings.steps, settings.sigma_max, quadratic=True)
-    u = levels[0] * noise(operator.in_shape)
+    u = around_inverse(y, operator, sigma_y, levels[0], noise)
     for sigma, following in pairwise(levels):
         x0 = data_step(denoiser(u, sigma), sigma, y, operator, sigma_y, settings.penalty)
         estimate = (u - x0) / sigma

@@ -3,6 +3,7 @@ Problems", ICLR)."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,17 +15,22 @@ from operators import LinearOperator
 from ..prior import Noise
 from .base import Denoise
 from .levels import ddpm_levels
+from .start import around_mean
 
 
 @dataclass(frozen=True)
 class DPSSettings:
     steps: int = 1000
-    scale: float = 0.3  # zeta', the step along the gradient (0.3 in the published configurations, 0.5 for inpainting)
+    scale: float = 0.3  # zeta', the step along the gradient, for images of 256x256 pixels
     sigma_max: float = 157.5  # noise level to start from, at most that of the last timestep
 
     @property
     def evaluations(self) -> int:
         return self.steps
+
+
+PIXELS = 256**2  # of the images that zeta' is published for
+PUBLISHED = {"inpaint_box": {"scale": 0.5}, "inpaint_random": {"scale": 0.5}}
 
 
 def dps(
@@ -34,11 +40,15 @@ def dps(
 
     With the variance-preserving state ``x_i = u_i / sqrt(1 + sigma_i²)`` of the paper, line 7 (``x_i' - zeta' grad``
     with respect to ``x_i``) becomes ``u' - zeta' sqrt((1 + sigma_{i-1}²) (1 + sigma_i²)) grad`` with respect to ``u``.
-    ``sigma_y`` is not used: the step is normalised by the residual. The fixed small variance of the ancestral step
+    ``sigma_y`` is not used: the step is normalised by the residual. The residual's norm grows with the side of the
+    image, and so must a step that is to mean the same: ``zeta'`` is multiplied by ``sqrt(pixels / 256²)``, which leaves
+    the published algorithm as it is at its own size. The fixed small variance of the ancestral step
     stands for the learned one of the published network. Every evaluation has a backward pass through the network too.
+    It starts around the measurement's mean colour instead of gray, see ``start.py``.
     """
     levels = ddpm_levels(settings.steps, settings.sigma_max)
-    u = levels[0] * noise(operator.in_shape)
+    scale = settings.scale * (math.prod(operator.in_shape[1:]) / PIXELS) ** 0.5
+    u = around_mean(y, operator, levels[0], noise)
     for sigma, following in pairwise([*levels, 0.0]):
         with torch.enable_grad():
             u = u.detach().requires_grad_()
@@ -50,5 +60,5 @@ def dps(
         u = x0 + keep * (u - x0)
         if following > 0:
             u = u + following * (1 - keep) ** 0.5 * noise(operator.in_shape)
-        u = u - settings.scale * ((1 + following**2) * (1 + sigma**2)) ** 0.5 * gradient
+        u = u - scale * ((1 + following**2) * (1 + sigma**2)) ** 0.5 * gradient
     return u

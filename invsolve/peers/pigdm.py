@@ -14,6 +14,7 @@ from operators import LinearOperator
 from ..prior import Noise
 from .base import Denoise
 from .levels import ddpm_levels
+from .start import around_inverse
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,11 @@ def pigdm(
 
     With ``u = x_t / sqrt(a_t)`` its last line, ``x_s = sqrt(a_s) x0 + c1 n + c2 eps + sqrt(a_t) g``, where the code's
     adaptive weight turns ``sqrt(a_t)`` into ``sqrt(a_s a_t)`` and g is the gradient with respect to ``x_t``, reads
-    ``u_s = x0 + c1 n + c2 eps + g`` with the gradient with respect to u. Every evaluation has a backward pass too.
+    ``u_s = x0 + c1 n + c2 eps + g`` with the gradient with respect to u. Every evaluation has a backward pass too. It
+    starts around ``A^+ y`` as the authors' code does, but see ``start.py``.
     """
     levels = ddpm_levels(settings.steps, settings.sigma_max)
-    u = levels[0] * noise(operator.in_shape)
+    u = around_inverse(y, operator, sigma_y, levels[0], noise)
     for sigma, following in pairwise([*levels, 0.0]):
         x0, guidance = guided(u, sigma, y, operator, denoiser, sigma_y)
         estimate = (u - x0) / sigma

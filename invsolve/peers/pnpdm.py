@@ -12,6 +12,7 @@ from operators import LinearOperator
 
 from ..prior import Noise
 from ..schedule import karras
+from ..wiener import mean_colour
 from .base import Denoise
 
 
@@ -38,8 +39,9 @@ def pnpdm(
 
     The likelihood draw is exact, ``operator.draw``; the prior's (algorithm 2) is the reverse diffusion
     from level rho, in the EDM parametrisation. Returns the last iteration's sample (the paper averages some for PSNR).
+    It starts at the measurement's mean colour instead of gray, see ``start.py``.
     """
-    x = y.new_zeros(len(y), *operator.in_shape)
+    x = mean_colour(y, operator)
     for rho in couplings(settings):
         u = operator.draw(x, y, sigma_y, rho, noise)
         x = reverse_diffusion(u, reverse_levels(rho, settings), denoiser, noise, settings.stochastic)

@@ -10,22 +10,23 @@ for DPS, RED-diff, DAPS and PnP-DM 01098 alone), which the teacher was not train
 Tuned: eta and eta_b (DDRM), eta (DDNM+), lambda and zeta (DiffPIR; at 100 steps zeta alone, lambda 4 times the
 published one), eta and the guidance's weight (Pi-GDM; at 100 steps eta alone), zeta' (DPS), lambda (RED-diff), tau
 (DAPS), rho and rho_min (PnP-DM). With fewer steps than published, DAPS has 4 ODE steps; PnP-DM has a faster decay, a
-coarser grid and the ODE for a prior step. All start at 20, the highest noise level that the teacher was trained for. At
-about 1000 evaluations and more nothing was tuned: from that level on, DPS:1000, RED-diff:1000, DAPS:200 and PnP-DM:100
-have their published values. DPS:100 would take zeta' = 6 for three tasks, but diverged with it on another picture: 3.
+coarser grid and the ODE for a prior step. All start at 20, about the highest noise level that the teacher knows. At
+about 1000 evaluations and more nothing was tuned: from that level on, DPS:1000, RED-diff:1000 and DAPS:200 have their
+published values, and so has PnP-DM:100, which takes 3673 evaluations; PnP-DM:40 takes 959, its grid ending at the
+teacher's lowest level, 0.01. DPS:100 would take zeta' = 12 for three tasks, but diverged with it on another picture: 6.
 """
 
 from __future__ import annotations
 
 TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
     "dps": {
-        "colorize": {100: {"sigma_max": 20.0, "scale": 1.0}, 1000: {"sigma_max": 20.0}},
-        "deblur_gaussian": {100: {"sigma_max": 20.0, "scale": 1.0}, 1000: {"sigma_max": 20.0}},
-        "deblur_motion": {100: {"sigma_max": 20.0, "scale": 1.0}, 1000: {"sigma_max": 20.0}},
-        "denoise": {100: {"sigma_max": 20.0, "scale": 3.0}, 1000: {"sigma_max": 20.0}},
-        "inpaint_box": {100: {"sigma_max": 20.0, "scale": 3.0}, 1000: {"sigma_max": 20.0, "scale": 0.5}},
-        "inpaint_random": {100: {"sigma_max": 20.0, "scale": 3.0}, 1000: {"sigma_max": 20.0, "scale": 0.5}},
-        "sr4x": {100: {"sigma_max": 20.0, "scale": 3.0}, 1000: {"sigma_max": 20.0}},
+        "colorize": {100: {"sigma_max": 20.0, "scale": 2.0}, 1000: {"sigma_max": 20.0}},
+        "deblur_gaussian": {100: {"sigma_max": 20.0, "scale": 2.0}, 1000: {"sigma_max": 20.0}},
+        "deblur_motion": {100: {"sigma_max": 20.0, "scale": 2.0}, 1000: {"sigma_max": 20.0}},
+        "denoise": {100: {"sigma_max": 20.0, "scale": 6.0}, 1000: {"sigma_max": 20.0}},
+        "inpaint_box": {100: {"sigma_max": 20.0, "scale": 6.0}, 1000: {"sigma_max": 20.0, "scale": 0.5}},
+        "inpaint_random": {100: {"sigma_max": 20.0, "scale": 6.0}, 1000: {"sigma_max": 20.0, "scale": 0.5}},
+        "sr4x": {100: {"sigma_max": 20.0, "scale": 6.0}, 1000: {"sigma_max": 20.0}},
     },
     "pigdm": {
         "colorize": {20: {"sigma_max": 20.0, "weight": 2.0}, 100: {"sigma_max": 20.0}},
@@ -75,8 +76,14 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
             20: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 1.0},
             100: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.3},
         },
-        "inpaint_random": {20: {"sigma_max": 20.0, "zeta": 1.0}, 100: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.6}},
-        "sr4x": {20: {"sigma_max": 20.0, "penalty": 1.0}, 100: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.3}},
+        "inpaint_random": {
+            20: {"sigma_max": 20.0, "penalty": 0.25, "zeta": 1.0},
+            100: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.6},
+        },
+        "sr4x": {
+            20: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.1},
+            100: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.3},
+        },
     },
     "reddiff": {
         "colorize": {100: {"sigma_max": 20.0, "weight": 1.5}, 1000: {"sigma_max": 20.0}},
@@ -89,21 +96,23 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
     },
     "daps": {
         "colorize": {25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.03}, 200: {"sigma_max": 20.0}},
-        "deblur_gaussian": {25: {"sigma_max": 20.0, "ode_steps": 4}, 200: {"sigma_max": 20.0}},
-        "deblur_motion": {25: {"sigma_max": 20.0, "ode_steps": 4}, 200: {"sigma_max": 20.0}},
+        "deblur_gaussian": {25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.01}, 200: {"sigma_max": 20.0}},
+        "deblur_motion": {25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.01}, 200: {"sigma_max": 20.0}},
         "denoise": {25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.03}, 200: {"sigma_max": 20.0}},
         "inpaint_box": {25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.03}, 200: {"sigma_max": 20.0}},
         "inpaint_random": {25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.03}, 200: {"sigma_max": 20.0}},
-        "sr4x": {25: {"sigma_max": 20.0, "ode_steps": 4}, 200: {"sigma_max": 20.0}},
+        "sr4x": {25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.01}, 200: {"sigma_max": 20.0}},
     },
     "pnpdm": {
         "colorize": {
             10: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.6, "grid": 20, "stochastic": False, "rho_min": 0.1},
-            100: {"sigma_max": 20.0},
+            40: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.85, "grid": 50},
+            100: {},
         },
         "deblur_gaussian": {
             10: {"sigma_max": 20.0, "sigma_min": 0.01, "rho": 2.0, "decay": 0.72, "grid": 20, "stochastic": False},
-            100: {"sigma_max": 20.0},
+            40: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.85, "grid": 50},
+            100: {},
         },
         "deblur_motion": {
             10: {
@@ -115,23 +124,28 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
                 "stochastic": False,
                 "rho_min": 0.1,
             },
-            100: {"sigma_max": 20.0},
+            40: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.85, "grid": 50},
+            100: {},
         },
         "denoise": {
             10: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.6, "grid": 20, "stochastic": False, "rho_min": 0.1},
-            100: {"sigma_max": 20.0},
+            40: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.85, "grid": 50},
+            100: {},
         },
         "inpaint_box": {
             10: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.6, "grid": 20, "stochastic": False, "rho_min": 0.1},
-            100: {"sigma_max": 20.0},
+            40: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.85, "grid": 50},
+            100: {},
         },
         "inpaint_random": {
             10: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.6, "grid": 20, "stochastic": False, "rho_min": 0.1},
-            100: {"sigma_max": 20.0},
+            40: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.85, "grid": 50},
+            100: {},
         },
         "sr4x": {
             10: {"sigma_max": 20.0, "sigma_min": 0.01, "rho": 2.0, "decay": 0.72, "grid": 20, "stochastic": False},
-            100: {"sigma_max": 20.0},
+            40: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.85, "grid": 50},
+            100: {},
         },
     },
 }

@@ -9,15 +9,16 @@ import pytest
 import torch
 from bench_cases import figures, photograph, write_denoiser
 
+from invsolve.bench import runner
 from invsolve.bench.baselines import baseline_for
-from invsolve.bench.methods import Tools, make_method, networks_of, split_name
+from invsolve.bench.methods import Method, Tools, make_method, networks_of, split_name
 from invsolve.checkpoint import load_prior
 from invsolve.degradation import DEGRADATIONS, Degradation
 from invsolve.metrics import psnr
 from invsolve.noise import NoiseStreams
 from invsolve.peers import PEERS
 from invsolve.prior import MeanDraw
-from invsolve.task import load_task
+from invsolve.task import Task, load_task
 from operators import LinearOperator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -52,6 +53,26 @@ def test_a_method_evaluates_the_network_as_often_as_it_says(name, tools):
         with torch.no_grad():
             alone = method.restore(y[1:], operator, [8])
         assert (alone[0] - x[1]).abs().max() < 1e-3 * x[1].abs().max()
+
+
+def test_peers_have_the_settings_of_the_kind_of_task_and_start_at_a_level_that_the_denoiser_knows(tools):
+    task = replace(load_task("sr4x"), name="of my own")
+    settings = make_method("diffpir", task, replace(tools, highest=5.0)).settings
+    assert settings == "DiffPIRSettings(steps=100, penalty=1.75, zeta=0.25, sigma_max=5.0)"
+
+
+def test_a_benchmark_tells_its_peers_what_the_denoiser_knows(bench, monkeypatch):
+    told = []
+
+    def spy(name: str, task: Task, tools: Tools) -> Method:
+        told.append(tools.highest)
+        return make_method(name, task, tools)
+
+    monkeypatch.setattr(runner, "make_method", spy)
+    record = {"recipe": {"sigma_max": 7.0}, "license": "none", "data": "none"}
+    monkeypatch.setattr(runner, "_provenance", lambda name: {"sha256": "0" * 64, "kind": "", "record": record})
+    bench("levels", "--tasks", "denoise", "--methods", "ddrm:2", "--limit", 1)
+    assert told == [7.0]
 
 
 def test_names_and_the_networks_that_they_need():

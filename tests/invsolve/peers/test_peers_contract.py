@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
 from peer_cases import OPERATORS, SHAPE, SHORT, gaussian, operator, random, seeded
 
+from invsolve.checkpoint import read_checkpoint, resolve
+from invsolve.degradation import DEGRADATIONS
 from invsolve.noise import NoiseStreams
-from invsolve.peers import PEERS, settings_for
+from invsolve.peers import PEERS, highest_level, settings_for
 from invsolve.peers.levels import ddpm_levels, ddpm_sigmas
 from invsolve.peers.tuned import TUNED
 from invsolve.task import list_tasks, load_task
@@ -80,7 +83,7 @@ def test_an_operator_with_a_mask_for_each_image(name):
 SIDE = 64
 # What brings each method near the data in this world; 20 steps otherwise.
 ENOUGH = {
-    "dps": {"steps": 100, "scale": 3.0},
+    "dps": {"steps": 100, "scale": 12.0},
     "reddiff": {"steps": 100},
     "daps": {"steps": 10, "ode_steps": 3, "langevin_steps": 50, "sigma_max": 20.0},
     "pnpdm": {"steps": 8, "decay": 0.4, "grid": 20, "rho_min": 0.1},
@@ -149,6 +152,86 @@ def test_settings_for_a_task():
         settings_for("dsp", "sr4x")
     with pytest.raises(ValueError, match="steps of dps is 0 but must be 1 to 1000"):
         settings_for("dps", "sr4x", 0)
+
+
+def test_published_settings_of_a_kind_of_degradation():
+    """DiffPIR's lambda is a quarter of the published one, see ``diffpir.py``."""
+    found = {kind: settings_for("diffpir", "no such task", kind=kind) for kind in DEGRADATIONS}
+    published = {kind: (4 * settings.penalty, settings.zeta) for kind, settings in found.items()}
+    assert published.pop("super_resolution") == (7, 0.25)
+    assert published.pop("inpaint_box") == published.pop("inpaint_random") == (1, 1)
+    assert set(published.values()) == {(7, 0.3)}
+    scales = {kind: settings_for("dps", "no such task", kind=kind).scale for kind in DEGRADATIONS}
+    assert {kind for kind, scale in scales.items() if scale == 0.5} == {"inpaint_box", "inpaint_random"}
+    assert set(scales.values()) == {0.3, 0.5}
+    for name, peer in PEERS.items():
+        assert set(peer.published) <= set(DEGRADATIONS)
+        assert settings_for(name, "no such task", kind="no such kind") == peer.settings()
+
+
+@pytest.mark.parametrize("task_name", list_tasks())
+def test_the_number_of_iterations_of_pnpdm_and_daps_scales_their_cost(task_name):
+    """About 100 evaluations, about 1000, and for PnP-DM as published; below 0.01 the shipped teacher knows no level."""
+    assert 90 <= settings_for("daps", task_name, 25).evaluations <= 110
+    assert settings_for("daps", task_name, 200).evaluations == 1000
+    assert 80 <= settings_for("pnpdm", task_name, 10).evaluations <= 120
+    assert 900 <= settings_for("pnpdm", task_name, 40).evaluations <= 1100
+    assert settings_for("pnpdm", task_name, 100) == PEERS["pnpdm"].settings()
+    assert all(settings_for("pnpdm", task_name, steps).sigma_min >= 0.01 for steps in (10, 40))
+
+
+def test_values_of_diffpir_and_daps_do_not_rest_on_published_ones():
+    """They were tuned together, when the defaults were other ones."""
+    for name, values in {"diffpir": {"penalty", "zeta"}, "daps": {"tau"}}.items():
+        stages = [stage for tasks in TUNED[name].values() for steps, stage in tasks.items() if steps < 200]
+        assert len(stages) >= 7
+        assert all(values <= set(stage) for stage in stages)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_no_level_is_above_the_highest_that_the_denoiser_knows(name):
+    class Watching(Counting):
+        def __call__(self, u, sigma):
+            levels.append(sigma)
+            return super().__call__(u, sigma)
+
+    for task_name, highest in (("no such task", 5.0), ("sr4x", 5.0), ("no such task", 200.0)):
+        levels, op = [], operator("blur")
+        settings = settings_for(name, task_name, 3, highest=highest)
+        noise = NoiseStreams(0, [0], dtype=torch.float64)
+        restore(name, random(1, *op.out_shape, seed=3), op, noise, settings, Watching(gaussian()))
+        assert (1.9 if highest == 5 else 9) < max(levels) <= highest
+
+
+def test_the_highest_level_of_a_training_record():
+    teacher = {"recipe": {"sigma_mean": -0.9, "sigma_std": 1.6}}
+    assert abs(math.log(highest_level(teacher)) - 3.1) < 1e-12
+    further = {"recipe": {"sigma_mean": -0.9, "sigma_std": 1.0}, "continues": teacher}
+    assert highest_level(further) == highest_level(teacher)
+    assert highest_level({"recipe": {"sigma_max": 20.0}}) == 20.0
+    assert highest_level({"license": "of a published one"}) == 80.0
+    header, _ = read_checkpoint(resolve("teacher"))
+    assert 20 <= highest_level(header["record"]) < 25
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_start_at_a_low_level_does_not_say_that_the_image_is_gray(name):
+    """Of a prior that leaves colours free, a grayscale picture far from gray has its brightness in what is not seen.
+
+    D(u) = u is that of a flat prior: it takes the start's colours for the image's. RED-diff has no start from noise.
+    """
+    op, shape = Mask(SHAPE, torch.zeros(*SHAPE[1:]).index_fill(0, torch.tensor([0]), 1)).double(), SHAPE
+    y = op(torch.full((1, *shape), 0.9, dtype=torch.float64))
+    seen = []
+
+    def denoiser(u, sigma):
+        seen.append((u, sigma))
+        return u
+
+    settings = dataclasses.replace(short(name), **{PEERS[name].first: 1.0})
+    restore(name, y, op, lambda shape: torch.zeros(1, *shape, dtype=torch.float64), settings, denoiser, sigma_y=1e-3)
+    if name != "reddiff":
+        assert (seen[0][0] - 0.9).abs().max() < 1e-3
 
 
 def test_no_method_gets_more_steps_than_it_has():

@@ -13,6 +13,7 @@ from peer_cases import (
     covariance_of,
     dense,
     gaussian,
+    kernel,
     operator,
     posterior,
     random,
@@ -26,6 +27,8 @@ from invsolve.peers.dps import DPSSettings, dps
 from invsolve.peers.levels import ddpm_levels
 from invsolve.peers.pigdm import PiGDMSettings, guided, pigdm
 from invsolve.peers.reddiff import REDdiffSettings, gradient, reddiff
+from invsolve.wiener import mean_colour
+from operators import CircularConvolution, Identity, Mask, random_mask
 
 BATCH, SIGMA_Y, STEPS = 2, 0.1, 12
 EYE = torch.eye(SIZE, dtype=torch.float64)
@@ -34,6 +37,14 @@ EYE = torch.eye(SIZE, dtype=torch.float64)
 def remaining(sigma: float) -> float:
     """abar of a level."""
     return 1 / (1 + sigma**2)
+
+
+def first(op, y, sigma, noise, inverse=True):
+    """The variance-preserving state of ``start.py``; in the papers it is N(0, I)."""
+    centre = mean_colour(y, op)
+    if inverse:
+        centre = op.prox(centre, y, SIGMA_Y**2)
+    return (centre + sigma * noise(SHAPE)) * remaining(sigma) ** 0.5
 
 
 def clean(epsilon, x_t, abar):
@@ -45,11 +56,11 @@ def clean(epsilon, x_t, abar):
 def test_dps_is_algorithm_1(name):
     op, prior = operator(name), gaussian()
     epsilon, y = variance_preserving(prior), random(BATCH, *op.out_shape, seed=3)
-    settings = DPSSettings(steps=STEPS, scale=0.7)
+    settings = DPSSettings(steps=STEPS, scale=0.7 * 256 / 4)  # for 256x256 pixels, of which there are 4x4
     found = dps(y, op, prior, SIGMA_Y, stream(BATCH, 5), settings)
 
     noise, levels = stream(BATCH, 5), ddpm_levels(STEPS)
-    x = levels[0] * noise(SHAPE) * remaining(levels[0]) ** 0.5  # the start differs from N(0, I) by sqrt(1 - abar)
+    x = first(op, y, levels[0], noise, inverse=False)
     for sigma, following in pairwise([*levels, 0.0]):
         abar, abar_next = remaining(sigma), remaining(following)
         alpha, beta = abar / abar_next, 1 - abar / abar_next
@@ -60,6 +71,31 @@ def test_dps_is_algorithm_1(name):
         spread = ((1 - abar_next) / (1 - abar) * beta) ** 0.5
         x = mean + (spread * noise(SHAPE) if following else 0) - 0.7 * step
     assert (found - x.detach()).abs().max() < 1e-8
+
+
+@pytest.mark.parametrize("name", ["identity", "mask", "blur"])
+def test_the_step_of_dps_means_the_same_at_any_size(name):
+    """Four copies of an image side by side, as of a prior of independent 4x4 blocks, are restored as one is.
+
+    The residual's norm is twice that of one, and so every one of them would be changed half as much.
+    """
+    blocks = lambda x: x.unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 1, 4, 5).reshape(-1, *SHAPE)  # noqa: E731
+    tile = lambda x: x.tile(1, 1, 2, 2)  # noqa: E731
+    small, prior = operator(name), gaussian()
+    large = {
+        "identity": lambda: Identity((3, 8, 8)),
+        "mask": lambda: Mask((3, 8, 8), random_mask(SHAPE[1:], 0.5, seed=0).tile(2, 2)),
+        "blur": lambda: CircularConvolution((3, 8, 8), kernel()),
+    }[name]().double()
+    settings, y = DPSSettings(steps=STEPS, scale=50.0), small(random(1, *SHAPE, seed=9))
+
+    def tiled_prior(u, sigma):
+        return prior(blocks(u), sigma).reshape(1, 2, 2, *SHAPE).permute(0, 3, 1, 4, 2, 5).reshape(1, 3, 8, 8)
+
+    noise, again = stream(1, 5), stream(1, 5)
+    found = dps(tile(y), large, tiled_prior, SIGMA_Y, lambda shape: tile(noise(SHAPE)), settings)
+    expected = dps(y, small, prior, SIGMA_Y, again, settings)
+    assert (found - tile(expected)).abs().max() < 1e-8
 
 
 @pytest.mark.parametrize("name", OPERATORS)
@@ -86,7 +122,7 @@ def test_pigdm_is_algorithm_1(name):
     found = pigdm(y, op, prior, SIGMA_Y, stream(BATCH, 5), PiGDMSettings(steps=STEPS, eta=0.6, weight=0.9))
 
     noise, levels = stream(BATCH, 5), ddpm_levels(STEPS)
-    x = levels[0] * noise(SHAPE) * remaining(levels[0]) ** 0.5
+    x = first(op, y, levels[0], noise)
     for sigma, following in pairwise([*levels, 0.0]):
         abar, abar_next = remaining(sigma), remaining(following)
         variance = sigma**2 / (1 + sigma**2)
@@ -121,7 +157,7 @@ def test_diffpir_is_algorithm_1():
     found = diffpir(y, op, prior, SIGMA_Y, stream(BATCH, 5), settings)
 
     noise, levels = stream(BATCH, 5), ddpm_levels(STEPS, quadratic=True)
-    x = levels[0] * noise(SHAPE) * remaining(levels[0]) ** 0.5
+    x = first(op, y, levels[0], noise)
     for sigma, following in pairwise(levels):
         abar, abar_next = remaining(sigma), remaining(following)
         rho = 2.0 * SIGMA_Y**2 * abar / (1 - abar)

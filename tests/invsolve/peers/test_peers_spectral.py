@@ -12,6 +12,7 @@ from torch import Tensor
 from invsolve.peers.ddnm import DDNMSettings, ddnm, travel_path
 from invsolve.peers.ddrm import DDRMSettings, ddrm, spectral_step
 from invsolve.peers.levels import ddpm_levels
+from invsolve.wiener import mean_colour
 
 SIGMA_Y, STEPS = 0.1, 12
 EYE = torch.eye(SIZE, dtype=torch.float64)
@@ -83,7 +84,7 @@ def test_the_start_has_the_mean_and_covariance_of_equation_7():
         ddrm(y.expand(SIZE, *y.shape[1:]), world.op, denoiser, SIGMA_Y, lambda _: EYE.reshape(SIZE, *SHAPE), settings)
         (u, sigma), s = seen[0], world.s
         better = (s > 0) & (sigma >= SIGMA_Y / s)
-        mean = torch.where(better, world.data(y)[0], 0)
+        mean = torch.where(better, world.data(y)[0], world.vt @ mean_colour(y, world.op)[0].flatten())
         deviation = torch.where(better, (sigma**2 - (SIGMA_Y / s) ** 2).clamp(min=0).sqrt(), sigma)
         factor = (u.flatten(1) @ world.vt.T - mean).T
         assert (factor @ factor.T - deviation.square().diag()).abs().max() < 1e-9
@@ -97,7 +98,7 @@ def test_ddnm_is_the_published_correction_and_noise(name):
     found = ddnm(y, world.op, prior, SIGMA_Y, stream(1, 5), DDNMSettings(steps=STEPS, eta=0.7))
 
     noise, levels, s = stream(1, 5), ddpm_levels(STEPS), world.s
-    x = levels[0] * noise(SHAPE) / (1 + levels[0] ** 2) ** 0.5
+    x = (mean_colour(y, world.op) + levels[0] * noise(SHAPE)) / (1 + levels[0] ** 2) ** 0.5
     pseudo_inverse = torch.linalg.pinv(world.a, rtol=1e-10)
     for sigma, following in pairwise([*levels, 0.0]):
         abar, a_next = 1 / (1 + sigma**2), 1 / (1 + following**2) ** 0.5
