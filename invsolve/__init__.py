@@ -11,8 +11,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .automatic import automatic_settings
     from .checkpoint import load_prior
     from .gaussian import GaussianMixturePrior, GaussianPrior
+    from .gray import GrayPrior
     from .noise import NoiseStreams
     from .prior import Denoiser, DiffusionDraw, GenerativeDenoiser, MeanDraw
     from .settings import Settings
@@ -27,10 +29,12 @@ __all__ = [
     "GaussianMixturePrior",
     "GaussianPrior",
     "GenerativeDenoiser",
+    "GrayPrior",
     "MeanDraw",
     "NoiseStreams",
     "Posterior",
     "Settings",
+    "automatic_settings",
     "load_prior",
     "load_task",
     "posterior",
@@ -43,10 +47,12 @@ _HOMES = {
     "GaussianMixturePrior": "gaussian",
     "GaussianPrior": "gaussian",
     "GenerativeDenoiser": "prior",
+    "GrayPrior": "gray",
     "MeanDraw": "prior",
     "NoiseStreams": "noise",
     "Posterior": "solve",
     "Settings": "settings",
+    "automatic_settings": "automatic",
     "load_prior": "checkpoint",
     "load_task": "task",
     "posterior": "solve",

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from operators import LinearOperator
 
+from .automatic import automatic_settings
 from .memory import in_portions
 from .noise import NoiseStreams
 from .sampler import Prior, split_gibbs
@@ -56,7 +57,8 @@ def solve(
             ``draw(u, sigma, noise)`` and ``evaluations``.
         seed: of the noise. Image b draws from the stream ``(seed, indices[b])`` and no other, so its result depends
             neither on its neighbours nor on ``batch``.
-        settings: of the sampler; the default is ``Settings()``.
+        settings: of the sampler; by default they are chosen for the operator by :func:`automatic_settings`. Those of
+            the shipped tasks are better for their operators (``load_task(name).settings(steps)``).
         indices: one stream index (an integer or a tuple of them) per image; ``0 .. B-1`` by default.
         batch: images processed at a time; all at once by default. Fewer are, where a GPU's memory runs out.
         progress: show a bar that counts network evaluations.
@@ -166,8 +168,7 @@ def _prepare(
     y = _usable(y, operator)
     check_integer("steps", steps, 1)
     check_number("sigma_y", sigma_y, at_least=0)
-    settings = Settings() if settings is None else settings
-    if not isinstance(settings, Settings):
+    if not isinstance(settings, Settings | None):
         raise TypeError(f"settings is a {type(settings).__name__} but must be a Settings")
     indices = list(range(len(y)) if indices is None else indices)
     if len(indices) != len(y):
@@ -177,6 +178,7 @@ def _prepare(
     prior = _resolve(prior, y)
     if steps % prior.evaluations:
         raise ValueError(f"steps is {steps} but must be a multiple of {prior.evaluations}, the evaluations of a draw")
+    settings = automatic_settings(operator, sigma_y, prior) if settings is None else settings
     check_warm_start(settings, prior)
     levels = karras(steps // prior.evaluations, settings.sigma_max, settings.sigma_min, settings.exponent)
     return _Run(y, operator, prior, levels, sigma_y, seed, settings, indices, batch or len(y), progress)
@@ -224,9 +226,9 @@ def _check_device(name: str, module: object, y: torch.Tensor) -> None:
 
 def _resolve(prior: str | Path | Prior, y: torch.Tensor) -> Prior:
     if isinstance(prior, (str, Path)):
-        from .checkpoint import load_prior  # only when a checkpoint is asked for
+        from .checkpoint import cached_prior  # only when a checkpoint is asked for
 
-        return load_prior(prior, y.device)
+        return cached_prior(prior, y.device)
     if not hasattr(prior, "draw") or not hasattr(prior, "evaluations"):
         raise TypeError(f"prior is a {type(prior).__name__} but must be a name, a path, or have draw and evaluations")
     _check_device("prior", prior, y)

@@ -170,7 +170,7 @@ def test_without_noise_the_last_draw_is_projected_onto_the_measurement(name, net
     operator = OPERATORS[name]().double()
     prior = copy.deepcopy(network_prior).double()
     y = operator(torch.randn(8, *SHAPE, generator=seeded(7), dtype=torch.float64))
-    x = solve(y, operator, 3, 0.0, prior, batch=3)
+    x = solve(y, operator, 3, 0.0, prior, settings=Settings(), batch=3)
     assert (operator(x) - y).abs().max() < 1e-6
     noise = NoiseStreams(0, range(8), dtype=torch.float64)
     *_, drawn = split_gibbs(y, operator, prior, karras(3, 2.0, 0.1, 3.0), 0.0, noise)

@@ -1,0 +1,59 @@
+"""Settings of the sampler for an operator that nobody has tuned."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from operators import LinearOperator
+
+from .noise import NoiseStreams
+from .sampler import Prior
+from .settings import Settings
+from .wiener import filtered, power_on_grid, radial_frequency, wiener_estimate
+
+TOLERANCE = 1e-2  # of the Wiener estimate: its error is wanted to a few per cent
+NEIGHBOURHOOD = 16.0  # pixels, standard deviation of the window that an error is averaged over
+
+# Chosen by LPIPS over the shipped tasks with the default prior at 4 evaluations.
+FIRST, LARGEST_LAST = 6.0, 0.1  # the first level, in units of the largest error; the last one is at most so much
+LIKELIHOOD = 0.5  # noise that the likelihood draws assume, in units of sigma_y
+EXCESS = 0.1
+
+
+@torch.no_grad()
+def automatic_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -> Settings:
+    """Settings for few evaluations, from how well a linear estimate does at this operator and noise.
+
+    A picture is drawn from the stationary Gaussian law of the prior's spectrum (see ``wiener.py``), measured, and
+    restored by the Wiener estimate. The root mean square of the error is the level of detail that the prior has to
+    supply: there the annealing ends, at 0.1 or less. It begins at 6 times its largest average over a neighbourhood,
+    which in a large hole is much more than over the picture as a whole. Draws are without over-noising (``gamma`` 0),
+    from a warm start. One linear solve, no network evaluation; always the same for the same operator. One with
+    parameters per image gets settings that serve its worst image.
+
+    A prior without a spectrum gets ``Settings()``.
+    """
+    spectrum = getattr(prior, "spectrum", None)
+    if spectrum is None:
+        return Settings()
+    like = next((buffer for buffer in operator.buffers() if buffer.is_floating_point()), spectrum)
+    spectrum = spectrum.to(like)
+    noise = NoiseStreams(0, [0] * (operator.batch_size or 1), like.device, like.dtype)
+    power = power_on_grid(spectrum, *operator.in_shape[-2:])
+    x = filtered(noise(operator.in_shape), power.sqrt())
+    y = operator.measure(x, sigma_y, noise)
+    error = wiener_estimate(y, operator, sigma_y, spectrum, tol=TOLERANCE) - x
+    square = error.square().mean(dim=1)  # over the channels: [B, H, W]
+    window = torch.exp(-2 * (math.pi * NEIGHBOURHOOD * radial_frequency(*square.shape[-2:])) ** 2).to(square)
+    overall = square.mean(dim=(-2, -1)).max().sqrt().item()
+    largest = filtered(square, window).max().sqrt().item()
+    return Settings(
+        sigma_max=max(FIRST * largest, overall),
+        sigma_min=min(overall, LARGEST_LAST),
+        sigma_likelihood=LIKELIHOOD * sigma_y,
+        warm_start=True,
+        gamma=0.0,
+        excess=EXCESS,
+    )
