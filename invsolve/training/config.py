@@ -21,7 +21,7 @@ class RunConfig:
     zoom: tuple[float, float] = (1.0, 1.0)  # crops show pictures at a scale log-uniform between these, at most 1
     memory_gb: float = 8.0  # decoded pictures of up to this size are kept in memory, more of them in a mapped file
     label_dropout: float = 0.1  # share of crops whose class is hidden, for use without one: solve() names none
-    holdout: int = 32  # pictures at the end of every folder kept out of training; the first folder's validate
+    holdout: int = 32  # last pictures of every folder, or class, kept out of training; the first folder's validate
     warmup: int = 100  # optimiser steps of linear warm-up
     decay_after: int = 1000  # steps after which the learning rate falls as 1/sqrt(step)
     ema: tuple[float, ...] = (0.05, 0.10)  # relative widths of the power-function averages; the first one is exported
