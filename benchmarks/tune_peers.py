@@ -1,150 +1,248 @@
-"""Tune the peers per task, over the parameters their papers tune, by LPIPS on held-out training pictures.
+"""Tune the peers per task by LPIPS on held-out training pictures, one setting after the other.
 
-    python benchmarks/tune_peers.py --data FFHQ/train --out tune_peers.jsonl [--images 2] [--crop 128] [--bf16]
+    python benchmarks/tune_peers.py --data FFHQ/train --out tune_peers.jsonl [--peers ddrm] [--tasks sr4x] [--steps 20]
+        [--images 8] [--minutes 30] [--device cuda] [--precision bf16]
     python benchmarks/tune_peers.py --out tune_peers.jsonl --show
 
-The pictures are the last ones of the folder in name order, which the shipped priors were not trained on. Each line of
-the output is one setting, measured; a run that was stopped goes on where it was. ``--show`` prints the best of every
-(peer, steps, task) as the literal of ``invsolve/peers/tuned.py``.
+The pictures are the last ones of the folder in name order, which the shipped priors were not trained on, whole: a crop
+(``--crop``) is quicker, but values chosen on small pictures need not be the best on large ones. For each peer, number
+of steps and task the search starts from the settings that hold now and tries a larger and a smaller value of each one
+that ``TRIED`` names; what is better is kept. A round that improves nothing halves the moves. It ends when they are a
+quarter of the first ones, or after ``--minutes``. No move takes it more than a tenth above the network evaluations of
+the start. The measurements and the noise are the same at every try.
+
+Each line of the output is one setting, measured; what it has is not measured again, so that a run that was stopped goes
+on where it was. ``--show`` prints ``invsolve/peers/tuned.py`` with the best of the output in it.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import copy
+import dataclasses
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from pprint import pformat
+from typing import Any
 
 import torch
 
-from invsolve.checkpoint import load_prior
+from invsolve.checkpoint import load_prior, read_checkpoint, resolve
 from invsolve.image import list_pictures, read_image
-from invsolve.inference import Inference
-from invsolve.metrics import load_lpips, psnr
+from invsolve.inference import PRECISIONS, Inference
+from invsolve.metrics import Metric, load_lpips, psnr
 from invsolve.noise import NoiseStreams
-from invsolve.peers import PEERS
-from invsolve.task import list_tasks, load_task
+from invsolve.peers import PEERS, Denoise, Settings, highest_level, settings_for
+from invsolve.peers.tuned import TUNED
+from invsolve.task import Task, list_tasks, load_task
 
 MEASUREMENT = -1  # keys the stream of the measurement noise
-TOP = 20.0  # the highest noise level that the shipped denoisers were trained for
+# Cheap ones first; at about 1000 evaluations the published settings hold, but for PnP-DM, which has none there.
+STEPS = {
+    "ddrm": (20,),
+    "diffpir": (20, 100),
+    "ddnm": (20, 100),
+    "pigdm": (20, 100),
+    "reddiff": (100,),
+    "dps": (100,),
+    "daps": (25,),
+    "pnpdm": (10, 40),
+}
+TRIED = {
+    "ddrm": ("eta", "eta_b", "sigma_max"),
+    "diffpir": ("penalty", "zeta", "sigma_max"),
+    "ddnm": ("eta", "sigma_max"),
+    "pigdm": ("weight", "eta", "sigma_max"),
+    "reddiff": ("weight", "rate", "sigma_max"),
+    "dps": ("scale", "sigma_max"),
+    "daps": ("tau", "rate", "sigma_max"),
+    "pnpdm": ("rho_min", "rho", "decay"),
+}
+FACTORS = {"penalty": 2.5, "weight": 2.0, "scale": 2.0, "rate": 2.2, "tau": 1.8, "rho_min": 1.6, "rho": 1.6}
+FACTORS |= {"sigma_max": 1.6}
+SUMMANDS = {"eta": 0.3, "eta_b": 0.2, "zeta": 0.3, "decay": 0.06}  # of settings between 0 and 1
+SMALLEST = {"rho_min": 0.02, "sigma_max": 0.3}
+CONDITIONS = ("prior", "images", "size", "precision")
+DIGITS = 3
 
-# (peer, steps, fixed values, values to try), cheap ones first. The published defaults are among those tried.
-GRIDS: list[tuple[str, int, dict, dict]] = [
-    ("ddrm", 20, {"sigma_max": TOP}, {"eta": (0.2, 0.5, 0.7, 0.85, 1.0), "eta_b": (1.0, 0.7)}),
-    ("diffpir", 20, {"sigma_max": TOP}, {"penalty": (0.25, 1.0, 4.0), "zeta": (0.1, 0.4, 0.7, 1.0)}),
-    ("ddnm", 20, {"sigma_max": TOP}, {"eta": (0.2, 0.5, 0.7, 0.85, 1.0)}),
-    ("pigdm", 20, {"sigma_max": TOP}, {"eta": (0.0, 0.5, 1.0), "weight": (0.7, 1.0, 1.4, 2.0, 2.8)}),
-    ("diffpir", 100, {"sigma_max": TOP, "penalty": 1.0}, {"zeta": (0.1, 0.3, 0.6, 1.0)}),
-    ("ddnm", 100, {"sigma_max": TOP}, {"eta": (0.5, 0.85, 1.0)}),
-    ("pigdm", 100, {"sigma_max": TOP, "weight": 1.0}, {"eta": (0.5, 1.0)}),
-    ("reddiff", 100, {"sigma_max": TOP, "rate": 0.1}, {"weight": (0.1, 0.25, 0.6, 1.5, 4.0)}),
-    ("dps", 100, {"sigma_max": TOP}, {"scale": (0.3, 1.0, 3.0, 6.0, 10.0)}),
-    ("daps", 25, {"sigma_max": TOP, "ode_steps": 4}, {"tau": (0.01, 0.03)}),
-    (
-        "pnpdm",
-        10,
-        {"sigma_max": TOP, "sigma_min": 0.01, "rho": 2.0, "decay": 0.72, "grid": 20, "stochastic": False},
-        {"rho_min": (0.1, 0.3)},
-    ),
-    (
-        "pnpdm",
-        10,
-        {"sigma_max": TOP, "sigma_min": 0.01, "decay": 0.6, "grid": 20, "stochastic": False},
-        {"rho_min": (0.1,)},
-    ),
-]
+Line = dict[str, Any]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder of training pictures")
     parser.add_argument("--out", type=Path, required=True, help="JSON lines, one for each setting measured")
-    parser.add_argument("--images", type=int, default=2, help="pictures, the last in name order (default 2)")
-    parser.add_argument("--crop", type=int, default=128, help="their central crop, in pixels (default 128)")
-    parser.add_argument("--peers", nargs="+", default=list(PEERS))
+    parser.add_argument("--images", type=int, default=8, help="pictures, the last in name order (default 8)")
+    parser.add_argument("--crop", type=int, help="their central crop, in pixels (default: the whole)")
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(STEPS))
     parser.add_argument("--tasks", nargs="+", default=list_tasks())
+    parser.add_argument("--steps", nargs="+", type=int, help="of each peer (default: those in STEPS)")
+    parser.add_argument("--minutes", type=float, default=30.0, help="the longest search, each (default 30)")
     parser.add_argument("--prior", default="teacher", help="a plain denoiser's name or file (default teacher)")
-    parser.add_argument("--bf16", action="store_true", help="evaluate the network in bfloat16 (default: float32)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the network (default fp32)")
     parser.add_argument("--lpips-trunk", type=Path)
     parser.add_argument("--show", action="store_true", help="print the best settings of the output and stop")
     options = parser.parse_args()
     if not options.show:
-        measure(options)
+        if options.data is None:
+            parser.error("--data is missing: the folder of training pictures")
+        try:
+            tune(options)
+        except ValueError as error:
+            parser.error(str(error))
     print(literal(read_lines(options.out)))
 
 
-def measure(options: argparse.Namespace) -> None:
-    """Run every setting of the grids that the output lacks."""
-    done = {key(line) for line in read_lines(options.out)}
+def tune(options: argparse.Namespace) -> None:
+    """Every search of the options. Raises ValueError where pictures and options, or the output, do not agree."""
+    truth = torch.stack([read_image(file, 3) for file in list_pictures([options.data])[-options.images :]])
+    truth = cropped(truth, options.crop).to(options.device)
+    common = {"prior": options.prior, "images": len(truth), "size": list(truth.shape[-2:])}
+    common |= {"precision": options.precision, "device": device_name(options.device)}
+    done = read_lines(options.out)
+    for line in done:
+        for name in CONDITIONS:
+            if line.get(name) != common[name]:
+                found = f"{name} {line.get(name)} but this run has {common[name]}"
+                raise ValueError(f"{options.out} has measurements with {found}: choose another --out")
+    denoiser = load_prior(options.prior, options.device, Inference(options.precision)).denoiser
+    highest = highest_level(read_checkpoint(resolve(options.prior))[0]["record"])
     lpips = load_lpips(options.lpips_trunk, options.device)
-    inference = Inference("bf16" if options.bf16 else "fp32")
-    denoiser = load_prior(options.prior, options.device, inference).denoiser
-    files = list_pictures([options.data])[-options.images :]
-    truth = torch.stack([central(read_image(file, 3), options.crop) for file in files]).to(options.device)
-    for peer, steps, values, task_name in candidates(options.peers, options.tasks):
-        line = {"peer": peer, "steps": steps, "task": task_name, "values": values}
-        line |= {"images": options.images, "crop": options.crop}
-        if key(line) in done:
-            continue
-        task = load_task(task_name)
-        operator = task.make_operator(tuple(truth.shape[1:])).to(options.device)
-        y = operator.measure(truth, task.sigma_y, streams(len(truth), options.device, MEASUREMENT))
-        settings = PEERS[peer].settings(steps=steps, **values)
-        start = time.perf_counter()
-
-        with torch.no_grad():
-            noise = streams(len(truth), options.device)
-            x = PEERS[peer].restore(y, operator, denoiser, task.sigma_y, noise, settings)
-        x = x.nan_to_num(0.0, 1.0, -1.0)
-        figures = {"lpips": mean(lpips(x, truth)), "psnr": mean(psnr(x, truth))}
-        line |= figures | {"evaluations": settings.evaluations, "seconds": time.perf_counter() - start}
-        with options.out.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+    for peer in options.peers:
+        for steps in options.steps or STEPS[peer]:
+            for name in options.tasks:
+                task = load_task(name)
+                start = settings_for(peer, task.name, steps, task.kind, highest)
+                measure = objective(peer, task, truth, denoiser, lpips, common, options.out, done)
+                search(measure, start, TRIED[peer], highest, time.monotonic() + 60 * options.minutes)
 
 
-def candidates(peers: list[str], tasks: list[str]) -> Iterator[tuple[str, int, dict, str]]:
-    for peer, steps, fixed, grid in GRIDS:
-        if peer in peers:
-            for task, choice in itertools.product(tasks, itertools.product(*grid.values())):
-                yield peer, steps, fixed | dict(zip(grid, choice, strict=True)), task
+def cropped(truth: torch.Tensor, size: int | None) -> torch.Tensor:
+    """The central ``size`` x ``size`` pixels. Raises ValueError where the pictures are smaller."""
+    if size is None:
+        return truth
+    height, width = truth.shape[-2:]
+    if not 1 <= size <= min(height, width):
+        raise ValueError(f"--crop {size} does not fit into the pictures of {width}x{height} pixels")
+    top, left = (height - size) // 2, (width - size) // 2
+    return truth[..., top : top + size, left : left + size]
 
 
-def streams(batch: int, device: str, *key: int) -> NoiseStreams:
-    return NoiseStreams(0, [(i, *key) for i in range(batch)], device)
+def objective(
+    peer: str,
+    task: Task,
+    truth: torch.Tensor,
+    denoiser: Denoise,
+    lpips: Metric,
+    common: Line,
+    out: Path,
+    done: list[Line],
+) -> Callable[[Settings], float]:
+    """The mean LPIPS of the pictures restored with some settings; measured once, and written to the output."""
+    operator = task.make_operator(tuple(truth.shape[1:])).to(truth.device)
+    y = operator.measure(truth, task.sigma_y, streams(truth, MEASUREMENT))
+    known = {key(line): line["lpips"] for line in done}
+
+    def loss(settings: Settings) -> float:
+        line = {"peer": peer, "steps": settings.steps, "task": task.name, "values": values_of(peer, settings), **common}
+        if key(line) not in known:
+            start = time.perf_counter()
+            with torch.no_grad():
+                x = PEERS[peer].restore(y, operator, denoiser, task.sigma_y, streams(truth), settings)
+            x = x.nan_to_num(0.0, 1.0, -1.0)
+            line |= {"lpips": mean(lpips(x, truth)), "psnr": mean(psnr(x, truth))}
+            line |= {"evaluations": settings.evaluations, "seconds": time.perf_counter() - start}
+            with out.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            known[key(line)] = line["lpips"]
+        return known[key(line)]
+
+    return loss
 
 
-def central(x: torch.Tensor, size: int) -> torch.Tensor:
-    top, left = (x.shape[1] - size) // 2, (x.shape[2] - size) // 2
-    return x[:, top : top + size, left : left + size]
+def search(
+    loss: Callable[[Settings], float], settings: Settings, names: tuple[str, ...], highest: float, deadline: float
+) -> Settings:
+    """Coordinate descent from ``settings`` over those of ``names``."""
+    lowest, scale, most = loss(settings), 1.0, 1.1 * settings.evaluations
+    while scale > 0.2:
+        improved = False
+        for name in names:
+            for other in moves(settings, name, scale, highest):
+                if time.monotonic() > deadline:
+                    return settings
+                if other.evaluations <= most and (found := loss(other)) < lowest:
+                    lowest, settings, improved = found, other, True
+                    break
+        if not improved:
+            scale /= 2
+    return settings
+
+
+def moves(settings: Settings, name: str, scale: float, highest: float) -> Iterator[Settings]:
+    """The settings with one of them moved up, and down, where that is allowed and changes it."""
+    value = getattr(settings, name)
+    if name in SUMMANDS:
+        step = SUMMANDS[name] * scale
+        found = [min(value + step, 1.0), max(value - step, 0.0)]
+    else:
+        step = FACTORS[name] ** scale
+        largest = highest if name in ("sigma_max", "rho") else float("inf")
+        found = [min(value * step, largest), max(value / step, SMALLEST.get(name, 0.0))]
+    for other in found:
+        if (other := float(f"{other:.{DIGITS}g}")) != value:
+            yield dataclasses.replace(settings, **{name: other})
+
+
+def values_of(peer: str, settings: Settings) -> dict[str, Any]:
+    """What ``tuned.py`` says of them: all that is tuned, and what else is not as published."""
+    default = dataclasses.asdict(PEERS[peer].settings())
+    items = dataclasses.asdict(settings).items()
+    return {name: v for name, v in items if name != "steps" and (name in TRIED[peer] or v != default[name])}
+
+
+def streams(truth: torch.Tensor, *key: int) -> NoiseStreams:
+    return NoiseStreams(0, [(i, *key) for i in range(len(truth))], truth.device)
+
+
+def device_name(device: str) -> str:
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
 
 
 def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def key(line: dict) -> str:
-    names = ("peer", "steps", "task", "values", "images", "crop")
-    return json.dumps([line[name] for name in names], sort_keys=True)
+def key(line: Line) -> str:
+    return json.dumps([line[name] for name in ("peer", "steps", "task", "values")], sort_keys=True)
 
 
-def read_lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def read_lines(path: Path) -> list[Line]:
+    """The whole lines of the output; one that an interruption cut off is removed from it."""
+    if not path.exists():
+        return []
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole)
+    return [json.loads(line) for line in whole.splitlines()]
 
 
-def literal(lines: list[dict]) -> str:
-    """The values of lowest LPIPS for each peer, task and number of steps, as Python text."""
-    best: dict[tuple[str, str, int], dict] = {}
+def literal(lines: list[Line]) -> str:
+    """The tuned settings, those of lowest LPIPS for each peer, task and number of steps among them, as Python text."""
+    best: dict[tuple[str, str, int], Line] = {}
     for line in lines:
         where = line["peer"], line["task"], line["steps"]
         if where not in best or line["lpips"] < best[where]["lpips"]:
             best[where] = line
-    tuned: dict[str, dict[str, dict[int, dict]]] = {}
-    for (peer, task, steps), line in sorted(best.items()):
-        tuned.setdefault(peer, {}).setdefault(task, {})[steps] = line["values"]
+    tuned = copy.deepcopy(TUNED)
+    for (peer, task, steps), line in best.items():
+        stages = tuned.setdefault(peer, {}).setdefault(task, {})
+        stages[steps] = line["values"]
+        tuned[peer][task] = dict(sorted(stages.items()))
     return pformat(tuned, width=116, sort_dicts=False)
 
 

@@ -1,11 +1,11 @@
 """Settings of the peers per task: peer -> task -> steps -> values. What is not named stays at its published default.
 
-Chosen by the lowest LPIPS (AlexNet) over the grids of ``benchmarks/tune_peers.py``, with the shipped teacher in
-bfloat16, on the central 128x128 pixels of the last pictures of the FFHQ training folder in name order (01097 and 01098;
-for DPS, RED-diff, DAPS and PnP-DM 01098 alone), which the teacher was not trained on:
+Chosen by the lowest LPIPS (AlexNet) over small grids of values, with the shipped teacher in bfloat16, on the central
+128x128 pixels of the last pictures of the FFHQ training folder in name order (01097 and 01098; for DPS, RED-diff, DAPS
+and PnP-DM 01098 alone), which the teacher was not trained on; zeta' of DPS is converted to 256x256 pixels. At that time
+all started around gray (see ``start.py``). ``benchmarks/tune_peers.py`` searches further, from these:
 
-    python benchmarks/tune_peers.py --data FFHQ/train --out a.jsonl --bf16 --peers ddrm ddnm diffpir pigdm
-    python benchmarks/tune_peers.py --data FFHQ/train --out b.jsonl --bf16 --images 1 --peers dps reddiff daps pnpdm
+    python benchmarks/tune_peers.py --data FFHQ/train --out tuned.jsonl --precision bf16
 
 Tuned: eta and eta_b (DDRM), eta (DDNM+), lambda and zeta (DiffPIR; at 100 steps zeta alone, lambda 4 times the
 published one), eta and the guidance's weight (Pi-GDM; at 100 steps eta alone), zeta' (DPS), lambda (RED-diff), tau
