@@ -1,21 +1,24 @@
 """What the solver adds to the network, and an exact likelihood draw against Langevin steps.
 
-    python benchmarks/overhead.py [--size 256] [--batch 8] [--repeat 5] [--threads N] [--prior default]
+    python benchmarks/overhead.py [--size 256] [--batch 8] [--repeat 5] [--threads N] [--prior default] [--out FILE]
 
 First, per task: the time of ``solve`` with 4 network evaluations against that of 4 bare evaluations of the prior's
 network on images of the same size and batch; then with the evaluations in the portions that the solver takes, so that
 the difference is the solver's own. Second: one exact draw from the likelihood of bicubic super-resolution against 100
 Langevin steps whose gradient autograd computes, and how far each is from the exact law. All interleaved; the least
 time of each counts, in seconds of wall clock and, in parentheses, of processor time, which says more on a machine that
-others use.
+others use. ``--out`` writes these times and all they depend on as JSON, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import json
+import platform
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -40,11 +43,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--prior", default="default")
     parser.add_argument("--tasks", nargs="+", default=list_tasks())
+    parser.add_argument("--out", type=Path, help="file for the same figures as JSON")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     truth = crops(options.size, options.batch)
-    overhead(options, truth)
-    likelihood(options, truth)
+    found = {"solve": overhead(options, truth), "likelihood": likelihood(options, truth)}
+    if options.out:
+        conditions = {name: value for name, value in vars(options).items() if name not in ("tasks", "out")}
+        machine = {"machine": platform.machine(), "torch": torch.__version__}
+        options.out.write_text(json.dumps({**conditions, **machine, **found}, indent=2) + "\n")
 
 
 def crops(size: int, count: int) -> Tensor:
@@ -73,7 +80,8 @@ def seconds(value: Seconds) -> str:
     return f"{value[0]:.3g} ({value[1]:.3g})"
 
 
-def overhead(options: argparse.Namespace, truth: Tensor) -> None:
+def overhead(options: argparse.Namespace, truth: Tensor) -> dict[str, Seconds]:
+    """Seconds of the bare evaluations, of those in portions and of each task, printed against the first two."""
     prior = load_prior(options.prior)
     level = torch.full((len(truth),), 0.5)
     u = truth + 0.5 * NoiseStreams(0, range(len(truth)))(truth.shape[1:])
@@ -97,6 +105,7 @@ def overhead(options: argparse.Namespace, truth: Tensor) -> None:
     for name in options.tasks:
         found = times[name]
         print(f"| {name} | {seconds(found)} | {ratio(found, times['bare'])} | {ratio(found, times['portions'])} |")
+    return times
 
 
 def langevin(operator: LinearOperator, x: Tensor, y: Tensor, sigma_y: float, rho: float) -> Tensor:
@@ -113,7 +122,8 @@ def langevin(operator: LinearOperator, x: Tensor, y: Tensor, sigma_y: float, rho
     return u
 
 
-def likelihood(options: argparse.Namespace, truth: Tensor) -> None:
+def likelihood(options: argparse.Namespace, truth: Tensor) -> dict[str, dict]:
+    """Seconds and spread of the exact draw and of the Langevin steps, printed."""
     operator = load_task("sr4x").make_operator(tuple(truth.shape[1:]))
     sigma_y, rho = 0.05, 0.3
     y = operator.measure(truth, sigma_y, NoiseStreams(1, range(len(truth))))
@@ -130,10 +140,13 @@ def likelihood(options: argparse.Namespace, truth: Tensor) -> None:
     deviation = (exact.singular.square() / sigma_y**2 + 1 / rho**2).rsqrt()
     print("\nthe likelihood draw of sr4x (bicubic):\n")
     print("| way | s | times as long | spread in the measured directions, against the exact law |\n|---|---|---|---|")
+    found = {}
     for name, call in calls.items():
         error = exact.vt_v @ (call().double() - mean) @ exact.vt_h.mT / deviation
         spread = error.square().mean().sqrt().item()
         print(f"| {name} | {seconds(times[name])} | {ratio(times[name], times['exact draw'])} | {spread:.3f} |")
+        found[name] = {"seconds": times[name], "spread": spread}
+    return found
 
 
 if __name__ == "__main__":

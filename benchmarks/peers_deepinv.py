@@ -6,16 +6,21 @@ Where the definitions differ:
 
 - DPS: deepinv multiplies the gradient of the residual's norm by sigma_t² - sigma_s², the paper (and ours) by a constant
   step in the variance-preserving state. Its weight is therefore another quantity: both run over a few values of their
-  own, and the best LPIPS of each is shown.
+  own, and the best LPIPS of each is shown. (Ours mean the same at any size; deepinv's are for 128x128 pixels.)
 - DDRM: deepinv draws its noise with 1 / sqrt(2) of the standard deviation, in every coordinate. It has the spectra of
   denoising, inpainting and circular blur alone.
 - DiffPIR: deepinv's proximal map halves the weight of the data, so its lambda is twice ours on the same scale; it clips
   the denoised image, and returns the state at the last level instead of the denoised image.
+- All: ours starts around an estimate (see ``invsolve/peers/start.py``), deepinv's in DDRM and DPS around gray.
+
+DDRM and DPS start at the highest level that the denoiser knows, at most at that of the last timestep; in DiffPIR
+deepinv starts at that timestep always, and so does ours.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,17 +29,17 @@ import torch
 from torch import Tensor
 
 from invsolve.adapters.deepinv import DenoiserToDeepinv, OperatorToDeepinv, deepinv, measurement_to_01
-from invsolve.checkpoint import load_prior
+from invsolve.checkpoint import load_prior, read_checkpoint, resolve
 from invsolve.image import list_pictures, read_image
 from invsolve.metrics import load_lpips, psnr
 from invsolve.noise import NoiseStreams
-from invsolve.peers import PEERS
+from invsolve.peers import PEERS, highest_level
 from invsolve.peers.levels import ddpm_levels
 from invsolve.task import Task, load_task
 from operators import LinearOperator, gaussian_kernel, motion_kernel
 
 MEASUREMENT = -1  # keys the stream of the measurement noise
-DPS_SCALES = (1.0, 3.0, 6.0)  # ours
+DPS_SCALES = (2.0, 6.0, 12.0)  # ours
 DPS_WEIGHTS = (10.0, 30.0, 100.0)  # deepinv's
 DIFFPIR = {"penalty": 1.0, "zeta": 0.4}
 TASKS = {
@@ -58,10 +63,14 @@ def main() -> None:
 
     lpips = load_lpips(options.lpips_trunk)
     denoiser = load_prior(options.prior).denoiser
+    options.highest = highest_level(read_checkpoint(resolve(options.prior))[0]["record"])
     files = list_pictures([options.data])[-options.images :]
     truth = torch.stack([read_image(file, 3) for file in files])
-    edge = (truth.shape[-1] - options.crop) // 2
-    truth = truth[..., edge : edge + options.crop, edge : edge + options.crop]
+    height, width = truth.shape[-2:]
+    if not 1 <= options.crop <= min(height, width):
+        parser.error(f"--crop {options.crop} does not fit into the pictures of {width}x{height} pixels")
+    top, left = (height - options.crop) // 2, (width - options.crop) // 2
+    truth = truth[..., top : top + options.crop, left : left + options.crop]
     print("| method | task | ours: PSNR / LPIPS | deepinv's: PSNR / LPIPS |\n|---|---|---|---|")
     for peer in options.peers:
         for name in TASKS[peer]:
@@ -78,12 +87,13 @@ def main() -> None:
 
 
 def dps_pair(task: Task, operator: LinearOperator, denoiser, options) -> tuple[list[Restore], list[Restore]]:
-    ours = [ours_with("dps", task, operator, denoiser, steps=options.dps_steps, scale=s) for s in DPS_SCALES]
+    how = {"steps": options.dps_steps, "sigma_max": options.highest}
+    ours = [ours_with("dps", task, operator, denoiser, scale=scale, **how) for scale in DPS_SCALES]
 
     def theirs(weight: float) -> Restore:
-        rng = torch.Generator().manual_seed(0)
-        how = {"num_steps": options.dps_steps, "weight": weight, "rng": rng}
-        model = deepinv.sampling.DPS(DenoiserToDeepinv(denoiser), **how)
+        times = torch.linspace(time_of(options.highest), 0, options.dps_steps, dtype=torch.float64)
+        solver = deepinv.sampling.DDPMSolver(timesteps=times, rng=torch.Generator().manual_seed(0))
+        model = deepinv.sampling.DPS(DenoiserToDeepinv(denoiser), weight=weight, solver=solver)
         physics = OperatorToDeepinv(operator, task.sigma_y)
         return lambda y: to_ours(model(measurement_to_01(y, operator), physics))
 
@@ -93,10 +103,10 @@ def dps_pair(task: Task, operator: LinearOperator, denoiser, options) -> tuple[l
 def ddrm_pair(task: Task, operator: LinearOperator, denoiser, options) -> tuple[list[Restore], list[Restore]]:
     physics = spectral_physics(task, operator)
     physics.noise_model = deepinv.physics.GaussianNoise(task.sigma_y / 2)
-    sigmas = np.array(ddpm_levels(20)) / 2
+    sigmas = np.array(ddpm_levels(20, options.highest)) / 2
     model = deepinv.sampling.DDRM(DenoiserToDeepinv(denoiser), sigmas=sigmas)
     theirs = lambda y: to_ours(model(measurement_to_01(y, operator), physics, seed=1))  # noqa: E731
-    return [ours_with("ddrm", task, operator, denoiser, steps=20)], [theirs]
+    return [ours_with("ddrm", task, operator, denoiser, steps=20, sigma_max=options.highest)], [theirs]
 
 
 def diffpir_pair(task: Task, operator: LinearOperator, denoiser, options) -> tuple[list[Restore], list[Restore]]:
@@ -119,6 +129,14 @@ def ours_with(peer: str, task: Task, operator: LinearOperator, denoiser, **value
         return PEERS[peer].restore(y, operator, denoiser, task.sigma_y, noise, settings)
 
     return restore
+
+
+def time_of(sigma: float) -> float:
+    """Where deepinv's variance-preserving diffusion, of ``beta(t) = 0.1 + 19.9 t``, has the level ``sigma``; at most 1.
+
+    ``sigma² = exp(0.1 t + 19.9 t² / 2) - 1``.
+    """
+    return min(1.0, (math.sqrt(0.01 + 2 * 19.9 * math.log1p(sigma**2)) - 0.1) / 19.9)
 
 
 def spectral_physics(task: Task, operator: LinearOperator):
