@@ -33,9 +33,9 @@ Metric = Callable[[torch.Tensor, torch.Tensor], list[float]]
 
 MEASUREMENT = -1  # keys the stream of the measurement noise
 FACTORS = {"sigma_min": 1.3, "sigma_likelihood": 1.4, "exponent": 1.35, "sigma_max": 1.4}
-SUMMANDS = {"excess": 0.15, "average": 0.12, "gamma": 0.2}
+SUMMANDS = {"momentum": 0.15, "excess": 0.15, "average": 0.12, "gamma": 0.2}
 FLAGS = ("warm_start", "isotropic")
-LARGEST = {"average": 0.8, "gamma": 0.414, "sigma_max": 20.0}  # 20: the highest level that the priors know
+LARGEST = {"momentum": 0.8, "average": 0.8, "gamma": 0.414, "sigma_max": 20.0}  # the priors know no higher level
 DIGITS = 3
 
 

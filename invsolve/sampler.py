@@ -31,6 +31,7 @@ def split_gibbs(
     u: torch.Tensor | None = None,
     average: float = 0.0,
     isotropic: bool = False,
+    momentum: float = 0.0,
 ) -> Iterator[torch.Tensor]:
     """Sample ``x ~ p(x | y)`` by draws from the prior and from the likelihood in turn; yield ``x`` after each level.
 
@@ -41,19 +42,23 @@ def split_gibbs(
     ``u`` is the noisy image the first draw starts from (a warm start); without one it is drawn from the measurement.
     With ``average`` > 0 what is yielded is ``x_avg <- average x_avg + (1 - average) x``, started at the first draw,
     while the chain itself goes on with ``x``. With ``isotropic`` every likelihood draw is replaced by its mean under
-    white noise of the level, see :func:`renoise`. Images are ``[B, C, H, W]``, noise levels are on their scale.
+    white noise of the level, see :func:`renoise`. With ``momentum`` > 0 the likelihood draws are made near
+    ``x + momentum (x - x_previous)`` instead of ``x``: over-relaxed, a few draws go as far as more do, but the law above
+    no longer holds. Images are ``[B, C, H, W]``, noise levels are on their scale.
     """
     likelihood = partial(renoise, operator) if isotropic else operator.draw
     if u is None:
         u = likelihood(y.new_zeros(len(y), *operator.in_shape), y, sigma_y, levels[0], noise)
     priors = prior if isinstance(prior, Sequence) else [prior] * len(levels)
-    x_avg = None
+    x_avg = previous = None
     for i, (sigma, prior) in enumerate(zip(levels, priors, strict=True)):
         x = prior.draw(u, sigma, noise)
         x_avg = x if x_avg is None else torch.lerp(x, x_avg, average)
         yield x_avg
         if i + 1 < len(levels):
-            u = likelihood(x, y, sigma_y, levels[i + 1], noise)
+            near = x + momentum * (x - previous) if momentum and previous is not None else x
+            u = likelihood(near, y, sigma_y, levels[i + 1], noise)
+            previous = x
 
 
 def renoise(

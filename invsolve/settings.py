@@ -25,13 +25,15 @@ class Settings:
     sigma_likelihood: float | None = None  # noise level the likelihood draws assume; None: the true sigma_y
     warm_start: bool = False  # start from the Wiener estimate instead of a draw from the measurement
     isotropic: bool = False  # white noise on the mean of each likelihood draw instead of the draw
+    momentum: float = 0.0  # over-relaxation of the likelihood draws: how far they go on from one prior draw to the next
     gamma: float | None = None  # over-noising of a generative denoiser's draws; None: what it was trained with
     excess: float = 0.0  # how much noise they are told beyond what there is; falls to 0 from the first to the last
 
     def __post_init__(self) -> None:
         for name in ("sigma_max", "sigma_min", "exponent"):
             check_number(name, getattr(self, name), above=0)
-        check_number("average", self.average, at_least=0, below=1)
+        for name in ("average", "momentum"):
+            check_number(name, getattr(self, name), at_least=0, below=1)
         if self.sigma_likelihood is not None:
             check_number("sigma_likelihood", self.sigma_likelihood, at_least=0)
         if self.gamma is not None:

@@ -148,7 +148,7 @@ class _Run:
             u = wiener_estimate(y, operator, self.sigma_y, self.prior.spectrum)
             u = u + self.levels[0] * noise(operator.in_shape)
         sigma_likelihood = self.sigma_y if settings.sigma_likelihood is None else settings.sigma_likelihood
-        how = (sigma_likelihood, noise, u, settings.average, settings.isotropic)
+        how = (sigma_likelihood, noise, u, settings.average, settings.isotropic, settings.momentum)
         return split_gibbs(y, operator, _over_noised(self.prior, settings, len(self.levels)), self.levels, *how)
 
 

@@ -131,6 +131,20 @@ def test_the_excess_falls_from_the_first_draw_to_none_at_the_last(network_prior)
     assert (x - solve(y, operator, 3, prior=network_prior, settings=Settings(gamma=0))).abs().max() > 1e-3
 
 
+def test_momentum_takes_the_likelihood_draws_beyond_the_last_draw(network_prior):
+    operator = Resize(SHAPE, 2)
+    y = measurements(operator, 2)
+    x = solve(y, operator, 3, prior=network_prior, settings=Settings(momentum=0.5))
+    noise, levels = NoiseStreams(0, [0, 1]), karras(3, 2.0, 0.1, 3.0)
+    with torch.no_grad():
+        u = operator.draw(torch.zeros(2, *SHAPE), y, 0.05, levels[0], noise)
+        first = network_prior.draw(u, levels[0], noise)
+        second = network_prior.draw(operator.draw(first, y, 0.05, levels[1], noise), levels[1], noise)
+        u = operator.draw(1.5 * second - 0.5 * first, y, 0.05, levels[2], noise)
+        assert (x - network_prior.draw(u, levels[2], noise)).abs().max() < 1e-5
+    assert (x - solve(y, operator, 3, prior=network_prior, settings=Settings())).abs().max() > 1e-3
+
+
 def test_images_of_other_channels_than_the_priors_are_refused():
     denoiser = Denoiser(UNet(UNetConfig(widths=(8,), blocks=(1,))))
     with pytest.raises(ValueError, match="the images have 1 channels but the prior's have 3"):
@@ -333,6 +347,7 @@ def test_a_posterior_needs_two_samples(samples, error):
         ({"exponent": "3"}, TypeError, "exponent is '3'"),
         ({"average": 1.0}, ValueError, "average is 1.0 but must be finite and at least 0 and below 1"),
         ({"average": math.nan}, ValueError, "average is nan"),
+        ({"momentum": 1.0}, ValueError, "momentum is 1.0 but must be finite and at least 0 and below 1"),
         ({"sigma_likelihood": -0.1}, ValueError, "sigma_likelihood is -0.1"),
         ({"warm_start": "yes"}, TypeError, "warm_start is 'yes'"),
         ({"isotropic": 1}, TypeError, "isotropic is 1 but must be true or false"),
