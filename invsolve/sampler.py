@@ -43,8 +43,8 @@ def split_gibbs(
     With ``average`` > 0 what is yielded is ``x_avg <- average x_avg + (1 - average) x``, started at the first draw,
     while the chain itself goes on with ``x``. With ``isotropic`` every likelihood draw is replaced by its mean under
     white noise of the level, see :func:`renoise`. With ``momentum`` > 0 the likelihood draws are made near
-    ``x + momentum (x - x_previous)`` instead of ``x``: over-relaxed, a few draws go as far as more do, but the law above
-    no longer holds. Images are ``[B, C, H, W]``, noise levels are on their scale.
+    ``x + momentum (x - x_previous)`` instead of ``x``: over-relaxed, a few draws go as far as more do, though the law
+    above no longer holds. Images are ``[B, C, H, W]``, noise levels are on their scale.
     """
     likelihood = partial(renoise, operator) if isotropic else operator.draw
     if u is None:
