@@ -114,10 +114,10 @@ def local_diagonal(operator: LinearOperator, like: torch.Tensor) -> torch.Tensor
     Exact where ``A^T A`` is diagonal; elsewhere right on average over a neighbourhood. The signs are the same for every
     image and every call, so that an estimate does not depend on the batch.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(0)
     total = torch.zeros_like(like[:, :1])
     for _ in range(PROBES):
-        signs = torch.randint(0, 2, like.shape[1:], generator=generator) * 2 - 1
+        signs = torch.randint(0, 2, like.shape[1:], generator=generator, device="cpu") * 2 - 1
         signs = signs.to(like).expand_as(like).contiguous()
         total += (signs * operator.adjoint(operator(signs))).mean(dim=1, keepdim=True)
     return total / PROBES
@@ -130,8 +130,8 @@ def filtered(x: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
 
 def radial_frequency(height: int, width: int) -> torch.Tensor:
     """``|f|`` in cycles per pixel at each frequency of ``rfft2``, ``[H, W // 2 + 1]``, float64."""
-    vertical = torch.fft.fftfreq(height, dtype=torch.float64)
-    horizontal = torch.fft.rfftfreq(width, dtype=torch.float64)
+    vertical = torch.fft.fftfreq(height, dtype=torch.float64, device="cpu")
+    horizontal = torch.fft.rfftfreq(width, dtype=torch.float64, device="cpu")
     return torch.hypot(vertical[:, None], horizontal)
 
 
@@ -162,12 +162,13 @@ def radial_spectrum(images: Iterable[torch.Tensor], bins: int = 128) -> torch.Te
     Raises:
         ValueError: there are no pictures, one is smaller than 8x8, or all are constant.
     """
-    power, count = torch.zeros(bins, dtype=torch.float64), torch.zeros(bins, dtype=torch.float64)
+    power, count = torch.zeros(2, bins, dtype=torch.float64, device="cpu")
     for image in images:
         height, width = image.shape[-2:]
         if min(height, width) < 8:
             raise ValueError(f"a picture of {height}x{width} is too small to measure a spectrum on: at least 8x8")
-        window = torch.outer(*(torch.hann_window(size + 2, dtype=torch.float64)[1:-1] for size in (height, width)))
+        hann = (torch.hann_window(size + 2, dtype=torch.float64, device="cpu")[1:-1] for size in (height, width))
+        window = torch.outer(*hann)
         planes = image.detach().cpu().double().reshape(-1, height, width)
         planes = planes - (planes * window).sum(dim=(-2, -1), keepdim=True) / window.sum()
         planes = planes * window / window.square().mean().sqrt()

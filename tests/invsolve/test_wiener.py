@@ -51,6 +51,16 @@ def dense(linear, shape: tuple[int, ...], batch: int, position: int) -> torch.Te
     return torch.stack(columns, dim=1)
 
 
+def test_the_default_device_does_not_matter():
+    """`meta` has no numbers: nothing that has any may be made there."""
+    operator, pictures = Resize(SHAPE, 2), torch.rand(2, *SHAPE, generator=seeded(5))
+    y, spectrum = operator(pictures), radial_spectrum(pictures, 16)
+    expected = wiener_estimate(y, operator, 0.05, spectrum)
+    with torch.device("meta"):
+        assert torch.equal(radial_spectrum(pictures, 16), spectrum)
+        assert torch.equal(wiener_estimate(y, operator, 0.05, spectrum), expected)
+
+
 @pytest.mark.parametrize("name", small_operators())
 @pytest.mark.parametrize("sigma_y", [0.05, 0.5])
 def test_wiener_estimate_against_a_dense_solve(name, sigma_y):
