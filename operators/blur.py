@@ -11,7 +11,8 @@ from operators.base import LinearOperator
 from operators.boundary import check_boundary, fold
 from operators.convolution import CircularConvolution, Convolution
 from operators.kernels import gaussian_taps
-from operators.separable import SeparableOperator
+from operators.separable import SeparableOperator, check_maps
+from operators.shapes import image_shape
 
 
 class GaussianBlur(SeparableOperator):
@@ -19,12 +20,17 @@ class GaussianBlur(SeparableOperator):
 
     `size` is `2 ceil(4 std) + 1` unless given, and may exceed the image; `boundary` is reflect, replicate, zero or
     circular (see `operators.boundary`).
+
+    Raises ValueError for what cannot be, and for images of so long a side that the dense maps would take more than
+    4 GiB (`operators.separable.check_maps`).
     """
 
     def __init__(self, in_shape: tuple[int, int, int], std: float, size: int | None = None, boundary: str = "reflect"):
-        _, height, width = in_shape
+        _, height, width = image_shape(in_shape)
+        check_maps((height, height), (width, width))
         taps = gaussian_taps(std, 2 * math.ceil(4 * std) + 1 if size is None else size).numpy()
-        super().__init__(in_shape, blur_matrix(height, taps, boundary), blur_matrix(width, taps, boundary))
+        vertical = blur_matrix(height, taps, boundary)
+        super().__init__(in_shape, vertical, vertical if width == height else blur_matrix(width, taps, boundary))
 
 
 def blur_matrix(size: int, taps: np.ndarray, boundary: str) -> np.ndarray:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from operators.base import LinearOperator
+from operators.shapes import image_shape
 
 REC601 = (0.299, 0.587, 0.114)
 
@@ -20,7 +21,7 @@ class Grayscale(LinearOperator):
     """
 
     def __init__(self, in_shape: tuple[int, int, int], weights: str | Sequence[float] = "mean"):
-        channels, height, width = in_shape
+        channels, height, width = image_shape(in_shape)
         if isinstance(weights, str):
             named = {"mean": (1 / channels,) * channels, "rec601": REC601}
             if weights not in named:
@@ -29,7 +30,7 @@ class Grayscale(LinearOperator):
         if len(weights) != channels:
             raise ValueError(f"weights has {len(weights)} numbers but the image has {channels} channels")
         super().__init__(in_shape, (1, height, width))
-        row = torch.tensor(weights, dtype=torch.float64).reshape(1, channels, 1, 1)
+        row = torch.tensor(weights, dtype=torch.float64, device="cpu").reshape(1, channels, 1, 1)
         if not (row.isfinite().all() and row.any()):
             raise ValueError(f"weights is {tuple(weights)} but must be finite and not all zero")
         self.register_exact("weights", row)

@@ -7,10 +7,12 @@ import math
 import torch
 from torch import Tensor
 
+from operators.shapes import image_shape
+
 
 def check_kernel(kernel: Tensor, in_shape: tuple[int, int, int]) -> Tensor:
     """A kernel `[h, w]`, `[1|C, h, w]` or `[B, 1|C, h, w]` as a float64 tensor of four dimensions, or ValueError."""
-    channels, height, width = in_shape
+    channels, height, width = image_shape(in_shape)
     if not isinstance(kernel, Tensor) or kernel.ndim not in (2, 3, 4):
         found = f"a tensor of {kernel.ndim} dimensions" if isinstance(kernel, Tensor) else f"a {type(kernel).__name__}"
         raise ValueError(f"kernel is {found} but must be a tensor [h, w], [1|C, h, w] or [B, 1|C, h, w]")
@@ -33,7 +35,7 @@ def gaussian_taps(std: float, size: int) -> Tensor:
         raise ValueError(f"std of the blur is {std} but must be positive")
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise ValueError(f"size of the blur kernel is {size} but must be a positive integer")
-    offset = torch.arange(size, dtype=torch.float64) - size // 2
+    offset = torch.arange(size, dtype=torch.float64, device="cpu") - size // 2
     taps = torch.exp(-0.5 * (offset / std) ** 2)
     return taps / taps.sum()
 

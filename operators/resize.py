@@ -8,6 +8,7 @@ import numpy as np
 
 from operators.boundary import fold
 from operators.separable import SeparableOperator, check_maps
+from operators.shapes import image_shape
 
 
 class Resize(SeparableOperator):
@@ -27,7 +28,7 @@ class Resize(SeparableOperator):
     """
 
     def __init__(self, in_shape: tuple[int, int, int], factor: int, filter: str = "cubic"):
-        _, height, width = in_shape
+        _, height, width = image_shape(in_shape)
         check_maps(*((_reduced(size, factor), size) for size in (height, width)))
         vertical = resize_matrix(height, factor, filter)
         horizontal = vertical if width == height else resize_matrix(width, factor, filter)

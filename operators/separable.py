@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from operators.base import LinearOperator, damped_inverse
+from operators.shapes import image_shape
 
 LARGEST = 2**32  # bytes of an operator's maps: 4:3 images of 310 megapixels reduced by 4, or of 58 blurred
 ELEMENT = 8 + 4  # bytes: every number is held in float64 and in float32
@@ -22,7 +23,7 @@ class SeparableOperator(LinearOperator):
     """
 
     def __init__(self, in_shape: tuple[int, int, int], vertical: np.ndarray, horizontal: np.ndarray):
-        channels, height, width = in_shape
+        channels, height, width = image_shape(in_shape)
         vertical, horizontal = np.asarray(vertical, np.float64), np.asarray(horizontal, np.float64)
         for name, matrix, size in (("vertical", vertical, height), ("horizontal", horizontal, width)):
             if matrix.ndim != 2 or matrix.shape[1] != size:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,9 @@ from operator_cases import random
 from PIL import Image
 from torch.nn import functional
 
-from operators import Resize, SeparableOperator
+from operators import GaussianBlur, Resize, SeparableOperator
+from operators.blur import blur_matrix
+from operators.kernels import gaussian_taps
 from operators.resize import resize_matrix
 from operators.separable import check_maps
 
@@ -92,6 +96,12 @@ def test_a_long_narrow_image_is_refused_before_its_maps_are_made(monkeypatch):
         Resize((3, 8, 160_000), 4)
 
 
+def test_a_long_narrow_image_is_refused_before_its_blur_is_made(monkeypatch):
+    monkeypatch.setattr(sys.modules["operators.blur"], "blur_matrix", lambda *_: pytest.fail("the maps were made"))
+    with pytest.raises(ValueError, match="the maps of a 40000x8 image would take 54 GiB but may take 4"):
+        GaussianBlur((1, 40_000, 8), 3.0)
+
+
 def test_any_long_map_is_refused():
     long = np.broadcast_to(0.0, (30_000, 30_000))
     with pytest.raises(ValueError, match="the maps of a 30000x4 image would take 31 GiB but may take 4"):
@@ -106,11 +116,19 @@ def test_maps_of_up_to_4_gib_are_allowed():
     check_maps((3024, 12_096), (4032, 16_128))  # 12 megapixels, enlarged 4 times
 
 
-def test_the_two_maps_of_a_square_image_are_decomposed_once(monkeypatch):
-    apart = SeparableOperator((1, 12, 12), resize_matrix(12, 3), resize_matrix(12, 3))
+@pytest.mark.parametrize(
+    ("make", "matrix"),
+    [
+        (lambda: Resize((1, 12, 12), 3), lambda: resize_matrix(12, 3)),
+        (lambda: GaussianBlur((1, 12, 12), 0.5, 5), lambda: blur_matrix(12, gaussian_taps(0.5, 5).numpy(), "reflect")),
+    ],
+    ids=["resize", "blur"],
+)
+def test_the_two_maps_of_a_square_image_are_decomposed_once(monkeypatch, make, matrix):
+    apart = SeparableOperator((1, 12, 12), matrix(), matrix())
     decomposed, svd = [], np.linalg.svd
     monkeypatch.setattr("numpy.linalg.svd", lambda matrix, **how: decomposed.append(matrix) or svd(matrix, **how))
-    together = Resize((1, 12, 12), 3)
+    together = make()
     assert len(decomposed) == 1
     for (name, found), expected in zip(together.named_buffers(), apart.buffers(), strict=True):
         assert torch.equal(found, expected), name
