@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from operators.base import LinearOperator
+from operators.base import LinearOperator, Noise
 
 
 class Composition(LinearOperator):
@@ -32,6 +32,13 @@ class Composition(LinearOperator):
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self.inner.adjoint(self.outer.adjoint(y))
+
+    def observed(self, y: Tensor) -> Tensor:
+        return self.outer.observed(y)
+
+    def measure(self, x: Tensor, sigma_y: float | Tensor, noise: Noise | None = None) -> Tensor:
+        """As `outer` measures, `inner(x)` being its image."""
+        return self.outer.measure(self.inner(x), sigma_y, noise)
 
     def select(self, indices: list[int] | Tensor) -> Composition:
         return Composition(self.outer.select(indices), self.inner.select(indices))

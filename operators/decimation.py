@@ -9,6 +9,7 @@ from torch.fft import fft2, irfft2, rfft2
 from operators.base import LinearOperator, damped_inverse
 from operators.convolution import centred_spectrum
 from operators.kernels import check_kernel
+from operators.shapes import image_shape
 
 
 class BlurDecimate(LinearOperator):
@@ -23,14 +24,15 @@ class BlurDecimate(LinearOperator):
     """
 
     def __init__(self, in_shape: tuple[int, int, int], kernel: Tensor, factor: int):
-        channels, height, width = in_shape
+        channels, height, width = image_shape(in_shape)
         if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
             raise ValueError(f"factor is {factor} but must be a positive integer")
         if height % factor or width % factor:
             raise ValueError(f"factor {factor} does not divide the image size {height}x{width}")
         kernel = check_kernel(kernel, in_shape)
         small = (height // factor, width // factor)
-        super().__init__(in_shape, (channels, *small), len(kernel) if len(kernel) > 1 else None)
+        batch_size = len(kernel) if len(kernel) > 1 else None
+        super().__init__(in_shape, (channels, *small), batch_size, ("spectrum", "folded_power"))
         self.factor = factor
         spectrum = centred_spectrum(kernel, (height, width))
         power = fft2(irfft2(spectrum, s=(height, width))).abs().square()

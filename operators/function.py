@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from operators.base import LinearOperator
-from operators.precision import full_float32
+from operators.cg import Map
+from operators.precision import full_float32, full_precision
+from operators.shapes import positive_shape, written
 
-Map = Callable[[Tensor], Tensor]
-
-AGREEMENT = {torch.float32: 1e-4, torch.float64: 1e-10}  # relative error that rounding may explain
+AGREEMENT = {  # relative error that rounding may explain
+    torch.bfloat16: 5e-2,
+    torch.float16: 5e-3,
+    torch.float32: 1e-4,
+    torch.float64: 1e-10,
+}
 
 
 class FunctionOperator(LinearOperator):
@@ -21,30 +24,33 @@ class FunctionOperator(LinearOperator):
     `adjoint` defaults to the derivative of `forward` by autograd (for a linear map, its vector-Jacobian product *is*
     the adjoint). The functions are tried on the dtype and device of `example`, an image batch `[B, *in_shape]` of any
     values (default: one float32 image on the CPU); tensors that they hold are theirs to move. A `torch.nn.Module` may
-    be passed as a function. They run without TF32, which a GPU's convolutions have by default: with its rounding, 5e-4,
-    a convolution would not count as linear, and conjugate gradients would not converge.
+    be passed as a function. They run without autocast and TF32, which a GPU's convolutions have by default: with its
+    rounding, 5e-4, a convolution would not count as linear, and conjugate gradients would not converge.
 
-    Raises ValueError if `forward` is not linear, or `adjoint` not its adjoint, on random images.
+    Raises ValueError if `forward` is not linear, or `adjoint` not its adjoint, on random images, or if `example` has
+    another shape or is not of a floating-point type.
     """
 
     def __init__(
         self, in_shape: tuple[int, ...], forward: Map, adjoint: Map | None = None, example: Tensor | None = None
     ):
-        example = torch.zeros(1, *in_shape) if example is None else example
-        if tuple(example.shape[1:]) != tuple(in_shape):
-            raise ValueError(
-                f"example has shape {tuple(example.shape)} but must be [B, {', '.join(map(str, in_shape))}]"
-            )
-        generator = torch.Generator().manual_seed(0)
-        a, b = torch.randn(2, *example.shape, generator=generator).to(example)
-        with torch.no_grad(), full_float32():
+        in_shape = positive_shape("in_shape", in_shape)
+        example = torch.zeros(1, *in_shape, device="cpu") if example is None else example
+        if tuple(example.shape[1:]) != in_shape or len(example) == 0:
+            raise ValueError(f"example has shape {tuple(example.shape)} but must be {written(('B', *in_shape))}")
+        if example.dtype not in AGREEMENT:
+            raise ValueError(f"example is {example.dtype} but must be one of {', '.join(map(str, AGREEMENT))}")
+        generator = torch.Generator("cpu").manual_seed(0)
+        a, b = torch.randn(2, *example.shape, generator=generator, device="cpu").to(example)
+        with torch.no_grad(), full_precision(example), full_float32():
             image_a, image_b, image_sum = forward(a), forward(b), forward(2 * a - 3 * b)
         if image_a.ndim < 2 or len(image_a) != len(example):
             raise ValueError(
                 f"forward gave shape {tuple(image_a.shape)} for a batch of {len(example)}: expected [B, ...]"
             )
         agreement = AGREEMENT[example.dtype]
-        defect, size = (image_sum - 2 * image_a + 3 * image_b).norm(), image_a.norm() + image_b.norm()
+        wide_a, wide_b = _summable(image_a), _summable(image_b)
+        defect, size = (_summable(image_sum) - 2 * wide_a + 3 * wide_b).norm(), wide_a.norm() + wide_b.norm()
         if not defect <= agreement * size:
             raise ValueError(
                 f"forward is not linear: A(2a - 3b) differs from 2 A(a) - 3 A(b) by {defect / size:.1e} of their size"
@@ -53,8 +59,8 @@ class FunctionOperator(LinearOperator):
         self.register_buffer("example", example.new_empty(0), persistent=False)  # tells the dtype and the device
         self._forward, self._adjoint = forward, adjoint
         back = self.adjoint(image_b)
-        inner, outer = (image_a * image_b).sum(), (a * back).sum()
-        if not (inner - outer).abs() <= agreement * image_a.norm() * image_b.norm():
+        inner, outer = (wide_a * wide_b).sum(), (_summable(a) * _summable(back)).sum()
+        if not (inner - outer).abs() <= agreement * wide_a.norm() * wide_b.norm():
             raise ValueError(
                 f"adjoint is not the adjoint of forward: <A a, y> = {inner:.6g} but <a, A^T y> = {outer:.6g}"
             )
@@ -73,3 +79,8 @@ class FunctionOperator(LinearOperator):
             if not image.requires_grad:
                 raise ValueError("autograd cannot differentiate forward: pass adjoint as well")
             return torch.autograd.grad(image, x, y.clone(), create_graph=y.requires_grad)[0]
+
+
+def _summable(x: Tensor) -> Tensor:
+    """Of a half type in float32: sums over an image ask for it."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

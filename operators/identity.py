@@ -14,10 +14,10 @@ class Identity(LinearOperator):
         super().__init__(in_shape, in_shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x
+        return x.clone()  # a caller may change the result in place
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return y
+        return y.clone()
 
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
         return v + (y - v) / (1 + lam)

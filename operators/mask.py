@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from operators.base import LinearOperator, Noise
+from operators.base import LinearOperator
+from operators.shapes import image_shape
 
 
 class Mask(LinearOperator):
@@ -15,30 +16,30 @@ class Mask(LinearOperator):
     `mask` is `[H, W]`, `[1|C, H, W]`, or `[B, 1|C, H, W]` for a mask of its own for each image; boolean, or a number
     type with no other values than 0 and 1. Raises ValueError for another size or other values.
 
-    Missing pixels of `y` are ignored, whatever they hold; `measure` leaves them at 0, without noise.
+    Missing pixels of `y` are ignored, whatever they hold, NaN too; `measure` leaves them at 0, without noise.
     """
 
     def __init__(self, in_shape: tuple[int, int, int], mask: Tensor):
         mask = check_mask(mask, in_shape)
-        super().__init__(in_shape, in_shape, len(mask) if len(mask) > 1 else None)
+        super().__init__(in_shape, in_shape, len(mask) if len(mask) > 1 else None, ("mask",))
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.mask * x
+        return self.observed(x)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return self.mask * y
+        return self.observed(y)
 
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
-        return v + self.mask * (y - v) / (1 + lam)
+        return v + self.observed(y - v) / (1 + lam)
 
-    def measure(self, x: Tensor, sigma_y: float | Tensor, noise: Noise) -> Tensor:
-        return self.mask * super().measure(x, sigma_y, noise)
+    def observed(self, y: Tensor) -> Tensor:
+        return torch.where(self.mask > 0, y, 0)  # a product would keep NaN
 
 
 def check_mask(mask: Tensor, in_shape: tuple[int, int, int]) -> Tensor:
     """A 0/1 mask `[H, W]`, `[1|C, H, W]` or `[B, 1|C, H, W]` as a float tensor of four dimensions, or ValueError."""
-    channels, height, width = in_shape
+    channels, height, width = image_shape(in_shape)
     if not isinstance(mask, Tensor) or mask.ndim not in (2, 3, 4):
         found = f"a tensor of {mask.ndim} dimensions" if isinstance(mask, Tensor) else f"a {type(mask).__name__}"
         raise ValueError(f"mask is {found} but must be a tensor [H, W], [1|C, H, W] or [B, 1|C, H, W]")
@@ -59,7 +60,7 @@ def box_mask(size: tuple[int, int], box: tuple[int, int] = (128, 128), corner: t
     top, left = ((height - rows) // 2, (width - columns) // 2) if corner is None else corner
     if min(rows, columns) < 1 or min(top, left) < 0 or top + rows > height or left + columns > width:
         raise ValueError(f"a box of {rows}x{columns} at ({top}, {left}) is not inside the image of {height}x{width}")
-    mask = torch.ones(1, height, width)
+    mask = torch.ones(1, height, width, device="cpu")
     mask[:, top : top + rows, left : left + columns] = 0
     return mask
 
@@ -70,6 +71,6 @@ def random_mask(size: tuple[int, int], fraction: float, seed: int) -> Tensor:
         raise ValueError(f"fraction of missing pixels is {fraction} but must be between 0 and 1")
     pixels = size[0] * size[1]
     order = np.argsort(np.random.default_rng(seed).random(pixels), kind="stable")
-    mask = torch.ones(pixels)
+    mask = torch.ones(pixels, device="cpu")
     mask[torch.from_numpy(order[: round(fraction * pixels)])] = 0
     return mask.reshape(1, *size)

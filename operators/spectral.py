@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 from torch.fft import irfft2, rfft2
 
-from operators.base import LinearOperator
+from operators.base import LinearOperator, rounding_floor
 from operators.convolution import CircularConvolution
 from operators.decimation import BlurDecimate
 from operators.grayscale import Grayscale
+from operators.guard import widened
 from operators.identity import Identity
 from operators.mask import Mask
+from operators.precision import full_precision
 from operators.separable import SeparableOperator
 from operators.transform import MaskedFourier, MaskedHadamard
 
@@ -35,16 +37,18 @@ def spectral_filter(operator: LinearOperator, x: Tensor, gain: Gain) -> Tensor:
     """
     for kind in type(operator).__mro__:
         if kind in _FILTERS:
-            return _FILTERS[kind](operator, x, lambda power: gain(without_rounding(power)))
+            if len(x) == 0:
+                return torch.empty_like(x)
+            operator, wide = widened(operator, x)
+            with full_precision(x):
+                return _FILTERS[kind](operator, wide, lambda power: gain(without_rounding(power))).to(x.dtype)
     known = ", ".join(kind.__name__ for kind in _FILTERS)
     raise ValueError(f"the spectrum of {type(operator).__name__} is not known: it must be one of {known}")
 
 
 def without_rounding(power: Tensor) -> Tensor:
     """Squared singular values with those that are rounding errors set to 0."""
-    per_image = tuple(range(-min(3, power.ndim), 0))
-    floor = power.amax(dim=per_image, keepdim=True) * (100 * torch.finfo(power.dtype).eps) ** 2
-    return torch.where(power > floor, power, 0)
+    return torch.where(power > rounding_floor(power), power, 0)
 
 
 def _identity(operator: Identity, x: Tensor, gain: Gain) -> Tensor:

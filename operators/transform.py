@@ -7,8 +7,9 @@ from scipy.linalg import hadamard
 from torch import Tensor
 from torch.fft import fft2, ifft2, irfft2, rfft2
 
-from operators.base import LinearOperator, Noise, damped_inverse
+from operators.base import LinearOperator, damped_inverse
 from operators.mask import check_mask
+from operators.shapes import image_shape
 
 
 class MaskedFourier(LinearOperator):
@@ -20,28 +21,29 @@ class MaskedFourier(LinearOperator):
     """
 
     def __init__(self, in_shape: tuple[int, int, int], mask: Tensor):
-        channels, height, width = in_shape
+        channels, height, width = image_shape(in_shape)
         mask = check_mask(mask, in_shape)
-        super().__init__(in_shape, (2 * channels, height, width), len(mask) if len(mask) > 1 else None)
-        self.register_buffer("mask", mask, persistent=False)
+        batch_size = len(mask) if len(mask) > 1 else None
+        super().__init__(in_shape, (2 * channels, height, width), batch_size, ("mask", "power"))
+        self.register_exact("mask", mask)
         opposite = mask.flip(2, 3).roll((1, 1), (2, 3))  # the value at -k
-        self.register_buffer("power", ((mask + opposite) / 2)[..., : width // 2 + 1].clone(), persistent=False)
+        self.register_exact("power", ((mask + opposite) / 2)[..., : width // 2 + 1])
+        self.to(mask.device)
 
     def forward(self, x: Tensor) -> Tensor:
         coefficients = self.mask * fft2(x, norm="ortho")
         return torch.cat([coefficients.real, coefficients.imag], 1)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        real, imaginary = y.chunk(2, 1)
-        return ifft2(self.mask * torch.complex(real, imaginary), norm="ortho").real
+        real, imaginary = self.observed(y).chunk(2, 1)
+        return ifft2(torch.complex(real, imaginary), norm="ortho").real
 
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
         gradient = rfft2(self.adjoint(y - self.forward(v)))
         return v + irfft2(gradient * damped_inverse(self.power, lam), s=self.in_shape[1:])
 
-    def measure(self, x: Tensor, sigma_y: float | Tensor, noise: Noise) -> Tensor:
-        y = super().measure(x, sigma_y, noise)
-        return torch.cat([self.mask * part for part in y.chunk(2, 1)], 1)
+    def observed(self, y: Tensor) -> Tensor:
+        return torch.cat([torch.where(self.mask > 0, part, 0) for part in y.chunk(2, 1)], 1)
 
 
 class MaskedHadamard(LinearOperator):
@@ -52,24 +54,25 @@ class MaskedHadamard(LinearOperator):
 
     def __init__(self, in_shape: tuple[int, int, int], mask: Tensor):
         mask = check_mask(mask, in_shape)
-        super().__init__(in_shape, in_shape, len(mask) if len(mask) > 1 else None)
+        super().__init__(in_shape, in_shape, len(mask) if len(mask) > 1 else None, ("mask",))
         self.register_buffer("mask", mask, persistent=False)
         for name, size in zip(("vertical", "horizontal"), in_shape[1:], strict=True):
             if size & (size - 1):
                 raise ValueError(f"image is {in_shape[1]}x{in_shape[2]} but a Hadamard transform needs powers of 2")
             self.register_exact(name, torch.from_numpy(hadamard(size, dtype=float))[None] / size**0.5)
+        self.to(mask.device)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mask * self._transform(x)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return self._transform(self.mask * y)
+        return self._transform(self.observed(y))
 
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
-        return v + self._transform(self.mask * (y - self._transform(v)) / (1 + lam))
+        return v + self._transform(self.observed(y - self._transform(v)) / (1 + lam))
 
-    def measure(self, x: Tensor, sigma_y: float | Tensor, noise: Noise) -> Tensor:
-        return self.mask * super().measure(x, sigma_y, noise)
+    def observed(self, y: Tensor) -> Tensor:
+        return torch.where(self.mask > 0, y, 0)
 
     def _transform(self, x: Tensor) -> Tensor:
         return self.vertical @ x @ self.horizontal  # symmetric and orthonormal: its own inverse

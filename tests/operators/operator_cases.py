@@ -28,7 +28,8 @@ BATCH = 3
 
 def random(*shape: int, seed: int = 0) -> Tensor:
     """Standard normals in float64."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64, device="cpu")
 
 
 def kernel(*shape: int, seed: int = 1) -> Tensor:
@@ -68,12 +69,14 @@ CASES = {
     "circular even": lambda: CircularConvolution((1, 8, 7), kernel(4, 2)),
     "circular per channel": lambda: CircularConvolution((2, 5, 5), kernel(2, 3, 3)),
     "circular per image": lambda: CircularConvolution((1, 6, 7), kernel(BATCH, 1, 3, 4)),
-    "circular, singular": lambda: CircularConvolution((1, 6, 9), torch.ones(3, 3).double() / 9),
+    "circular, singular": lambda: CircularConvolution((1, 6, 9), torch.ones(3, 3, device="cpu").double() / 9),
     "circular, as large as the image": lambda: CircularConvolution((1, 6, 5), kernel(6, 5)),
     "convolution reflect": lambda: Convolution((2, 7, 6), kernel(3, 4), "reflect"),
     "convolution replicate": lambda: Convolution((1, 6, 7), kernel(5, 3), "replicate"),
     "convolution zero": lambda: Convolution((1, 7, 7), kernel(4, 5), "zero"),
-    "convolution zero, singular": lambda: Convolution((1, 4, 6), torch.tensor([[0, 0, 0, 1, 0.5]]), "zero"),
+    "convolution zero, singular": lambda: Convolution(
+        (1, 4, 6), torch.tensor([[0, 0, 0, 1, 0.5]], device="cpu"), "zero"
+    ),
     "convolution per image": lambda: Convolution((1, 6, 5), kernel(BATCH, 1, 3, 3), "reflect"),
     "convolution, one column": lambda: Convolution((1, 6, 5), kernel(3, 1), "replicate"),
     "motion": lambda: CircularConvolution((1, 9, 8), motion_kernel(7, 0.5, seed=3)),
@@ -84,6 +87,7 @@ CASES = {
     "fourier": lambda: MaskedFourier((2, 5, 6), random_mask((5, 6), 0.5, seed=1)),
     "fourier per image": lambda: MaskedFourier((1, 6, 7), masks(BATCH, 1, 6, 7)),
     "hadamard": lambda: MaskedHadamard((2, 4, 8), random_mask((4, 8), 0.5, seed=1)),
+    "hadamard per image": lambda: MaskedHadamard((3, 4, 8), masks(BATCH, 1, 4, 8)),
     "function": lambda: FunctionOperator((1, 5, 6), gradient),
     "function with adjoint": lambda: FunctionOperator((1, 5, 4), lambda x: x.mT, lambda y: y.mT),
     "mask of blur": lambda: (

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from operators import Mask, box_mask, random_mask
+from operators import Identity, Mask, box_mask, random_mask
 
 
 def test_box_is_centred_or_at_its_corner():
@@ -43,8 +43,21 @@ def test_missing_pixels_are_ignored_and_measured_as_zero():
     x = torch.full((2, 1, 6, 6), 0.25)
     y = op.measure(x, 0.5, noise)
     assert torch.equal(y, (mask * 0.75).expand(2, 1, 6, 6))
-    spoilt = y + (1 - mask) * 1e6
-    assert torch.equal(op.prox(x, spoilt, 0.1), op.prox(x, y, 0.1))
+    assert torch.equal(op.measure(x, 0.5, noise), (Mask((1, 6, 6), mask) @ Identity((1, 6, 6))).measure(x, 0.5, noise))
+    for anything in (1e6, torch.nan, -torch.inf):
+        spoilt = torch.where(mask > 0, y, anything)
+        assert torch.equal(op(spoilt), y)
+        assert torch.equal(op.adjoint(spoilt), y)
+        assert torch.equal(op.pinv(spoilt), y)
+        assert torch.equal(op.prox(x, spoilt, 0.1), op.prox(x, y, 0.1))
+
+
+def test_missing_pixels_do_not_spoil_gradients():
+    mask = torch.tensor([[1.0, 0.0]])
+    y, lam = torch.tensor([[[[0.5, torch.nan]]]], requires_grad=True), torch.tensor([0.5], requires_grad=True)
+    Mask((1, 1, 2), mask).prox(torch.zeros(1, 1, 1, 2), y, lam).sum().backward()
+    assert torch.equal(y.grad[..., 1], torch.zeros(1, 1, 1))
+    assert abs(float(lam.grad) + 0.5 / 1.5**2) < 1e-6
 
 
 @pytest.mark.parametrize(

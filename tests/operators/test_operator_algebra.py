@@ -8,8 +8,10 @@ import torch
 from operator_cases import BATCH, dense, kernel, masks, random
 
 from operators import (
+    BlurDecimate,
     CircularConvolution,
     FunctionOperator,
+    GaussianBlur,
     Grayscale,
     Identity,
     LinearOperator,
@@ -41,6 +43,45 @@ def test_composition_is_the_product_of_matrices():
     three = Grayscale((2, 3, 4)).double() @ outer @ inner
     assert three.out_shape == (1, 3, 4)
     assert three.in_shape == (2, 6, 8)
+
+
+def test_an_operator_times_images_is_the_operator_of_them():
+    op, x = Resize((1, 6, 8), 2).double(), random(2, 1, 6, 8)
+    assert torch.equal(op @ x, op(x))
+
+
+def test_a_composition_measures_as_its_outer_operator():
+    """No noise where nothing is measured, whatever is measured of it; and the noise comes after both."""
+    mask, blurred = random_mask((5, 5), 0.5, seed=0), CircularConvolution((1, 5, 5), kernel(3, 3)).double()
+    op, x, noise = Mask((1, 5, 5), mask).double() @ blurred, random(2, 1, 5, 5), random(2, 1, 5, 5, seed=1)
+    assert (op.measure(x, 0.5, lambda shape: noise) - mask * (blurred(x) + 0.5 * noise)).abs().max() < 1e-14
+
+
+def test_noise_is_torchs_unless_given():
+    op, x = Resize((1, 6, 6), 2), random(3, 1, 6, 6).float()
+    torch.manual_seed(3)
+    y, u = op.measure(x, 0.5), op.draw(x, op(x), 0.2, 0.5)
+    torch.manual_seed(3)
+    n, e1, e2 = (torch.randn(3, *shape) for shape in (op.out_shape, op.in_shape, op.out_shape))
+    given = iter((e1, e2))
+    assert torch.equal(y, op.measure(x, 0.5, lambda shape: n))
+    assert torch.equal(u, op.draw(x, op(x), 0.2, 0.5, lambda shape: next(given)))
+
+
+def test_which_constants_are_of_one_image_is_said_and_not_guessed():
+    class Sum(LinearOperator):
+        def __init__(self, names):
+            super().__init__((3, 2, 2), (3, 2, 2), 3, names)
+            self.register_exact("own", torch.arange(1.0, 4).reshape(3, 1, 1, 1))
+            self.register_buffer("shared", torch.tensor([1.0, 10, 100]))  # as many as there are images
+
+        def forward(self, x):
+            return self.own * x * self.shared[:, None, None]
+
+    x = torch.ones(1, 3, 2, 2)
+    assert torch.equal(Sum(["own"]).select([1])(x)[0, :, 0, 0], torch.tensor([2.0, 20, 200]))
+    with pytest.raises(ValueError, match="Sum is for 3 images but names no buffers per_image"):
+        Sum([]).select([1])
 
 
 def test_composition_moves_and_selects_its_parts():
@@ -153,6 +194,19 @@ def test_prox_is_differentiable():
         (lambda op, x: op.prox(x, op(x)[:1], 0.1), ValueError, "y holds 1 images but 2 were expected"),
         (lambda op, x: op.prox(x, op(x), -0.1), ValueError, "lam is -0.1 but must be finite and not negative"),
         (lambda op, x: op.prox(x, op(x), torch.ones(3)), ValueError, "lam has 3 values but there are 2 images"),
+        (
+            lambda op, x: op.prox(x, op(x), torch.tensor([0.1, -1])),
+            ValueError,
+            r"lam is \[0.1.*, -1.0\] but must be finite and not negative",
+        ),
+        (lambda op, x: op.prox(x, op(x), torch.tensor(torch.nan)), ValueError, "lam is nan but must be finite"),
+        (lambda op, x: op.measure(x, torch.tensor([0.1, torch.inf])), ValueError, "sigma_y is .*inf.* but must be"),
+        (
+            lambda op, x: op.draw(x, op(x), 0.1, torch.tensor([0.1, 0.0])),
+            ValueError,
+            r"rho is \[0.1.*, 0.0\] but must be positive and finite",
+        ),
+        (lambda op, x: op.draw(x, op(x), 0.1, float("inf")), ValueError, "rho is inf but must be positive and finite"),
         (lambda op, x: LinearOperator.prox(op, x, x, 0.1), ValueError, r"y has shape \[2, 3, 8, 8\]"),
         (
             lambda op, x: op(x.double()),
@@ -174,6 +228,15 @@ def test_wrong_calls(call, error, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: Identity((3, 4.5, 4)), r"in_shape is \(3, 4.5, 4\) but must be positive integers"),
+        (lambda: Resize((8, 8), 2), r"in_shape is \(8, 8\) but must be that of an image, \(channels, height, width\)"),
+        (lambda: GaussianBlur((8, 8), 2), r"in_shape is \(8, 8\) but must be that of an image"),
+        (lambda: CircularConvolution((8, 8), kernel(3, 3)), r"in_shape is \(8, 8\) but must be that of an image"),
+        (lambda: BlurDecimate((8, 8), kernel(3, 3), 2), r"in_shape is \(8, 8\) but must be that of an image"),
+        (lambda: Grayscale((8, 8)), r"in_shape is \(8, 8\) but must be that of an image"),
+        (lambda: Mask((8, 8), torch.ones(8, 8)), r"in_shape is \(8, 8\) but must be that of an image"),
+        (lambda: MaskedFourier((1, 2, 8, 8), torch.ones(8, 8)), r"in_shape is \(1, 2, 8, 8\) but must be that of an"),
+        (lambda: SeparableOperator((8, 8), np.eye(8), np.eye(8)), r"in_shape is \(8, 8\) but must be that of an image"),
         (lambda: Identity((3, 0, 4)), r"in_shape is \(3, 0, 4\) but must be positive integers"),
         (lambda: Grayscale((3, 4, 4), "luma"), "weights is 'luma' but must be mean, rec601 or one number"),
         (lambda: Grayscale((4, 4, 4), "rec601"), "weights has 3 numbers but the image has 4 channels"),
@@ -192,6 +255,27 @@ def test_wrong_calls(call, error, message):
 def test_wrong_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_sizes_of_any_integer_type():
+    op = Resize((3, np.int64(8), torch.tensor(8)), 2)
+    assert op.in_shape == (3, 8, 8)
+    assert [type(size) for size in op.in_shape] == [int] * 3
+
+
+def test_noise_levels_of_any_shape_with_one_value_for_each_image():
+    op, y = Resize((1, 6, 6), 2), random(2, 1, 3, 3).float()
+    noise = lambda shape: random(2, *shape, seed=5).float()  # noqa: E731
+    sigma_y, rho = torch.tensor([0.1, 0.4]), torch.tensor([1.0, 0.2])
+    shaped = op.draw(0, y, sigma_y.reshape(2, 1, 1, 1), rho, noise)
+    assert torch.equal(shaped, op.draw(0, y, sigma_y, rho, noise))
+
+
+def test_parameters_under_vmap_are_not_looked_at():
+    op, v, lam = Mask((1, 4, 4), random_mask((4, 4), 0.5, seed=0)), random(2, 1, 4, 4).float(), torch.tensor([0.1, 0.7])
+    found = torch.func.vmap(lambda one: op.prox(v, 0 * v, one))(lam)
+    for i in range(2):
+        assert (found[i] - op.prox(v, 0 * v, float(lam[i]))).abs().max() < 1e-6
 
 
 def test_an_operator_for_some_images_takes_no_others():

@@ -9,7 +9,7 @@ import torch
 from operator_cases import BATCH, CASES, dense, random
 from torch import Tensor
 
-from operators import LinearOperator
+from operators import FunctionOperator, LinearOperator
 
 LAMBDAS = {"small": 1e-3, "large": 0.7, "one for each image": torch.tensor([0.05, 1.3, 0.4], dtype=torch.float64)}
 
@@ -129,6 +129,52 @@ def test_batch_agrees_with_single_images(op, v, y):
             alone = op.select([i])
             assert error(alone(v[i : i + 1]), op(v)[i : i + 1]) < tolerance
             assert error(alone.prox(v[i : i + 1], y[i : i + 1], 0.1), together[i : i + 1]) < tolerance
+
+
+def test_no_images_give_no_images(op):
+    none = op.select([])
+    v, y = random(0, *op.in_shape), random(0, *op.out_shape)
+    assert none(v).shape == y.shape
+    for image in (none.adjoint(y), none.prox(v, y, 0.1), none.pinv(y), none.draw(v, y, 0.1, 0.5)):
+        assert image.shape == v.shape
+    assert none.measure(v, 0.1).shape == y.shape
+
+
+def test_results_are_not_their_arguments(op, v, y):
+    """A caller may change a result in place."""
+    before_v, before_y = v.clone(), y.clone()
+    for result in (op(v), op.adjoint(y), op.prox(v, y, 0.1), op.measure(v, 0.0), op.pinv(y)):
+        if not isinstance(op, FunctionOperator):  # whose results are the user's
+            result += 1
+    assert torch.equal(v, before_v)
+    assert torch.equal(y, before_y)
+
+
+def test_a_selection_can_be_selected_from(op, v):
+    once, twice = op.select([1]), op.select([2, 1]).select([1, 1, 0])
+    assert error(once.select([0, 0])(v[[1, 1]]), op(v)[[1, 1]]) < 1e-12
+    assert error(twice(v[[1, 1, 2]]), op(v)[[1, 1, 2]]) < 1e-12
+    assert error(twice.float().double()(v[[1, 1, 2]]), op(v)[[1, 1, 2]]) < 1e-12  # its exact constants went along
+
+
+def test_what_is_not_measured_may_hold_anything(op, v, y):
+    nothing = torch.stack([dense(op, i).abs().sum(1) == 0 for i in range(BATCH)]).reshape(y.shape)
+    for anything in (torch.nan, torch.inf, 1e30):
+        spoilt = torch.where(nothing, anything, y)
+        for lam in (0.0, 0.2):
+            assert error(op.prox(v, spoilt, lam), op.prox(v, torch.where(nothing, 0, y), lam)) < 1e-12
+        assert torch.equal(op.adjoint(spoilt), op.adjoint(torch.where(nothing, 0, y)))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_default_device_does_not_matter(name):
+    """`meta` has no numbers: nothing that has any may be made there."""
+    op = CASES[name]()
+    with torch.device("meta"):
+        other = CASES[name]()
+    for buffer, expected in zip(other.buffers(), op.buffers(), strict=True):
+        assert buffer.device.type == "cpu"
+        assert torch.equal(buffer, expected)
 
 
 def test_float32_is_accurate(op, v, y):
