@@ -6,7 +6,7 @@ import pytest
 import torch
 from operator_cases import dense, random
 
-from operators import Mask, Resize, random_mask, solve_least_squares, solve_spd
+from operators import Convolution, Mask, Resize, motion_kernel, random_mask, solve_least_squares, solve_spd
 
 HALVES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 
@@ -95,6 +95,47 @@ def test_inconsistent_data_in_float32_reach_the_rounding_floor():
     expected = apply(torch.linalg.pinv(a.double()))(r.double())
     assert iterations < 100
     assert (d - expected).abs().max() < 1e-5 * r.norm()
+
+
+def test_least_squares_take_one_damping_or_one_for_each_image():
+    a, r = random(3, 8, 6), random(3, 8, seed=1)
+    lam = torch.tensor([0.1, 1.0, 10.0], dtype=torch.float64)
+    flat, _ = solve_least_squares(apply(a), apply(a.mT), r, lam)
+    assert torch.equal(flat, solve_least_squares(apply(a), apply(a.mT), r, lam[:, None])[0])
+    with pytest.raises(ValueError, match="lam has 6 values but there are 3 images"):
+        solve_least_squares(apply(a), apply(a.mT), r, torch.ones(6).double())
+
+
+def test_slow_least_squares_stop_where_the_misfit_cannot_be_seen():
+    """Within a thousandth of |r| of the least objective, in energy; to 1e-6 it would take over 1000 iterations."""
+    u, v = (torch.linalg.qr(random(200, 200, seed=seed))[0] for seed in (0, 1))
+    a = (u * torch.logspace(0, -3, 200, dtype=torch.float64) @ v.T).expand(2, 200, 200)
+    r = apply(a)(random(2, 200, seed=2))
+    forward, adjoint = apply(a.float()), apply(a.mT.float())
+    for lam in (0.0, 1e-8):
+        d, iterations = solve_least_squares(forward, adjoint, r.float(), lam)
+        normal = a[0].T @ a[0] + lam * torch.eye(200, dtype=torch.float64)
+        missing = d.double() - torch.linalg.solve(normal, a[0].T @ r.T).T
+        energy = (apply(a)(missing).square() + lam * missing.square()).sum(1).sqrt()
+        assert iterations < 700
+        assert (energy < 1.2e-3 * r.norm(dim=1)).all()
+    with pytest.warns(RuntimeWarning, match="stopped after 800 iterations"):
+        solve_least_squares(forward, adjoint, r.float(), 0.0, tol=1e-6, max_iterations=800)
+
+
+@pytest.mark.parametrize("boundary", ["reflect", "replicate", "zero"])
+def test_a_blur_is_undone_in_some_hundred_iterations_at_any_damping(boundary, recwarn):
+    """From 1000 and a warning at no damping and at the first draw of a published schedule, rho = 80."""
+    op = Convolution((1, 48, 48), motion_kernel(15, 0.5, seed=0), boundary)
+    x, noise = random(1, 1, 48, 48).float(), random(1, 1, 48, 48, seed=1).float()
+    most = {(0.0, 0.5): 300, (0.05, 80.0): 200, (0.05, 5.0): 200, (0.05, 0.5): 80, (0.05, 0.05): 10}
+    for (sigma_y, rho), limit in most.items():
+        y, calls = op(x) + sigma_y * noise, []
+        op.forward = lambda z, calls=calls: calls.append(1) or Convolution.forward(op, z)
+        op.prox(rho * noise, y, (sigma_y / rho) ** 2)
+        del op.forward
+        assert len(calls) <= limit
+    assert not recwarn.list
 
 
 @HALVES
