@@ -13,7 +13,9 @@ from operators.kernels import gaussian_kernel
 from operators.mask import Mask, box_mask, random_mask
 from operators.motion import motion_kernel
 from operators.resize import Resize
+from operators.scaled import Scaled
 from operators.separable import SeparableOperator
+from operators.stack import Stack
 from operators.transform import MaskedFourier, MaskedHadamard
 
 __all__ = [
@@ -30,7 +32,9 @@ __all__ = [
     "MaskedFourier",
     "MaskedHadamard",
     "Resize",
+    "Scaled",
     "SeparableOperator",
+    "Stack",
     "blur",
     "box_mask",
     "gaussian_kernel",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import numbers
 from collections.abc import Callable, Sequence
 
 import torch
@@ -169,6 +170,12 @@ class LinearOperator(torch.nn.Module):
         from operators.composition import Composition  # a subclass of this class, hence not at the top
 
         return self(other) if isinstance(other, Tensor) else Composition(self, other)
+
+    def __rmul__(self, factor: float) -> LinearOperator:
+        """`2.0 * A`."""
+        from operators.scaled import Scaled
+
+        return Scaled(factor, self) if isinstance(factor, numbers.Real) else NotImplemented
 
     def extra_repr(self) -> str:
         return f"{self.in_shape} -> {self.out_shape}"

@@ -20,6 +20,7 @@ from operators.guard import widened
 from operators.identity import Identity
 from operators.mask import Mask
 from operators.precision import full_precision
+from operators.scaled import Scaled
 from operators.separable import SeparableOperator
 from operators.transform import MaskedFourier, MaskedHadamard
 
@@ -96,6 +97,10 @@ def _blur_decimate(operator: BlurDecimate, x: Tensor, gain: Gain) -> Tensor:
     return null * x + operator.adjoint(small)
 
 
+def _scaled(operator: Scaled, x: Tensor, gain: Gain) -> Tensor:
+    return spectral_filter(operator.inner, x, lambda power: gain(operator.factor**2 * power))
+
+
 _FILTERS: dict[type[LinearOperator], Callable[..., Tensor]] = {
     Identity: _identity,
     Mask: _mask,
@@ -105,4 +110,5 @@ _FILTERS: dict[type[LinearOperator], Callable[..., Tensor]] = {
     BlurDecimate: _blur_decimate,
     MaskedFourier: _fourier,
     MaskedHadamard: _hadamard,
+    Scaled: _scaled,
 }

@@ -19,6 +19,7 @@ from operators import (
     MaskedHadamard,
     Resize,
     SeparableOperator,
+    Stack,
     motion_kernel,
     random_mask,
 )
@@ -94,6 +95,15 @@ CASES = {
         Mask((1, 7, 6), random_mask((7, 6), 0.4, seed=0)) @ CircularConvolution((1, 7, 6), kernel(3, 3))
     ),
     "grayscale of resize": lambda: Grayscale((3, 4, 3)) @ Resize((3, 8, 6), 2, "area"),
+    "multiple of resize": lambda: -1.7 * Resize((1, 8, 10), 2),
+    "multiple of a multiple, per image": lambda: 0.5 * (3 * Mask((2, 5, 4), masks(BATCH, 2, 5, 4))),
+    "multiple of convolution": lambda: 2 * Convolution((1, 6, 7), kernel(3, 3), "zero"),
+    "stack of channels": lambda: Stack([Identity((3, 5, 4)), 0.3 * Grayscale((3, 5, 4))]),
+    "stack of vectors": lambda: Stack([Resize((1, 6, 8), 2), Mask((1, 6, 8), masks(BATCH, 1, 6, 8))]),
+    "mask of a stack": lambda: (
+        Mask((2, 5, 4), masks(1, 2, 5, 4)[0])
+        @ Stack([CircularConvolution((1, 5, 4), kernel(3, 3)), 2 * Identity((1, 5, 4))])
+    ),
     "mask of blur, both per image": lambda: (
         Mask((1, 6, 6), masks(BATCH, 1, 6, 6)) @ CircularConvolution((1, 6, 6), kernel(BATCH, 1, 3, 3))
     ),

@@ -24,6 +24,8 @@ ONE_OF_EACH = (
     "hadamard",
     "function",
     "mask of blur",
+    "multiple of resize",
+    "stack of vectors",
 )
 EXACT = [name for name in ONE_OF_EACH if CASES[name]().is_exact]
 HALVES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)

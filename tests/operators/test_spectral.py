@@ -10,7 +10,7 @@ from torch import Tensor
 from operators import Convolution, Identity, LinearOperator, Mask
 from operators.spectral import spectral_filter
 
-UNKNOWN = ("convolution ", "convolution,", "function", "mask of", "grayscale of")
+UNKNOWN = ("convolution ", "convolution,", "function", "mask of", "grayscale of", "multiple of conv", "stack")
 KNOWN = [name for name in CASES if not name.startswith(UNKNOWN)]
 
 
