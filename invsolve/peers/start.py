@@ -17,7 +17,10 @@ from ..wiener import mean_colour
 
 
 def around_mean(y: Tensor, operator: LinearOperator, sigma: float, noise: Noise) -> Tensor:
-    """The colour that explains the measurement best, with noise of level ``sigma``: ``[B, C, H, W]``."""
+    """The colour that explains the measurement best, with noise of level ``sigma``: ``[B, C, H, W]``.
+
+    Of a gray measurement that is a gray: what it does not show of the colour is left to the denoiser.
+    """
     return mean_colour(y, operator) + sigma * noise(operator.in_shape)
 
 
