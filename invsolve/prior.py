@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .schedule import karras
+from operators.base import Noise
 
-Noise = Callable[[tuple[int, ...]], Tensor]
+from .schedule import karras
 
 GAMMA = 0.414  # over-noising of the generative denoiser, the published value
 SIGMA_DATA = 0.5

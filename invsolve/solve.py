@@ -165,7 +165,10 @@ def _prepare(
     progress: bool,
 ) -> _Run:
     _check_measurement(y, operator)
-    y = _usable(y, operator)
+    y = operator.observed(y)
+    unusable = int((~y.isfinite()).sum())
+    if unusable:
+        raise ValueError(f"y has {unusable} of {y.numel()} values that are NaN or infinite")
     check_integer("steps", steps, 1)
     check_number("sigma_y", sigma_y, at_least=0)
     if not isinstance(settings, Settings | None):
@@ -204,17 +207,6 @@ def _check_measurement(y: torch.Tensor, operator: LinearOperator) -> None:
     if operator.batch_size not in (None, len(y)):
         raise ValueError(f"y holds {len(y)} images but the operator has parameters for {operator.batch_size}")
     _check_device("operator", operator, y)
-
-
-@torch.no_grad()
-def _usable(y: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
-    """y with 0 for what is NaN or infinite where the operator ignores it, as a mask its missing pixels."""
-    unusable = ~y.isfinite()
-    if not unusable.any():
-        return y
-    if operator.adjoint(unusable.to(y.dtype)).any():
-        raise ValueError(f"y has {int(unusable.sum())} of {y.numel()} values that are NaN or infinite")
-    return y.masked_fill(unusable, 0.0)
 
 
 def _check_device(name: str, module: object, y: torch.Tensor) -> None:

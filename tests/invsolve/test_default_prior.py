@@ -75,3 +75,27 @@ def test_the_table_of_the_readme_on_eight_faces(shared, lpips_trunk, tmp_path):
         assert lpips < means[task, "teacher"][1], task
         allowance = 0.5 if task == "sr4x" else 0.0
         assert psnr_ > baseline_psnr - allowance, task
+
+
+@pytest.mark.slow
+def test_four_evaluations_against_the_teacher_on_four_faces(shared, lpips_trunk, tmp_path):
+    """In the same loop the teacher is behind the prior distilled from it, also with five times its evaluations."""
+    tasks = ["sr4x", "deblur_gaussian", "deblur_motion"]
+    command = ["bench", "--data", str(shared / "data" / "ffhq256" / "test"), "--out", str(tmp_path), "--limit", "4"]
+    command += ["--tasks", ",".join(tasks), "--lpips-trunk", str(lpips_trunk)]
+    assert main([*command, "--methods", "ncvsd:4,teacher:4,teacher:20"]) == 0
+    entries = json.loads((tmp_path / "summary.json").read_text())["entries"]
+    lpips = {(e["task"], e["method"]): e["lpips"]["mean"] for e in entries}
+    for task in tasks:
+        assert lpips[task, "ncvsd:4"] < min(lpips[task, "teacher:4"], lpips[task, "teacher:20"]), task
+
+
+@pytest.mark.slow
+def test_samples_tell_where_they_err_and_their_mean_errs_less(shared, lpips_trunk, tmp_path):
+    """Over 8 samples of each of four faces: the rank correlation of their deviation with the error of their mean."""
+    command = ["bench", "--data", str(shared / "data" / "ffhq256" / "test"), "--out", str(tmp_path), "--limit", "4"]
+    command += ["--tasks", "sr4x", "--methods", "ncvsd", "--samples", "8", "--lpips-trunk", str(lpips_trunk)]
+    assert main(command) == 0
+    (entry,) = json.loads((tmp_path / "summary.json").read_text())["entries"]
+    assert entry["spearman"]["mean"] > 0.45
+    assert entry["psnr_mean"]["mean"] > entry["psnr"]["mean"] + 0.5
