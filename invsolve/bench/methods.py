@@ -141,7 +141,7 @@ def _in_loop(name: str, prior: Prior, levels: int, task: Task, tools: Tools) -> 
 
 
 def _peer(name: str, number: int | None, task: Task, tools: Tools) -> Method:
-    from ..peers import PEERS, settings_for
+    from ..peers import PEERS, REVISION, settings_for
 
     kind = split_name(name)[0]
     peer, settings = PEERS[kind], settings_for(kind, task.name, number, task.kind, tools.highest)
@@ -150,7 +150,7 @@ def _peer(name: str, number: int | None, task: Task, tools: Tools) -> Method:
         noise = NoiseStreams(tools.seed, streams, y.device, y.dtype)
         return peer.restore(y, operator, tools.denoiser.denoiser, task.sigma_y, noise, settings)
 
-    return Method(name, settings.steps, settings.evaluations, restore, repr(settings))
+    return Method(name, settings.steps, settings.evaluations, restore, f"{settings}, revision {REVISION}")
 
 
 # name: (how to make it, which network it needs)

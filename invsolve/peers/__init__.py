@@ -19,6 +19,8 @@ from .pnpdm import PnPDMSettings, pnpdm
 from .reddiff import REDdiffSettings, reddiff
 from .tuned import TUNED
 
+REVISION = 2  # of the algorithms: raised when one changes, so that no benchmark mixes its results with older ones
+
 PEERS: dict[str, Peer] = {
     "dps": Peer(dps, DPSSettings, TIMESTEPS, published=DPS_PUBLISHED),
     "pigdm": Peer(pigdm, PiGDMSettings, TIMESTEPS),
@@ -59,4 +61,4 @@ def settings_for(
     return replace(settings, **{peer.first: min(getattr(settings, peer.first), highest)})
 
 
-__all__ = ["PEERS", "Denoise", "Peer", "Settings", "highest_level", "settings_for"]
+__all__ = ["PEERS", "REVISION", "Denoise", "Peer", "Settings", "highest_level", "settings_for"]

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from bench_cases import assert_same_figures, figures, write_denoiser
 
+from invsolve import peers
 from invsolve.bench import record, results, runner
 from invsolve.bench.results import append, drop, read_results
 from invsolve.cli import main
@@ -168,6 +169,14 @@ def test_peers_that_were_retuned_are_noticed(bench, monkeypatch, capsys):
     assert (now["sr4x"] == was["sr4x"], now["denoise"] == was["denoise"]) == (True, False)
     changed = {key[:2] for key in before if found[key] != before[key]}
     assert changed == {("denoise", "ddrm:20")}
+
+
+def test_peers_whose_algorithm_changed_are_noticed(bench, monkeypatch, capsys):
+    options = ["--tasks", "denoise", "--methods", "baseline,ddrm:20", "--limit", 1]
+    bench("algorithm", *options)
+    monkeypatch.setattr(peers, "REVISION", peers.REVISION + 1)
+    assert main(bench.arguments("algorithm", *options)) == 2
+    assert "holds results of ddrm:20 at denoise by denoiser " in capsys.readouterr().err
 
 
 def test_another_network_needs_its_methods_redone(bench, undisturbed, tmp_path):
