@@ -28,7 +28,7 @@ def test_the_last_level_is_the_error_of_the_wiener_estimate():
         settings = automatic_settings(Identity(SHAPE), sigma_y, Stationary(power))
         error = math.sqrt(power * sigma_y**2 / (power + sigma_y**2))
         assert settings.sigma_min == pytest.approx(error, rel=0.03)
-        assert 6 * 0.9 * error < settings.sigma_max < 6 * 1.2 * error
+        assert 8 * 0.9 * error < settings.sigma_max < 8 * 1.2 * error
         assert settings.sigma_likelihood == sigma_y / 2
     assert automatic_settings(Identity(SHAPE), 0.9, Stationary(0.04)).sigma_min == 0.1
 

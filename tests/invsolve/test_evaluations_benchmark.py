@@ -40,6 +40,9 @@ def test_ratios_of_means_decide(script, tmp_path):
         "sr4x: LPIPS of ncvsd:4 over teacher:4 0.50, teacher:20 0.80, teacher-diffusion:5 0.77: holds",
         "sr4x: LPIPS of ncvsd:4 over ncvsd:16 1.00: holds",
     ]
+    some = {method: good[method] for method in ("ncvsd:4", "teacher:20")}
+    (line,) = script.comparisons(read_benchmark(made_up(tmp_path / "some", some)))
+    assert line == "sr4x: LPIPS of ncvsd:4 over teacher:20 0.80: holds"
     bad = {**good, "ncvsd:4": (0.25, 0.26), "ncvsd:16": (0.23, 0.23)}
     lines = script.comparisons(read_benchmark(made_up(tmp_path / "bad", bad)))
     assert lines[0].endswith("teacher:20 1.02, teacher-diffusion:5 0.98: FAILS")
