@@ -17,7 +17,7 @@ demo: $(READY)
 	@echo "The true picture, what was measured of it, and what was restored: $(DEMO)/astronaut_comparison.png"
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
