@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from operators import LinearOperator
@@ -11,7 +9,7 @@ from operators import LinearOperator
 from .noise import NoiseStreams
 from .sampler import Prior
 from .settings import Settings
-from .wiener import filtered, power_on_grid, radial_frequency, wiener_estimate
+from .wiener import averaging, filtered, power_on_grid, wiener_estimate
 
 TOLERANCE = 1e-2  # of the Wiener estimate: its error is wanted to a few per cent
 NEIGHBOURHOOD = 16.0  # pixels, standard deviation of the window that an error is averaged over
@@ -46,9 +44,8 @@ def automatic_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -
     y = operator.measure(x, sigma_y, noise)
     error = wiener_estimate(y, operator, sigma_y, spectrum, tol=TOLERANCE) - x
     square = error.square().mean(dim=1)  # over the channels: [B, H, W]
-    window = torch.exp(-2 * (math.pi * NEIGHBOURHOOD * radial_frequency(*square.shape[-2:])) ** 2).to(square)
     overall = square.mean(dim=(-2, -1)).max().sqrt().item()
-    largest = filtered(square, window).max().sqrt().item()
+    largest = filtered(square, averaging(NEIGHBOURHOOD, square)).max().sqrt().item()
     return Settings(
         sigma_max=max(FIRST * largest, overall),
         sigma_min=min(overall, LARGEST_LAST),

@@ -1,4 +1,4 @@
-"""What may be tuned of the sampler, and what serves where nothing was."""
+"""What may be tuned of the sampler, and checks of numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Settings:
     """What a task may tune of the sampler. Noise levels are on the images' scale [-1, 1].
 
     What is left out is neutral: the sampler of the paper, with the true noise level and the prior's own draws. See
-    :func:`few_evaluations` for values that serve the shipped prior.
+    :func:`invsolve.automatic_settings` for values that serve the shipped prior.
 
     Raises:
         ValueError: a value is out of range; TypeError: it is not a number.

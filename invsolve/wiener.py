@@ -100,7 +100,7 @@ def preconditioner(
     """
     diagonal = local_diagonal(operator, like)
     d0 = diagonal.mean(dim=(-3, -2, -1), keepdim=True).clamp(min=torch.finfo(like.dtype).tiny)
-    window = torch.exp(-2 * (math.pi * NEIGHBOURHOOD * radial_frequency(*like.shape[-2:])) ** 2).to(like)
+    window = averaging(NEIGHBOURHOOD, like)
     hole = (1 - 2 * filtered(diagonal, window) / d0).clamp(min=0)
     everywhere, within_holes = power / (d0 * power + variance), power / variance
     if not hole.any():
@@ -126,6 +126,11 @@ def local_diagonal(operator: LinearOperator, like: torch.Tensor) -> torch.Tensor
 def filtered(x: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
     """``F^* diag(gain) F x`` for a real, even gain at the frequencies of ``rfft2``."""
     return torch.fft.irfft2(gain * torch.fft.rfft2(x), s=x.shape[-2:])
+
+
+def averaging(deviation: float, like: torch.Tensor) -> torch.Tensor:
+    """The gain, at the frequencies of ``rfft2``, of a mean over a Gaussian neighbourhood of so many pixels."""
+    return torch.exp(-2 * (math.pi * deviation * radial_frequency(*like.shape[-2:])) ** 2).to(like)
 
 
 def radial_frequency(height: int, width: int) -> torch.Tensor:
