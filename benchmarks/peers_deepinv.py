@@ -30,7 +30,7 @@ from torch import Tensor
 
 from invsolve.adapters.deepinv import DenoiserToDeepinv, OperatorToDeepinv, deepinv, measurement_to_01
 from invsolve.checkpoint import load_prior, read_checkpoint, resolve
-from invsolve.image import list_pictures, read_image
+from invsolve.image import central_crop, list_pictures, read_image
 from invsolve.metrics import load_lpips, psnr
 from invsolve.noise import NoiseStreams
 from invsolve.peers import PEERS, highest_level
@@ -66,11 +66,10 @@ def main() -> None:
     options.highest = highest_level(read_checkpoint(resolve(options.prior))[0]["record"])
     files = list_pictures([options.data])[-options.images :]
     truth = torch.stack([read_image(file, 3) for file in files])
-    height, width = truth.shape[-2:]
-    if not 1 <= options.crop <= min(height, width):
-        parser.error(f"--crop {options.crop} does not fit into the pictures of {width}x{height} pixels")
-    top, left = (height - options.crop) // 2, (width - options.crop) // 2
-    truth = truth[..., top : top + options.crop, left : left + options.crop]
+    try:
+        truth = central_crop(truth, options.crop)
+    except ValueError as error:
+        parser.error(str(error))
     print("| method | task | ours: PSNR / LPIPS | deepinv's: PSNR / LPIPS |\n|---|---|---|---|")
     for peer in options.peers:
         for name in TASKS[peer]:

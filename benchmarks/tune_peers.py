@@ -30,7 +30,7 @@ from typing import Any
 import torch
 
 from invsolve.checkpoint import load_prior, read_checkpoint, resolve
-from invsolve.image import list_pictures, read_image
+from invsolve.image import central_crop, list_pictures, read_image
 from invsolve.inference import PRECISIONS, Inference
 from invsolve.metrics import Metric, load_lpips, psnr
 from invsolve.noise import NoiseStreams
@@ -99,7 +99,7 @@ def main() -> None:
 def tune(options: argparse.Namespace) -> None:
     """Every search of the options. Raises ValueError where pictures and options, or the output, do not agree."""
     truth = torch.stack([read_image(file, 3) for file in list_pictures([options.data])[-options.images :]])
-    truth = cropped(truth, options.crop).to(options.device)
+    truth = (truth if options.crop is None else central_crop(truth, options.crop)).to(options.device)
     common = {"prior": options.prior, "images": len(truth), "size": list(truth.shape[-2:])}
     common |= {"precision": options.precision, "device": device_name(options.device)}
     done = read_lines(options.out)
@@ -118,17 +118,6 @@ def tune(options: argparse.Namespace) -> None:
                 start = settings_for(peer, task.name, steps, task.kind, highest)
                 measure = objective(peer, task, truth, denoiser, lpips, common, options.out, done)
                 search(measure, start, TRIED[peer], highest, time.monotonic() + 60 * options.minutes)
-
-
-def cropped(truth: torch.Tensor, size: int | None) -> torch.Tensor:
-    """The central ``size`` x ``size`` pixels. Raises ValueError where the pictures are smaller."""
-    if size is None:
-        return truth
-    height, width = truth.shape[-2:]
-    if not 1 <= size <= min(height, width):
-        raise ValueError(f"--crop {size} does not fit into the pictures of {width}x{height} pixels")
-    top, left = (height - size) // 2, (width - size) // 2
-    return truth[..., top : top + size, left : left + size]
 
 
 def objective(

@@ -21,7 +21,7 @@ import torch
 
 from invsolve import Settings, solve
 from invsolve.checkpoint import load_prior
-from invsolve.image import list_pictures, read_image
+from invsolve.image import central_crop, list_pictures, read_image
 from invsolve.inference import PRECISIONS, Inference
 from invsolve.metrics import load_lpips
 from invsolve.noise import NoiseStreams
@@ -53,12 +53,11 @@ def main() -> None:
     parser.add_argument("--lpips-trunk", type=Path)
     options = parser.parse_args()
     truth = torch.stack([read_image(file, 3) for file in list_pictures([options.data])[-options.images :]])
-    if options.crop:
-        height, width = truth.shape[-2:]
-        if not 1 <= options.crop <= min(height, width):
-            parser.error(f"--crop {options.crop} does not fit into the pictures of {width}x{height} pixels")
-        top, left = ((size - options.crop) // 2 for size in truth.shape[-2:])
-        truth = truth[..., top : top + options.crop, left : left + options.crop]
+    if options.crop is not None:
+        try:
+            truth = central_crop(truth, options.crop)
+        except ValueError as error:
+            parser.error(str(error))
     truth = truth.to(options.device)
     lpips = load_lpips(options.lpips_trunk, options.device)
     prior = load_prior(options.prior, options.device, Inference(options.precision))

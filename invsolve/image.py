@@ -150,6 +150,15 @@ def _unit_values(picture: Image.Image, white: int, mode: str, background: str) -
     return np.asarray(picture.convert("RGB" if picture.mode != "L" else "L").convert(mode), dtype=np.float32) / white
 
 
+def central_crop(images: torch.Tensor, size: int) -> torch.Tensor:
+    """The central ``size`` x ``size`` pixels of images ``[..., H, W]``. Raises ValueError where they are smaller."""
+    height, width = images.shape[-2:]
+    if not 1 <= size <= min(height, width):
+        raise ValueError(f"a crop of {size} pixels does not fit into pictures of {width}x{height} pixels")
+    top, left = (height - size) // 2, (width - size) // 2
+    return images[..., top : top + size, left : left + size]
+
+
 def to_bytes(image: torch.Tensor) -> np.ndarray:
     """``[C, H, W]`` in [-1, 1] (clipped to it) to uint8 ``[H, W]`` for one channel, ``[H, W, 3]`` for three."""
     values = ((image.detach().cpu().double().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)

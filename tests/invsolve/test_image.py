@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin, features
 
-from invsolve.image import list_pictures, picture_name, read_image, write_atomically, write_image
+from invsolve.image import central_crop, list_pictures, picture_name, read_image, write_atomically, write_image
 
 
 @pytest.fixture
@@ -266,3 +266,17 @@ def test_directories_give_their_pictures_in_order(tmp_path):
         list_pictures([tmp_path / "deeper"])
     with pytest.raises(ValueError, match=r"gone: no such file"):
         list_pictures([tmp_path / "gone"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "rows", "columns"), [((5, 8), 3, (1, 4), (2, 5)), ((6, 4), 4, (1, 5), (0, 4))]
+)
+def test_a_central_crop_keeps_the_middle(shape, size, rows, columns):
+    images = torch.arange(2 * 3 * shape[0] * shape[1]).reshape(2, 3, *shape)
+    assert torch.equal(central_crop(images, size), images[..., slice(*rows), slice(*columns)])
+
+
+@pytest.mark.parametrize("size", [5, 0])
+def test_a_central_crop_that_does_not_fit_is_refused(size):
+    with pytest.raises(ValueError, match=f"a crop of {size} pixels does not fit into pictures of 8x4 pixels"):
+        central_crop(torch.zeros(3, 4, 8), size)

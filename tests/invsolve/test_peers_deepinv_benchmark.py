@@ -63,7 +63,7 @@ def test_a_crop_that_does_not_fit_is_refused(script, tmp_path, monkeypatch, caps
     monkeypatch.setattr("sys.argv", ["peers_deepinv.py", *map(str, arguments), "--crop", "64"])
     with pytest.raises(SystemExit):
         script.main()
-    assert "error: --crop 64 does not fit into the pictures of 32x32 pixels\n" in capsys.readouterr().err
+    assert "error: a crop of 64 pixels does not fit into pictures of 32x32 pixels\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("sigma", [0.5, 5.0, 22.2, 150.0])

@@ -132,4 +132,4 @@ def test_a_crop_that_does_not_fit_is_refused(crop, pictures, tiny_prior, tmp_pat
     for script, more in (("tune_tasks", ()), ("tune_peers", ("--out", tmp_path / "out"))):
         with pytest.raises(SystemExit):
             run(load_script(script), monkeypatch, *common, f"--crop={crop}", "--tasks", "denoise", *more)
-        assert f"error: --crop {crop} does not fit into the pictures of 20x24 pixels\n" in capsys.readouterr().err
+        assert f"error: a crop of {crop} pixels does not fit into pictures of 20x24 pixels\n" in capsys.readouterr().err
