@@ -51,17 +51,17 @@ STEPS = {
     "pnpdm": (10, 40),
 }
 TRIED = {
-    "ddrm": ("eta", "eta_b", "sigma_max"),
-    "diffpir": ("penalty", "zeta", "sigma_max"),
-    "ddnm": ("eta", "sigma_max"),
-    "pigdm": ("weight", "eta", "sigma_max"),
-    "reddiff": ("weight", "rate", "sigma_max"),
-    "dps": ("scale", "sigma_max"),
-    "daps": ("tau", "rate", "sigma_max"),
+    "ddrm": ("sigma_max", "eta", "eta_b"),
+    "diffpir": ("sigma_max", "penalty", "zeta"),
+    "ddnm": ("sigma_max", "eta"),
+    "pigdm": ("sigma_max", "weight", "eta"),
+    "reddiff": ("sigma_max", "weight", "rate"),
+    "dps": ("sigma_max", "scale"),
+    "daps": ("sigma_max", "tau", "rate"),
     "pnpdm": ("rho_min", "rho", "decay"),
 }
 FACTORS = {"penalty": 2.5, "weight": 2.0, "scale": 2.0, "rate": 2.2, "tau": 1.8, "rho_min": 1.6, "rho": 1.6}
-FACTORS |= {"sigma_max": 1.6}
+FACTORS |= {"sigma_max": 2.5}
 SUMMANDS = {"eta": 0.3, "eta_b": 0.2, "zeta": 0.3, "decay": 0.06}  # of settings between 0 and 1
 SMALLEST = {"rho_min": 0.02, "sigma_max": 0.3}
 CONDITIONS = ("prior", "images", "size", "precision")

@@ -1,16 +1,19 @@
-"""Settings of the peers per task: peer -> task -> steps -> values. What is not named stays at its published default.
+r"""Settings of the peers per task: peer -> task -> steps -> values. What is not named stays at its published default.
 
-Chosen by the lowest LPIPS (AlexNet) over small grids of values, with the shipped teacher in bfloat16, on the central
-128x128 pixels of the last pictures of the FFHQ training folder in name order (01097 and 01098; for DPS, RED-diff, DAPS
-and PnP-DM 01098 alone), which the teacher was not trained on; zeta' of DPS is converted to 256x256 pixels. At that time
-all started around gray (see ``start.py``). ``benchmarks/tune_peers.py`` searches further, from these:
+Chosen by the lowest LPIPS (AlexNet) with the shipped teacher, on the last two pictures of the FFHQ training folder in
+name order (01097 and 01098), which it was not trained on. DDRM, DiffPIR and Pi-GDM with 20 evaluations by a search on
+whole pictures in float32, half a dozen to twenty settings for each task, the start level among them:
 
-    python benchmarks/tune_peers.py --data FFHQ/train --out tuned.jsonl --precision bf16
+    python benchmarks/tune_peers.py --data FFHQ/train --out tuned.jsonl --images 2 --steps 20 \
+        --peers ddrm diffpir pigdm
+
+The others earlier, when all peers still started around gray (see ``start.py``): over small grids in bfloat16, on the
+central 128x128 pixels (for DPS, RED-diff, DAPS and PnP-DM of 01098 alone; zeta' of DPS is converted to 256x256 pixels).
 
 Tuned: eta and eta_b (DDRM), eta (DDNM+), lambda and zeta (DiffPIR; at 100 steps zeta alone, lambda 4 times the
 published one), eta and the guidance's weight (Pi-GDM; at 100 steps eta alone), zeta' (DPS), lambda (RED-diff), tau
 (DAPS), rho and rho_min (PnP-DM). With fewer steps than published, DAPS has 4 ODE steps; PnP-DM has a faster decay, a
-coarser grid and the ODE for a prior step. All start at 20, about the highest noise level that the teacher knows. At
+coarser grid and the ODE for a prior step. These start at 20, about the highest noise level that the teacher knows. At
 about 1000 evaluations and more nothing was tuned: from that level on, DPS:1000, RED-diff:1000 and DAPS:200 have their
 published values, and so has PnP-DM:100, which takes 3673 evaluations; PnP-DM:40 takes 959, its grid ending at the
 teacher's lowest level, 0.01. DPS:100 would take zeta' = 12 for three tasks, but diverged with it on another picture: 6.
@@ -29,22 +32,22 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
         "sr4x": {100: {"sigma_max": 20.0, "scale": 6.0}, 1000: {"sigma_max": 20.0}},
     },
     "pigdm": {
-        "colorize": {20: {"sigma_max": 20.0, "weight": 2.0}, 100: {"sigma_max": 20.0}},
-        "deblur_gaussian": {20: {"sigma_max": 20.0, "eta": 0.0, "weight": 2.0}, 100: {"sigma_max": 20.0}},
-        "deblur_motion": {20: {"sigma_max": 20.0, "eta": 0.0, "weight": 1.4}, 100: {"sigma_max": 20.0}},
-        "denoise": {20: {"sigma_max": 20.0, "eta": 0.5, "weight": 2.0}, 100: {"sigma_max": 20.0, "eta": 0.5}},
-        "inpaint_box": {20: {"sigma_max": 20.0, "eta": 0.0, "weight": 2.0}, 100: {"sigma_max": 20.0, "eta": 0.5}},
-        "inpaint_random": {20: {"sigma_max": 20.0, "eta": 0.0, "weight": 2.0}, 100: {"sigma_max": 20.0, "eta": 0.5}},
-        "sr4x": {20: {"sigma_max": 20.0, "eta": 0.0, "weight": 2.0}, 100: {"sigma_max": 20.0}},
+        "colorize": {20: {"eta": 0.7, "weight": 2.0, "sigma_max": 8.0}, 100: {"sigma_max": 20.0}},
+        "deblur_gaussian": {20: {"eta": 0.3, "weight": 1.0, "sigma_max": 8.0}, 100: {"sigma_max": 20.0}},
+        "deblur_motion": {20: {"eta": 0.0, "weight": 1.4, "sigma_max": 20.0}, 100: {"sigma_max": 20.0}},
+        "denoise": {20: {"eta": 0.5, "weight": 2.0, "sigma_max": 8.0}, 100: {"sigma_max": 20.0, "eta": 0.5}},
+        "inpaint_box": {20: {"eta": 0.3, "weight": 2.0, "sigma_max": 22.2}, 100: {"sigma_max": 20.0, "eta": 0.5}},
+        "inpaint_random": {20: {"eta": 0.0, "weight": 2.0, "sigma_max": 8.0}, 100: {"sigma_max": 20.0, "eta": 0.5}},
+        "sr4x": {20: {"eta": 0.0, "weight": 2.0, "sigma_max": 22.2}, 100: {"sigma_max": 20.0}},
     },
     "ddrm": {
-        "colorize": {20: {"sigma_max": 20.0, "eta": 1.0}},
-        "deblur_gaussian": {20: {"sigma_max": 20.0, "eta": 0.2}},
-        "deblur_motion": {20: {"sigma_max": 20.0, "eta": 0.2}},
-        "denoise": {20: {"sigma_max": 20.0, "eta": 0.2}},
-        "inpaint_box": {20: {"sigma_max": 20.0, "eta": 0.2}},
-        "inpaint_random": {20: {"sigma_max": 20.0, "eta": 0.7}},
-        "sr4x": {20: {"sigma_max": 20.0, "eta": 0.2}},
+        "colorize": {20: {"eta": 0.7, "eta_b": 1.0, "sigma_max": 12.5}},
+        "deblur_gaussian": {20: {"eta": 0.0, "eta_b": 1.0, "sigma_max": 12.5}},
+        "deblur_motion": {20: {"eta": 0.0, "eta_b": 1.0, "sigma_max": 2.0}},
+        "denoise": {20: {"eta": 0.0, "eta_b": 1.0, "sigma_max": 7.81}},
+        "inpaint_box": {20: {"eta": 0.95, "eta_b": 1.0, "sigma_max": 22.2}},
+        "inpaint_random": {20: {"eta": 1.0, "eta_b": 1.0, "sigma_max": 3.12}},
+        "sr4x": {20: {"eta": 0.5, "eta_b": 1.0, "sigma_max": 2.0}},
     },
     "ddnm": {
         "colorize": {20: {"sigma_max": 20.0, "eta": 1.0}, 100: {"sigma_max": 20.0}},
@@ -57,31 +60,31 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
     },
     "diffpir": {
         "colorize": {
-            20: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 1.0},
+            20: {"penalty": 2.5, "zeta": 1.0, "sigma_max": 12.5},
             100: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 1.0},
         },
         "deblur_gaussian": {
-            20: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.4},
+            20: {"penalty": 2.5, "zeta": 0.4, "sigma_max": 5.0},
             100: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.3},
         },
         "deblur_motion": {
-            20: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 1.0},
+            20: {"penalty": 2.5, "zeta": 0.7, "sigma_max": 3.12},
             100: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.6},
         },
         "denoise": {
-            20: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 1.0},
+            20: {"penalty": 2.5, "zeta": 1.0, "sigma_max": 3.12},
             100: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.6},
         },
         "inpaint_box": {
-            20: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 1.0},
+            20: {"penalty": 6.25, "zeta": 1.0, "sigma_max": 22.2},
             100: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.3},
         },
         "inpaint_random": {
-            20: {"sigma_max": 20.0, "penalty": 0.25, "zeta": 1.0},
+            20: {"penalty": 0.25, "zeta": 1.0, "sigma_max": 0.78},
             100: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.6},
         },
         "sr4x": {
-            20: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.1},
+            20: {"penalty": 2.5, "zeta": 0.4, "sigma_max": 5.0},
             100: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.3},
         },
     },
