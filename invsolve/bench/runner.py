@@ -7,6 +7,7 @@ import math
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,9 +18,10 @@ from tqdm import tqdm
 from operators import LinearOperator
 
 from ..checkpoint import load_prior, read_checkpoint, resolve
+from ..claim import claimed
 from ..device import choose_device
 from ..inference import Inference
-from ..metrics import TRUNK_VARIABLE, load_metrics
+from ..metrics import TRUNK_VARIABLE, Metric, load_metrics
 from ..peers import highest_level
 from ..prior import MeanDraw
 from ..sampler import Prior
@@ -65,6 +67,7 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
     What is there of the methods of ``options.redo`` at these tasks is dropped first. Under ``torchrun`` a process
     restores the pictures at the positions rank, rank + count, ... . They exchange no messages, but that all wait until
     the first has dropped: each writes a file of its own, and one that dies leaves a gap which a later run fills.
+    While the first lives no other run is let into ``options.out``.
 
     Raises:
         ValueError: the first thing wrong with the options, the pictures or the directory, in one line.
@@ -82,14 +85,26 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
     jobs = _make_jobs(options, networks, provenances, device)
     metrics = load_metrics(options.lpips_trunk, device, say)
     record = _record(options, jobs, pictures, provenances, "lpips" in metrics)
-    if options.redo:
-        redo = {(job.task.name, name) for job in jobs for name in options.redo}
-        check_folder(options.out, record, redo)  # each for itself, so that none waits in vain for the first
-        with joined(torch.device("cpu")):
-            if rank() == 0:
-                open_folder(options.out, record, redo)
-    open_folder(options.out, record)
+    redo = {(job.task.name, name) for job in jobs for name in options.redo}
+    check_folder(options.out, record, redo)  # each for itself, so that none waits in vain for the first
+    with claimed(options.out) if rank() == 0 else nullcontext():
+        if options.redo:
+            with joined(torch.device("cpu")):
+                if rank() == 0:
+                    open_folder(options.out, record, redo)
+        open_folder(options.out, record)
+        _complete(options, jobs, pictures, metrics, device, say)
 
+
+def _complete(
+    options: BenchOptions,
+    jobs: list[Job],
+    pictures: Pictures,
+    metrics: dict[str, Metric],
+    device: torch.device,
+    say: Callable[[str], None],
+) -> None:
+    """Do what is missing of this process's share, and finish the benchmark if nothing is missing then."""
     wanted = {(job.task.name, method.name, name) for job in jobs for method in job.methods for name in pictures.names}
     missing = wanted - read_results(options.out).keys()
     own = own_path(options.out, rank(), count())

@@ -14,6 +14,7 @@ from bench_cases import SIZE, Bench, assert_same_figures, figures, make_bench, w
 from cli_pictures import environment
 from safetensors.torch import load_file, save_file
 
+from invsolve import claim
 from invsolve.bench.pictures import Pictures
 from invsolve.bench.results import append, is_last_writer, merge, read_results
 from invsolve.cli import main
@@ -70,6 +71,17 @@ def test_a_line_that_was_cut_off_is_made_again(bench, undisturbed):
     bench("cut")
     assert results.read_bytes().splitlines()[:-1] == whole.splitlines()[:-1]
     assert_same_figures(bench.folder / "cut", undisturbed, tolerance=0)
+
+
+def test_a_run_beside_another_is_refused(bench, undisturbed, monkeypatch, capsys):
+    """Its lines would be lost when the other, the first to end, puts all lines together."""
+    monkeypatch.setattr(claim, "PATIENCE", 0.0)
+    before = {path: path.read_bytes() for path in undisturbed.iterdir() if path.is_file()}
+    with claim.claimed(undisturbed):
+        for options in ([], ["--redo", "baseline"]):
+            assert main(bench.arguments("undisturbed", *options)) == 2
+            assert f"error: another run is at work in {undisturbed}: wait for its end" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in undisturbed.iterdir() if path.is_file()}
 
 
 @pytest.mark.parametrize(
