@@ -14,6 +14,7 @@ except ImportError:  # Windows: nothing is claimed
     fcntl = None
 
 PATIENCE = 10.0  # seconds: the data workers of a training that was killed may outlive it by some
+PAUSE = 0.1  # seconds between attempts
 
 
 @contextlib.contextmanager
@@ -38,14 +39,12 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def _lock(handle: int, folder: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while True:
+    for left in reversed(range(1 + round(PATIENCE / PAUSE))):
         try:
             return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() >= deadline:
-                message = f"another run is at work in {folder}: wait for its end, or choose another --out"
-                raise ValueError(message) from None
-            time.sleep(0.1)
+            if left:
+                time.sleep(PAUSE)
         except OSError:
             return None
+    raise ValueError(f"another run is at work in {folder}: wait for its end, or choose another --out")

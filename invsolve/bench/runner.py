@@ -7,7 +7,6 @@ import math
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +17,6 @@ from tqdm import tqdm
 from operators import LinearOperator
 
 from ..checkpoint import load_prior, read_checkpoint, resolve
-from ..claim import claimed
 from ..device import choose_device
 from ..inference import Inference
 from ..metrics import TRUNK_VARIABLE, Metric, load_metrics
@@ -26,7 +24,7 @@ from ..peers import highest_level
 from ..prior import MeanDraw
 from ..sampler import Prior
 from ..task import Task, list_tasks, load_task
-from ..training.processes import count, joined, rank
+from ..training.processes import alone, count, joined, rank
 from .lines import RESULTS, Key, read_results
 from .methods import Method, Tools, check_operator, make_method, network_of, networks_of
 from .pictures import Pictures
@@ -87,7 +85,7 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
     record = _record(options, jobs, pictures, provenances, "lpips" in metrics)
     redo = {(job.task.name, name) for job in jobs for name in options.redo}
     check_folder(options.out, record, redo)  # each for itself, so that none waits in vain for the first
-    with claimed(options.out) if rank() == 0 else nullcontext():
+    with alone(options.out):
         if options.redo:
             with joined(torch.device("cpu")):
                 if rank() == 0:

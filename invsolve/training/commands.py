@@ -201,7 +201,8 @@ def train(
             return figures
 
         checkpoints = Checkpoints(out, this, checkpoint, missing)
-        train_loop(settings, crops, {"teacher": player}, step, checkpoints, where, max_minutes)
+        with processes.alone(out):
+            train_loop(settings, crops, {"teacher": player}, step, checkpoints, where, max_minutes)
         return export_path(out, "denoiser", settings.ema[0])
 
 
@@ -269,5 +270,6 @@ def distill(
             return {}
 
         checkpoints = Checkpoints(out, this, checkpoint, missing)
-        train_loop(settings, crops, players, step, checkpoints, where, max_minutes)
+        with processes.alone(out):
+            train_loop(settings, crops, players, step, checkpoints, where, max_minutes)
         return export_path(out, "generator", settings.ema[0])

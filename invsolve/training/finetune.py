@@ -194,13 +194,14 @@ def finetune(
             return validation(denoiser, judge, held_out.images, settings.feature_level, held_out.labels)
 
         missing = partial(exports_missing, out, "generator", settings, player, this)
-        train_loop(
-            settings,
-            crops,
-            {"generator": player},
-            step,
-            Checkpoints(out, this, checkpoint, missing),
-            where,
-            max_minutes,
-        )
+        with processes.alone(out):
+            train_loop(
+                settings,
+                crops,
+                {"generator": player},
+                step,
+                Checkpoints(out, this, checkpoint, missing),
+                where,
+                max_minutes,
+            )
         return export_path(out, "generator", settings.ema[0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..claim import claimed
 from . import processes
 from .config import RunConfig
 from .data import Crops, SampleNoise, seed_of, to_unit
@@ -128,23 +126,11 @@ def train_loop(
 
     Raises:
         ValueError: ``out/state.pt`` is damaged or of another training, or not there while ``out/snapshots`` is, of an
-            earlier training, or another training is at work in ``out``. FloatingPointError: the training diverged.
+            earlier training. FloatingPointError: the training diverged.
         Stopped: SIGTERM or SIGINT came; the step was finished and the state saved.
     """
-    with claimed(checkpoints.out) if processes.rank() == 0 else nullcontext():
-        return _train(config, crops, players, step, checkpoints, device, max_minutes)
-
-
-def _train(
-    config: RunConfig,
-    crops: Crops,
-    players: dict[str, Player],
-    step: Callable[[Samples, int], dict[str, Tensor]],
-    checkpoints: Checkpoints,
-    device: torch.device,
-    max_minutes: float,
-) -> int:
     out = checkpoints.out
+    out.mkdir(parents=True, exist_ok=True)
     first = load_state(out / "state.pt", players, device, checkpoints.identity)
     if processes.largest([first, -first], device) != [first, -first]:
         raise ValueError(f"{out} holds different states for different processes; they must all see one folder")

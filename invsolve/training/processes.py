@@ -20,6 +20,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ..claim import claimed
+
 PATIENCE = 10.0  # seconds for a file of one machine to show on the others
 
 
@@ -35,6 +37,11 @@ def count() -> int:
 
 def under_torchrun() -> bool:
     return dist.is_available() and dist.is_torchelastic_launched()
+
+
+def alone(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Hold a folder for the processes of this run, through the first. Raises ValueError where another run holds it."""
+    return claimed(folder) if rank() == 0 else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
