@@ -83,10 +83,10 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
     jobs = _make_jobs(options, networks, provenances, device)
     metrics = load_metrics(options.lpips_trunk, device, say)
     record = _record(options, jobs, pictures, provenances, "lpips" in metrics)
-    redo = {(job.task.name, name) for job in jobs for name in options.redo}
-    check_folder(options.out, record, redo)  # each for itself, so that none waits in vain for the first
     with alone(options.out):
         if options.redo:
+            redo = {(job.task.name, name) for job in jobs for name in options.redo}
+            check_folder(options.out, record, redo)  # each for itself, so that none waits in vain for the first
             with joined(torch.device("cpu")):
                 if rank() == 0:
                     open_folder(options.out, record, redo)

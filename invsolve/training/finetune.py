@@ -194,14 +194,7 @@ def finetune(
             return validation(denoiser, judge, held_out.images, settings.feature_level, held_out.labels)
 
         missing = partial(exports_missing, out, "generator", settings, player, this)
+        checkpoints = Checkpoints(out, this, checkpoint, missing)
         with processes.alone(out):
-            train_loop(
-                settings,
-                crops,
-                {"generator": player},
-                step,
-                Checkpoints(out, this, checkpoint, missing),
-                where,
-                max_minutes,
-            )
+            train_loop(settings, crops, {"generator": player}, step, checkpoints, where, max_minutes)
         return export_path(out, "generator", settings.ema[0])
