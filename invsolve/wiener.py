@@ -1,14 +1,16 @@
 """The Wiener estimate: a first guess from second-order statistics alone, to start the sampler from.
 
-The prior is a stationary Gaussian on the torus, ``x ~ N(m, C)`` with ``C = F^* diag(P) F``, F the orthonormal
-two-dimensional DFT of each channel. ``P``, the power at each frequency, is radial and given by its profile: the
-*spectrum*, a 1-D tensor of ``n`` positive powers at the radial frequencies ``sqrt(1/2) k / (n - 1)`` cycles per pixel,
-``k = 0..n-1``, from 0 to the corner of the frequency square. F being orthonormal, the mean of P over all frequencies is
-the variance of a pixel, and a profile measured on pictures of one size holds at any other.
+The prior is a Gaussian that is stationary between reflecting borders, ``x ~ N(m, C)`` with ``C = D^T diag(P) D``, D the
+orthonormal two-dimensional cosine transform of each channel (see ``cosine.py``). ``P``, the power at each frequency, is
+radial and given by its profile: the *spectrum*, a 1-D tensor of ``n`` positive powers at the radial frequencies
+``sqrt(1/2) k / (n - 1)`` cycles per pixel, ``k = 0..n-1``, from 0 to the corner of the frequency square. D being
+orthonormal, the mean of P over all frequencies is the variance of a pixel, averaged over the image, and a profile
+measured on pictures of one size holds at any other.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Callable, Iterable
@@ -18,10 +20,14 @@ import torch
 
 from operators import LinearOperator, solve_spd
 
+from .cosine import cosine_filter, cosine_frequency, cosine_transform
+
 TOP_FREQUENCY = math.sqrt(0.5)  # of the corner (1/2, 1/2), in cycles per pixel
 SMALLEST_NOISE = 0.02  # sigma_y is taken to be at least this
-PROBES = 4  # random signs that measure the diagonal of A^T A
-NEIGHBOURHOOD = 4.0  # pixels, standard deviation of the window that tells a hole from scattered missing pixels
+PROBES = 4  # random signs that measure the diagonals of A^T A
+NEIGHBOURHOOD = 4.0  # pixels or frequencies, standard deviation of the window that a diagonal is averaged over
+SMALLEST_RESPONSE = 1e-3  # of the mean: that at any frequency is taken to be at least this
+SPARSE = 2 / 3  # of the mean: a neighbourhood measured less than so densely belongs to a hole
 
 
 def wiener_estimate(
@@ -29,7 +35,7 @@ def wiener_estimate(
     operator: LinearOperator,
     sigma_y: float,
     spectrum: torch.Tensor,
-    tol: float = 1e-6,
+    tol: float = 3e-4,
     max_iterations: int = 150,
 ) -> torch.Tensor:
     """The posterior mean of x given ``y = A x + sigma_y n`` under the stationary Gaussian prior: ``m + d`` with
@@ -45,19 +51,21 @@ def wiener_estimate(
         sigma_y: noise level on [-1, 1]. The estimate uses 0.02 if it is less: a start for the sampler is no better for
             a finer one, and the system takes the longer to solve the smaller the noise.
         spectrum: radial power spectrum, as the module's text defines it.
-        tol: the relative residual at which an image is finished. A rougher solution would do for a start, but iterates
-            on their way amplify rounding errors, which depend on the batch; at 1e-6 the result no longer does.
+        tol: the relative residual at which an image is finished: a start for the sampler needs no more digits.
         max_iterations: where to stop in any case; what has not converged by then is a rougher start, not an error.
 
     Returns:
-        ``[B, C, H, W]``, in y's dtype and on its device.
+        ``[B, C, H, W]``, in y's dtype and on its device. Half types are solved in float32.
     """
+    dtype = y.dtype
+    operator, y = at_least_single(operator, y)
     height, width = operator.in_shape[-2:]
     power = power_on_grid(spectrum.to(y), height, width)
     variance = max(sigma_y, SMALLEST_NOISE) ** 2
+    roughness = cosine_filter(variance / power)
 
     def normal_matrix(d: torch.Tensor) -> torch.Tensor:
-        return operator.adjoint(operator(d)) + variance * filtered(d, 1 / power)
+        return operator.adjoint(operator(d)) + roughness(d)
 
     mean = mean_colour(y, operator)
     with warnings.catch_warnings():
@@ -69,7 +77,14 @@ def wiener_estimate(
             tol=tol,
             max_iterations=max_iterations,
         )
-    return mean + d
+    return (mean + d).to(dtype)
+
+
+def at_least_single(operator: LinearOperator, data: torch.Tensor) -> tuple[LinearOperator, torch.Tensor]:
+    """Both in float32 if they are of a half type, in which the CPU has no FFT and the iteration too few digits."""
+    if data.dtype not in (torch.float16, torch.bfloat16):
+        return operator, data
+    return copy.deepcopy(operator).float(), data.float()
 
 
 def mean_colour(y: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
@@ -92,60 +107,61 @@ def preconditioner(
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """An approximate inverse of ``A^T A + variance C^-1``, symmetric positive definite, the sum of two.
 
-    The first, ``(d0 I + variance C^-1)^-1`` with d0 the mean of the diagonal of ``A^T A``, is all it takes where every
-    neighbourhood of the image is measured about as well as another: then ``A^T A`` acts on smooth images as d0. In a
-    hole it does not, and the iteration would creep inwards from the border. There ``A^T A`` vanishes and the inverse is
-    ``C / variance``: that is the second, between weights w that are 1 in the middle of a hole and 0 wherever the mean
-    of the diagonal over a neighbourhood of a few pixels is at least half of d0.
+    The first, ``D^T (diag(Q) + variance diag(1/P))^-1 D`` with Q the mean of the diagonal of ``D A^T A D^T`` over a
+    neighbourhood of each frequency, is all it takes where every neighbourhood of the image is measured about as well as
+    another. In a hole it is not so, and the iteration would creep inwards from the border. There ``A^T A`` vanishes and
+    the inverse is ``C / variance``: that is the second, between weights that are 1 in the middle of a hole and 0
+    wherever the mean of the diagonal of ``A^T A`` over a neighbourhood is at least two thirds of that over the image.
+    The border holds a hole's content: there is no more power in waves as long as the hole than in those half as long,
+    and P is limited to theirs.
     """
-    diagonal = local_diagonal(operator, like)
-    d0 = diagonal.mean(dim=(-3, -2, -1), keepdim=True).clamp(min=torch.finfo(like.dtype).tiny)
-    window = averaging(NEIGHBOURHOOD, like)
-    hole = (1 - 2 * filtered(diagonal, window) / d0).clamp(min=0)
-    everywhere, within_holes = power / (d0 * power + variance), power / variance
+    like = like if operator.batch_size else like[:1]
+    in_space, in_frequency = diagonals(operator, like)
+    average = cosine_filter(averaging(NEIGHBOURHOOD, like))
+    mean = in_space.mean(dim=(-3, -2, -1), keepdim=True).clamp(min=torch.finfo(like.dtype).tiny)
+    response = torch.maximum(average(in_frequency), SMALLEST_RESPONSE * mean)
+    everywhere = cosine_filter(power / (response * power + variance))
+    hole = (1 - average(in_space) / (SPARSE * mean)).clamp(min=0)
+    hole = hole * (hole.amax(dim=(-3, -2, -1), keepdim=True) > 0.5)  # else chance among scattered pixels
     if not hole.any():
-        return lambda r: filtered(r, everywhere)
-    return lambda r: filtered(r, everywhere) + hole * filtered(hole * r, within_holes)
+        return everywhere
+    side = hole.square().sum(dim=(-3, -2, -1), keepdim=True).sqrt()
+    short = cosine_frequency(*like.shape[-2:]).to(like) >= (2 / side).clamp(max=0.5)
+    limit = torch.where(short, power, 0).amax(dim=(-2, -1), keepdim=True)
+    within_holes = cosine_filter(torch.minimum(power, limit) / variance)
+    return lambda r: everywhere(r) + hole * within_holes(hole * r)
 
 
-def local_diagonal(operator: LinearOperator, like: torch.Tensor) -> torch.Tensor:
-    """The diagonal of ``A^T A``, averaged over channels, ``[B, 1, H, W]``: ``E[z ⊙ A^T A z]`` for random signs z.
+def diagonals(operator: LinearOperator, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The diagonals of ``A^T A`` and of ``D A^T A D^T``, averaged over channels, each ``[B, 1, H, W]``.
 
-    Exact where ``A^T A`` is diagonal; elsewhere right on average over a neighbourhood. The signs are the same for every
-    image and every call, so that an estimate does not depend on the batch.
+    They are the means of ``z ⊙ A^T A z`` and of ``D z ⊙ D A^T A z`` over random signs z (Bekas, Kokiopoulou and Saad
+    2007): exact where the matrix is diagonal and elsewhere right on average over a neighbourhood. The signs are the
+    same for every image and every call, so that an estimate does not depend on the batch.
     """
     generator = torch.Generator("cpu").manual_seed(0)
-    total = torch.zeros_like(like[:, :1])
+    in_space, in_frequency, square = (torch.zeros_like(like[:, :1]) for _ in range(3))
     for _ in range(PROBES):
-        signs = torch.randint(0, 2, like.shape[1:], generator=generator, device="cpu") * 2 - 1
+        signs = torch.randint(0, 2, like.shape[1:], generator=generator, dtype=torch.int8, device="cpu") * 2 - 1
         signs = signs.to(like).expand_as(like).contiguous()
-        total += (signs * operator.adjoint(operator(signs))).mean(dim=1, keepdim=True)
-    return total / PROBES
-
-
-def filtered(x: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
-    """``F^* diag(gain) F x`` for a real, even gain at the frequencies of ``rfft2``."""
-    return torch.fft.irfft2(gain * torch.fft.rfft2(x), s=x.shape[-2:])
+        response, wave = operator.adjoint(operator(signs)), cosine_transform(signs)
+        in_space += (signs * response).mean(dim=1, keepdim=True) / PROBES
+        in_frequency += (wave * cosine_transform(response)).mean(dim=1, keepdim=True)
+        square += wave.square().mean(dim=1, keepdim=True)
+    return in_space, in_frequency / square
 
 
 def averaging(deviation: float, like: torch.Tensor) -> torch.Tensor:
-    """The gain, at the frequencies of ``rfft2``, of a mean over a Gaussian neighbourhood of so many pixels."""
-    return torch.exp(-2 * (math.pi * deviation * radial_frequency(*like.shape[-2:])) ** 2).to(like)
-
-
-def radial_frequency(height: int, width: int) -> torch.Tensor:
-    """``|f|`` in cycles per pixel at each frequency of ``rfft2``, ``[H, W // 2 + 1]``, float64."""
-    vertical = torch.fft.fftfreq(height, dtype=torch.float64, device="cpu")
-    horizontal = torch.fft.rfftfreq(width, dtype=torch.float64, device="cpu")
-    return torch.hypot(vertical[:, None], horizontal)
+    """The gain of a mean over a Gaussian neighbourhood of so many pixels, ``[H, W]``."""
+    return torch.exp(-2 * (math.pi * deviation * cosine_frequency(*like.shape[-2:])) ** 2).to(like)
 
 
 def power_on_grid(spectrum: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """The powers P of a radial spectrum at the frequencies of ``rfft2``, ``[H, W // 2 + 1]``, in the spectrum's dtype.
+    """The powers P of a radial spectrum at the frequencies of :func:`cosine_frequency`, ``[H, W]``, in its dtype.
 
     Between two samples the logarithm of the power is interpolated linearly: it spans many orders of magnitude.
     """
-    frequency = radial_frequency(height, width).to(spectrum.device)
+    frequency = cosine_frequency(height, width).to(spectrum.device)
     position = frequency * ((len(spectrum) - 1) / TOP_FREQUENCY)
     left = position.long().clamp(max=len(spectrum) - 2)
     logarithm = spectrum.double().log()
@@ -177,8 +193,9 @@ def radial_spectrum(images: Iterable[torch.Tensor], bins: int = 128) -> torch.Te
         planes = image.detach().cpu().double().reshape(-1, height, width)
         planes = planes - (planes * window).sum(dim=(-2, -1), keepdim=True) / window.sum()
         planes = planes * window / window.square().mean().sqrt()
-        energy = torch.fft.rfft2(planes, norm="ortho").abs().square().sum(dim=0)
-        frequency = radial_frequency(height, width)
+        energy = torch.fft.fft2(planes, norm="ortho").abs().square().sum(dim=0)
+        vertical, horizontal = (torch.fft.fftfreq(size, dtype=torch.float64, device="cpu") for size in (height, width))
+        frequency = torch.hypot(vertical[:, None], horizontal)
         nearest = (frequency * ((bins - 1) / TOP_FREQUENCY)).round().long()
         kept = frequency > 0
         power.index_add_(0, nearest[kept], energy[kept])

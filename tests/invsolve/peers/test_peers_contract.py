@@ -10,13 +10,13 @@ import torch
 from peer_cases import OPERATORS, SHAPE, SHORT, gaussian, operator, random, seeded
 
 from invsolve.checkpoint import read_checkpoint, resolve
+from invsolve.cosine import cosine_filter, cosine_frequency
 from invsolve.degradation import DEGRADATIONS
 from invsolve.noise import NoiseStreams
 from invsolve.peers import PEERS, highest_level, settings_for
 from invsolve.peers.levels import ddpm_levels, ddpm_sigmas
 from invsolve.peers.tuned import TUNED
 from invsolve.task import list_tasks, load_task
-from invsolve.wiener import filtered, radial_frequency
 from operators import Convolution, Mask
 
 BATCH = 3
@@ -99,15 +99,15 @@ def test_every_task(name, task_name):
     The prior's mean, 0, has the error 1 in both; its colours are independent, so that a grey picture tells little.
     """
     shape = (3, SIDE, SIDE)
-    power = (3e-4 + radial_frequency(SIDE, SIDE).float() ** 2) ** -1.5
+    power = (3e-4 + cosine_frequency(SIDE, SIDE).float() ** 2) ** -1.5
     power *= 0.25 / power.mean()
-    x = filtered(torch.randn(1, *shape, generator=seeded(7)), power.sqrt())
+    x = cosine_filter(power.sqrt())(torch.randn(1, *shape, generator=seeded(7)))
     task = load_task(task_name)
     op = task.make_operator(shape)
     y = op.measure(x, task.sigma_y, NoiseStreams(0, [(0, -1)]))
 
     def wiener(u, sigma):
-        return filtered(u, power / (power + sigma**2))
+        return cosine_filter(power / (power + sigma**2))(u)
 
     settings = PEERS[name].settings(**{"steps": 20, **ENOUGH.get(name, {})})
     restored = restore(name, y, op, NoiseStreams(0, [0]), settings, wiener, task.sigma_y)

@@ -1,0 +1,97 @@
+"""Filters between borders that reflect: functions diagonal in the two-dimensional cosine transform.
+
+D, the orthonormal DCT-II of each channel, is the Fourier transform of the image continued by its mirror images. The DFT
+has opposite borders meet, in an edge that is not in the picture; here each border meets its own mirror image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def cosine_transform(x: Tensor) -> Tensor:
+    """The orthonormal DCT-II of each channel, ``D x``, of images ``[..., H, W]``."""
+    height, width = x.shape[-2:]
+    z = _Packing(height, width, x).pack(x)
+    after = z.imag[..., 1 : width - width // 2].flip(-1)
+    coefficients = torch.cat([z.real, -after], dim=-1).mul_(2 / math.sqrt(height * width))
+    coefficients[..., 0, :] *= math.sqrt(0.5)
+    coefficients[..., 0] *= math.sqrt(0.5)
+    return coefficients
+
+
+def cosine_filter(gain: Tensor) -> Callable[[Tensor], Tensor]:
+    """The map ``x -> D^T diag(gain) D x`` of images ``[..., H, W]``, on gain's device and in its dtype.
+
+    ``gain [..., H, W]`` holds a factor for each frequency of :func:`cosine_frequency`.
+    """
+    height, width = gain.shape[-2:]
+    packing, half = _Packing(height, width, gain), width // 2 + 1
+    after = torch.cat([torch.zeros_like(gain[..., :1]), gain[..., width - half + 1 :].flip(-1)], dim=-1)
+    gains = torch.stack([gain[..., :half], after], dim=-1)  # of real and imaginary parts
+
+    def apply(x: Tensor) -> Tensor:
+        z = packing.pack(x)
+        torch.view_as_real(z).mul_(gains)
+        return packing.unpack(z)
+
+    return apply
+
+
+def cosine_frequency(height: int, width: int) -> Tensor:
+    """``|f|`` in cycles per pixel of each coefficient of D, ``[H, W]``, float64: k / 2H and l / 2W along the axes."""
+    vertical = torch.arange(height, dtype=torch.float64, device="cpu") / (2 * height)
+    horizontal = torch.arange(width, dtype=torch.float64, device="cpu") / (2 * width)
+    return torch.hypot(vertical[:, None], horizontal)
+
+
+class _Packing:
+    """Images of one size to their cosine transforms, up to scale, and back, each by one real DFT of that size.
+
+    The DFT V is that of the image with its even rows and columns first and then its odd ones in reverse (Makhoul 1980).
+    With ``a = exp(-iπk / 2H)`` and ``b = exp(-iπl / 2W)``, it and the coefficients C are related by
+
+        C(k, l) - i C(k, W - l) = b (a V(k, l) + a* V(-k, l)) / 2 =: Z(k, l),
+        V(k, l) = a* b* (Z(k, l) - i Z(H - k, l)),
+
+    where coefficients beyond the last one are 0. Z, ``[..., H, W // 2 + 1]``, is the packed form.
+    """
+
+    def __init__(self, height: int, width: int, like: Tensor) -> None:
+        vertical = torch.arange(height, dtype=torch.float64, device="cpu")[:, None] / (2 * height)
+        horizontal = torch.arange(width // 2 + 1, dtype=torch.float64, device="cpu") / (2 * width)
+        self.direct, self.mirrored = (
+            torch.polar(torch.ones_like(turns), -math.pi * turns).to(like.device, like.dtype.to_complex())
+            for turns in (horizontal + vertical, horizontal - vertical)
+        )  # a b and a* b
+        self.mirror = -torch.arange(height, device=like.device) % height  # the rows -k
+        self.width = width
+
+    def pack(self, x: Tensor) -> Tensor:
+        v = torch.fft.rfft2(_odd_ones_last(x))
+        return v.index_select(-2, self.mirror).mul_(self.mirrored).addcmul_(self.direct, v).mul_(0.5)
+
+    def unpack(self, z: Tensor) -> Tensor:
+        beyond = z.index_select(-2, self.mirror)
+        beyond[..., 0, :] = 0  # Z(H, l)
+        v = beyond.mul_(-1j).add_(z).mul_(self.direct.conj())
+        return _as_they_were(torch.fft.irfft2(v, s=(z.shape[-2], self.width)))
+
+
+def _odd_ones_last(x: Tensor) -> Tensor:
+    """Along both axes the elements 0, 2, 4, ..., 5, 3, 1."""
+    rows = torch.cat([x[..., ::2, :], x[..., 1::2, :].flip(-2)], dim=-2)
+    return torch.cat([rows[..., ::2], rows[..., 1::2].flip(-1)], dim=-1)
+
+
+def _as_they_were(v: Tensor) -> Tensor:
+    """The inverse of ``_odd_ones_last``."""
+    height, width = v.shape[-2:]
+    rows, x = torch.empty_like(v), torch.empty_like(v)
+    rows[..., ::2], rows[..., 1::2] = v[..., : (width + 1) // 2], v[..., (width + 1) // 2 :].flip(-1)
+    x[..., ::2, :], x[..., 1::2, :] = rows[..., : (height + 1) // 2, :], rows[..., (height + 1) // 2 :, :].flip(-2)
+    return x
