@@ -35,7 +35,7 @@ def wiener_estimate(
     operator: LinearOperator,
     sigma_y: float,
     spectrum: torch.Tensor,
-    tol: float = 3e-4,
+    tol: float = 1e-4,
     max_iterations: int = 150,
 ) -> torch.Tensor:
     """The posterior mean of x given ``y = A x + sigma_y n`` under the stationary Gaussian prior: ``m + d`` with
@@ -51,7 +51,7 @@ def wiener_estimate(
         sigma_y: noise level on [-1, 1]. The estimate uses 0.02 if it is less: a start for the sampler is no better for
             a finer one, and the system takes the longer to solve the smaller the noise.
         spectrum: radial power spectrum, as the module's text defines it.
-        tol: the relative residual at which an image is finished: a start for the sampler needs no more digits.
+        tol: the relative residual at which an image is finished; in a large hole the error is about 30 times as large.
         max_iterations: where to stop in any case; what has not converged by then is a rougher start, not an error.
 
     Returns:
@@ -107,21 +107,20 @@ def preconditioner(
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """An approximate inverse of ``A^T A + variance C^-1``, symmetric positive definite, the sum of two.
 
-    The first, ``D^T (diag(Q) + variance diag(1/P))^-1 D`` with Q the mean of the diagonal of ``D A^T A D^T`` over a
+    The first, ``D^T (diag(Q) + variance diag(1/P))^-1 D`` with Q the diagonal of ``D A^T A D^T``, averaged over a
     neighbourhood of each frequency, is all it takes where every neighbourhood of the image is measured about as well as
     another. In a hole it is not so, and the iteration would creep inwards from the border. There ``A^T A`` vanishes and
     the inverse is ``C / variance``: that is the second, between weights that are 1 in the middle of a hole and 0
-    wherever the mean of the diagonal of ``A^T A`` over a neighbourhood is at least two thirds of that over the image.
+    wherever the mean of the diagonal of ``A^T A`` over a neighbourhood is at least two thirds of that over all.
     The border holds a hole's content: there is no more power in waves as long as the hole than in those half as long,
     and P is limited to theirs.
     """
     like = like if operator.batch_size else like[:1]
-    in_space, in_frequency = diagonals(operator, like)
-    average = cosine_filter(averaging(NEIGHBOURHOOD, like))
+    in_space, in_frequency = local_diagonals(operator, like)
     mean = in_space.mean(dim=(-3, -2, -1), keepdim=True).clamp(min=torch.finfo(like.dtype).tiny)
-    response = torch.maximum(average(in_frequency), SMALLEST_RESPONSE * mean)
+    response = torch.maximum(in_frequency, SMALLEST_RESPONSE * mean)
     everywhere = cosine_filter(power / (response * power + variance))
-    hole = (1 - average(in_space) / (SPARSE * mean)).clamp(min=0)
+    hole = (1 - in_space / (SPARSE * mean)).clamp(min=0)
     hole = hole * (hole.amax(dim=(-3, -2, -1), keepdim=True) > 0.5)  # else chance among scattered pixels
     if not hole.any():
         return everywhere
@@ -132,12 +131,12 @@ def preconditioner(
     return lambda r: everywhere(r) + hole * within_holes(hole * r)
 
 
-def diagonals(operator: LinearOperator, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The diagonals of ``A^T A`` and of ``D A^T A D^T``, averaged over channels, each ``[B, 1, H, W]``.
+def local_diagonals(operator: LinearOperator, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The diagonals of ``A^T A`` and of ``D A^T A D^T``, averaged over neighbourhoods and channels: ``[B, 1, H, W]``.
 
-    They are the means of ``z ⊙ A^T A z`` and of ``D z ⊙ D A^T A z`` over random signs z (Bekas, Kokiopoulou and Saad
-    2007): exact where the matrix is diagonal and elsewhere right on average over a neighbourhood. The signs are the
-    same for every image and every call, so that an estimate does not depend on the batch.
+    They are the means of ``w ⊙ B w`` over ``w ⊙ w``, for the matrix B, of random signs w (Bekas, Kokiopoulou and Saad
+    2007) and of their transforms. The signs are the same for every image and every call, so that an estimate does not
+    depend on the batch.
     """
     generator = torch.Generator("cpu").manual_seed(0)
     in_space, in_frequency, square = (torch.zeros_like(like[:, :1]) for _ in range(3))
@@ -145,10 +144,11 @@ def diagonals(operator: LinearOperator, like: torch.Tensor) -> tuple[torch.Tenso
         signs = torch.randint(0, 2, like.shape[1:], generator=generator, dtype=torch.int8, device="cpu") * 2 - 1
         signs = signs.to(like).expand_as(like).contiguous()
         response, wave = operator.adjoint(operator(signs)), cosine_transform(signs)
-        in_space += (signs * response).mean(dim=1, keepdim=True) / PROBES
+        in_space += (signs * response).mean(dim=1, keepdim=True)
         in_frequency += (wave * cosine_transform(response)).mean(dim=1, keepdim=True)
         square += wave.square().mean(dim=1, keepdim=True)
-    return in_space, in_frequency / square
+    average = cosine_filter(averaging(NEIGHBOURHOOD, like))
+    return average(in_space) / PROBES, average(in_frequency) / average(square)
 
 
 def averaging(deviation: float, like: torch.Tensor) -> torch.Tensor:
