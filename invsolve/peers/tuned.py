@@ -1,11 +1,11 @@
 r"""Settings of the peers per task: peer -> task -> steps -> values. What is not named stays at its published default.
 
 Chosen by the lowest LPIPS (AlexNet) with the shipped teacher, on the last two pictures of the FFHQ training folder in
-name order (01097 and 01098), which it was not trained on. DDRM, DiffPIR and Pi-GDM with 20 evaluations by a search on
-whole pictures in float32, half a dozen to twenty settings for each task, the start level among them:
+name order (01097 and 01098), which it was not trained on. DDRM, DiffPIR, DDNM+ and Pi-GDM with 20 evaluations by a
+search on whole pictures in float32, half a dozen to twenty settings for each task, the start level among them:
 
     python benchmarks/tune_peers.py --data FFHQ/train --out tuned.jsonl --images 2 --steps 20 \
-        --peers ddrm diffpir pigdm
+        --peers ddrm diffpir ddnm pigdm
 
 The others earlier, when all peers still started around gray (see ``start.py``): over small grids in bfloat16, on the
 central 128x128 pixels (for DPS, RED-diff, DAPS and PnP-DM of 01098 alone; zeta' of DPS is converted to 256x256 pixels).
@@ -44,19 +44,19 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
         "colorize": {20: {"eta": 0.7, "eta_b": 1.0, "sigma_max": 12.5}},
         "deblur_gaussian": {20: {"eta": 0.0, "eta_b": 1.0, "sigma_max": 12.5}},
         "deblur_motion": {20: {"eta": 0.0, "eta_b": 1.0, "sigma_max": 2.0}},
-        "denoise": {20: {"eta": 0.0, "eta_b": 1.0, "sigma_max": 7.81}},
+        "denoise": {20: {"eta": 0.0, "eta_b": 1.0, "sigma_max": 1.25}},
         "inpaint_box": {20: {"eta": 0.95, "eta_b": 1.0, "sigma_max": 22.2}},
         "inpaint_random": {20: {"eta": 1.0, "eta_b": 1.0, "sigma_max": 3.12}},
         "sr4x": {20: {"eta": 0.5, "eta_b": 1.0, "sigma_max": 2.0}},
     },
     "ddnm": {
-        "colorize": {20: {"sigma_max": 20.0, "eta": 1.0}, 100: {"sigma_max": 20.0}},
-        "deblur_gaussian": {20: {"sigma_max": 20.0, "eta": 0.2}, 100: {"sigma_max": 20.0}},
-        "deblur_motion": {20: {"sigma_max": 20.0, "eta": 0.2}, 100: {"sigma_max": 20.0, "eta": 0.5}},
-        "denoise": {20: {"sigma_max": 20.0, "eta": 0.2}, 100: {"sigma_max": 20.0, "eta": 0.5}},
-        "inpaint_box": {20: {"sigma_max": 20.0, "eta": 0.2}, 100: {"sigma_max": 20.0, "eta": 0.5}},
-        "inpaint_random": {20: {"sigma_max": 20.0, "eta": 0.7}, 100: {"sigma_max": 20.0}},
-        "sr4x": {20: {"sigma_max": 20.0, "eta": 0.2}, 100: {"sigma_max": 20.0, "eta": 0.5}},
+        "colorize": {20: {"eta": 1.0, "sigma_max": 6.36}, 100: {"sigma_max": 20.0}},
+        "deblur_gaussian": {20: {"eta": 0.5, "sigma_max": 3.2}, 100: {"sigma_max": 20.0}},
+        "deblur_motion": {20: {"eta": 0.15, "sigma_max": 3.2}, 100: {"sigma_max": 20.0, "eta": 0.5}},
+        "denoise": {20: {"eta": 0.0, "sigma_max": 0.3}, 100: {"sigma_max": 20.0, "eta": 0.5}},
+        "inpaint_box": {20: {"eta": 0.95, "sigma_max": 22.2}, 100: {"sigma_max": 20.0, "eta": 0.5}},
+        "inpaint_random": {20: {"eta": 1.0, "sigma_max": 1.28}, 100: {"sigma_max": 20.0}},
+        "sr4x": {20: {"eta": 0.5, "sigma_max": 1.28}, 100: {"sigma_max": 20.0, "eta": 0.5}},
     },
     "diffpir": {
         "colorize": {
