@@ -83,10 +83,10 @@ def test_an_image_alone_and_in_a_batch_of_8_give_the_same_result(name, settings,
     assert (together[0] - together[1]).abs().max() > 0.1  # different images, or the rest says nothing
     for b in (0, 5):
         alone = solve(y[b : b + 1], operator.select([b]), prior=network_prior, settings=settings, indices=[b])
-        assert (alone[0] - together[b]).abs().max() < 1e-5
+        assert (alone[0] - together[b]).abs().max() < 3e-5
     for batch in (1, 3):
         split = solve(y, operator, prior=network_prior, settings=settings, batch=batch)
-        assert (split - together).abs().max() < 1e-5
+        assert (split - together).abs().max() < 3e-5
 
 
 @pytest.mark.parametrize("isotropic", [False, True])

@@ -195,7 +195,7 @@ def test_no_level_is_above_the_highest_that_the_denoiser_knows(name):
             levels.append(sigma)
             return super().__call__(u, sigma)
 
-    for task_name, highest in (("no such task", 5.0), ("sr4x", 5.0), ("no such task", 200.0)):
+    for task_name, highest in (("no such task", 5.0), ("inpaint_box", 5.0), ("no such task", 200.0)):
         levels, op = [], operator("blur")
         settings = settings_for(name, task_name, 3, highest=highest)
         noise = NoiseStreams(0, [0], dtype=torch.float64)
