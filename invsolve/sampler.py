@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Protocol
 
 import torch
@@ -28,46 +28,85 @@ def split_gibbs(
     levels: Sequence[float],  # sigma_1 .. sigma_N, decreasing
     sigma_y: float,  #          noise level of the likelihood draws
     noise: Noise,
-    u: torch.Tensor | None = None,
+    start: torch.Tensor | None = None,
     average: float = 0.0,
-    isotropic: bool = False,
+    isotropic: float = 0.0,
     momentum: float = 0.0,
+    overrelaxation: float = 0.0,
 ) -> Iterator[torch.Tensor]:
-    """Sample ``x ~ p(x | y)`` by draws from the prior and from the likelihood in turn; yield ``x`` after each level.
+    """Sample ``x ~ p(x | y)`` by draws from the likelihood and from the prior in turn; yield ``x`` after each level.
 
     At one level sigma the chain's stationary law is that of ``p(x) N(u; x, sigma² I) N(y; A u, sigma_y² I)``, whose
     x-marginal is the posterior under a measurement noise of covariance ``sigma_y² I + sigma² A A^T``; annealing sigma
     towards 0 leads it to the posterior itself (Vono et al. 2019; Wu et al. 2024, PnP-DM).
 
-    ``u`` is the noisy image the first draw starts from (a warm start); without one it is drawn from the measurement.
-    With ``average`` > 0 what is yielded is ``x_avg <- average x_avg + (1 - average) x``, started at the first draw,
-    while the chain itself goes on with ``x``. With ``isotropic`` every likelihood draw is replaced by its mean under
-    white noise of the level, see :func:`renoise`. With ``momentum`` > 0 the likelihood draws are made near
-    ``x + momentum (x - x_previous)`` instead of ``x``: over-relaxed, a few draws go as far as more do, though the law
-    above no longer holds. Images are ``[B, C, H, W]``, noise levels are on their scale.
+    ``start`` is the image that the first likelihood draw is made near (a warm start), by default gray. With
+    ``average`` > 0 what is yielded is ``x_avg <- average x_avg + (1 - average) x``, started at the first draw, and the
+    chain itself goes on with ``x``. ``isotropic`` and ``overrelaxation`` are those of :class:`LikelihoodDraws`. With
+    ``momentum`` > 0 the likelihood draws are made near ``x + momentum (x - x_previous)`` instead of ``x``: a few draws
+    go as far as more do, though the law above no longer holds. Images are ``[B, C, H, W]``, noise levels are on their
+    scale.
     """
-    likelihood = partial(renoise, operator) if isotropic else operator.draw
-    if u is None:
-        u = likelihood(y.new_zeros(len(y), *operator.in_shape), y, sigma_y, levels[0], noise)
+    draw = LikelihoodDraws(y, operator, sigma_y, noise, isotropic, overrelaxation)
     priors = prior if isinstance(prior, Sequence) else [prior] * len(levels)
+    near = y.new_zeros(len(y), *operator.in_shape) if start is None else start
     x_avg = previous = None
-    for i, (sigma, prior) in enumerate(zip(levels, priors, strict=True)):
-        x = prior.draw(u, sigma, noise)
+    for sigma, prior in zip(levels, priors, strict=True):
+        x = prior.draw(draw(near, sigma), sigma, noise)
         x_avg = x if x_avg is None else torch.lerp(x, x_avg, average)
         yield x_avg
-        if i + 1 < len(levels):
-            near = x + momentum * (x - previous) if momentum and previous is not None else x
-            u = likelihood(near, y, sigma_y, levels[i + 1], noise)
-            previous = x
+        near = x if previous is None else x + momentum * (x - previous)
+        previous = x
 
 
-def renoise(
-    operator: LinearOperator, x: torch.Tensor, y: torch.Tensor, sigma_y: float, rho: float, noise: Noise
-) -> torch.Tensor:
-    """The mean of ``operator.draw(x, y, sigma_y, rho, noise)`` under white noise of level ``rho``.
+class LikelihoodDraws:
+    """Successive draws ``u ~ N(m(x), H)`` of ``p(u | x, y) ∝ N(u; x, rho² I) N(y; A u, sigma_y² I)``.
 
-    No longer Gibbs sampling: what is measured is hidden under noise again, as by DiffPIR (Zhu et al. 2023). But then u
-    has the same noise everywhere, as the prior is told, where a draw leaves measured pixels sharp beside a noisy hole.
-    Few evaluations fill a large hole better so.
+    ``H = (A^T A / sigma_y² + I / rho²)^-1`` and ``m(x) = H (A^T y / sigma_y² + x / rho²)``. ``W = I - H / rho²`` is near
+    1 for what is measured well at this level, and 0 for what is not measured.
+
+    ``isotropic`` in [0, 1], s, adds ``s W N(0, rho² I)``. About an x without error the noise in u, that of the
+    measurement and of the draw, has the covariance ``rho² (I - W²)``, and at ``s = 1`` it is ``rho²`` white, as the
+    prior is told it is. What is measured is then hidden under noise again, as by DDRM (Kawar et al. 2022) and DiffPIR
+    (Zhu et al. 2023). This is no Gibbs sampling any more, but a few evaluations fill a large hole better so.
+
+    ``overrelaxation`` in [0, 1), a, makes ``u = m(x) - a (u_last - m(x)) + sqrt(1 - a²) N(0, H)``: draws in a row lie
+    on opposite sides of their means, and what the prior makes of their noise cancels in part (Adler 1981). At one level
+    this leaves ``p(u | x, y)`` as it is, and so the law of the chain; from one level to the next the deviation is
+    carried over in units of the noise.
     """
-    return operator.prox(x, y, (sigma_y / rho) ** 2) + rho * noise(operator.in_shape)
+
+    def __init__(
+        self,
+        y: torch.Tensor,
+        operator: LinearOperator,
+        sigma_y: float,
+        noise: Noise,
+        isotropic: float = 0.0,
+        overrelaxation: float = 0.0,
+    ):
+        self.y, self.operator, self.sigma_y, self.noise = y, operator, sigma_y, noise
+        self.isotropic, self.overrelaxation = isotropic, overrelaxation
+        self._last: tuple[torch.Tensor, float, list[torch.Tensor]] | None = None
+
+    def __call__(self, x: torch.Tensor, rho: float) -> torch.Tensor:
+        """u ``[B, C, H, W]`` near x, at the level ``rho`` > 0."""
+        shapes = [self.operator.in_shape, self.operator.out_shape]  # what operator.draw asks for
+        if self.isotropic:
+            shapes.append(self.operator.in_shape)
+        units = [self.noise(shape) for shape in shapes]
+        if self.overrelaxation:
+            units = self._opposed(x, rho, units)
+        of_draw = iter(units)
+        hidden = self.isotropic * rho * units[2] if self.isotropic else 0.0
+        return hidden + self.operator.draw(x - hidden, self.y, self.sigma_y, rho, lambda shape: next(of_draw))
+
+    def _opposed(self, x: torch.Tensor, rho: float, units: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Standard normals that are ``-overrelaxation`` times those that would make the last u from this x, and new."""
+        if self._last is not None:
+            last_x, last_rho, (image, *others) = self._last
+            image = image + (last_x - x) / last_rho
+            share = math.sqrt(1 - self.overrelaxation**2)
+            units = [share * n - self.overrelaxation * last for n, last in zip(units, [image, *others], strict=True)]
+        self._last = x, rho, units
+        return units

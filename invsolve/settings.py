@@ -23,27 +23,32 @@ class Settings:
     exponent: float = 3.0  # of the Karras schedule between them (1: linear; larger: more small levels)
     average: float = 0.0  # decay of the exponential average over the draws (0: the last draw alone)
     sigma_likelihood: float | None = None  # noise level the likelihood draws assume; None: the true sigma_y
-    warm_start: bool = False  # start from the Wiener estimate instead of a draw from the measurement
-    isotropic: bool = False  # white noise on the mean of each likelihood draw instead of the draw
-    momentum: float = 0.0  # over-relaxation of the likelihood draws: how far they go on from one prior draw to the next
+    warm_start: bool = False  # make the first likelihood draw near the Wiener estimate instead of near gray
+    isotropic: float = (
+        0.0  # how much noise hides what is measured again, 0 to 1: at 1 it is white (see LikelihoodDraws)
+    )
+    momentum: float = 0.0  # how far likelihood draws go on from one prior draw to the next
+    overrelaxation: float = 0.0  # how far they go to the other side of their mean, each time
     gamma: float | None = None  # over-noising of a generative denoiser's draws; None: what it was trained with
     excess: float = 0.0  # how much noise they are told beyond what there is; falls to 0 from the first to the last
 
     def __post_init__(self) -> None:
         for name in ("sigma_max", "sigma_min", "exponent"):
             check_number(name, getattr(self, name), above=0)
-        for name in ("average", "momentum"):
+        for name in ("average", "momentum", "overrelaxation"):
             check_number(name, getattr(self, name), at_least=0, below=1)
         if self.sigma_likelihood is not None:
             check_number("sigma_likelihood", self.sigma_likelihood, at_least=0)
         if self.gamma is not None:
             check_number("gamma", self.gamma, at_least=0)
         check_number("excess", self.excess, at_least=0)
+        check_number("isotropic", self.isotropic, at_least=0)
+        if self.isotropic > 1:
+            raise ValueError(f"isotropic is {self.isotropic} but must be at most 1")
         if self.sigma_min > self.sigma_max:
             raise ValueError(f"sigma_min is {self.sigma_min} but must not exceed sigma_max, {self.sigma_max}")
-        for name in ("warm_start", "isotropic"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} is {getattr(self, name)!r} but must be true or false")
+        if not isinstance(self.warm_start, bool):
+            raise TypeError(f"warm_start is {self.warm_start!r} but must be true or false")
 
 
 def check_integer(name: str, value: object, smallest: int) -> None:

@@ -143,13 +143,20 @@ class _Run:
 
     def _sample(self, y: torch.Tensor, operator: LinearOperator, streams: list[Index]) -> Iterator[torch.Tensor]:
         settings, noise = self.settings, NoiseStreams(self.seed, streams, y.device, y.dtype)
-        u = None
-        if settings.warm_start:
-            u = wiener_estimate(y, operator, self.sigma_y, self.prior.spectrum)
-            u = u + self.levels[0] * noise(operator.in_shape)
-        sigma_likelihood = self.sigma_y if settings.sigma_likelihood is None else settings.sigma_likelihood
-        how = (sigma_likelihood, noise, u, settings.average, settings.isotropic, settings.momentum)
-        return split_gibbs(y, operator, _over_noised(self.prior, settings, len(self.levels)), self.levels, *how)
+        start = wiener_estimate(y, operator, self.sigma_y, self.prior.spectrum) if settings.warm_start else None
+        return split_gibbs(
+            y,
+            operator,
+            _over_noised(self.prior, settings, len(self.levels)),
+            self.levels,
+            self.sigma_y if settings.sigma_likelihood is None else settings.sigma_likelihood,
+            noise,
+            start,
+            settings.average,
+            settings.isotropic,
+            settings.momentum,
+            settings.overrelaxation,
+        )
 
 
 def _prepare(

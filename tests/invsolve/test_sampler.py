@@ -3,13 +3,12 @@
 import math
 from collections import deque
 from dataclasses import dataclass
-from itertools import pairwise
 
 import pytest
 import torch
 
 from invsolve.gaussian import GaussianPrior
-from invsolve.sampler import split_gibbs
+from invsolve.sampler import LikelihoodDraws, split_gibbs
 from invsolve.schedule import karras
 from operators import GaussianBlur, Identity, Mask, Resize
 
@@ -81,22 +80,57 @@ def prior_step(gaussian: GaussianPrior, u: Law, sigma: float) -> Law:
     return u.after(gain, mean - gain @ mean, sigma**2 * gain)
 
 
-def likelihood_step(a: torch.Tensor, y: torch.Tensor, x: Law, sigma_y: float, rho: float, isotropic: bool) -> Law:
-    """The law of ``u ~ N(H (A^T y / sigma_y² + x / rho²), H)``, ``H = (A^T A / sigma_y² + I / rho²)^-1``.
+class ExactChain:
+    """The law of the sampler's state after every step, as that of one long vector.
 
-    With ``isotropic`` the covariance is ``rho² I``.
+    The state is (x or u, the x that the last likelihood draw was made near, and its three standard normals: in the
+    image, in the measurement, and those of ``isotropic``).
     """
-    h = torch.linalg.inv(a.T @ a / sigma_y**2 + EYE / rho**2)
-    return x.after(h / rho**2, h @ a.T @ y / sigma_y**2, rho**2 * EYE if isotropic else h)
+
+    def __init__(self, gaussian, a, y, sigma_y, isotropic=0.0, overrelaxation=0.0):
+        self.gaussian, self.a, self.y, self.sigma_y = gaussian, a, y, sigma_y
+        self.isotropic, self.overrelaxation, self.last_rho = isotropic, overrelaxation, None
+        sizes = [SIZE, SIZE, SIZE, len(a), SIZE]
+        rows = torch.eye(sum(sizes), dtype=torch.float64).split(sizes)
+        self.x, self.near, self.image, self.measured, self.white = rows
+        self.law = Law(torch.zeros(sum(sizes), dtype=torch.float64), 0 * torch.cat(rows) @ torch.cat(rows).T)
+
+    def likelihood(self, rho: float) -> None:
+        """``u = prox(x - w + rho e_1, y + sigma_y e_2) + w``, ``w = isotropic rho e_3``."""
+        first = self.last_rho is None
+        old = 0.0 if first else self.overrelaxation
+        image = self.image if first else self.image + (self.near - self.x) / self.last_rho
+        normals = torch.cat([self.image, self.measured, self.white])
+        units = torch.cat([self.x, self.x, -old * image, -old * self.measured, -old * self.white])
+        self.law = self.law.after(units, 0 * self.law.mean, (1 - old**2) * normals.T @ normals)
+        h = torch.linalg.inv(self.a.T @ self.a / self.sigma_y**2 + EYE / rho**2)
+        hidden = self.isotropic * rho * self.white
+        u = h @ (self.x - hidden + rho * self.image) / rho**2 + h @ self.a.T @ self.measured / self.sigma_y + hidden
+        self._set_x(u, h @ self.a.T @ self.y / self.sigma_y**2, 0 * EYE)
+        self.last_rho = rho
+
+    def prior(self, sigma: float) -> None:
+        """``x ~ p(x | u)``: ``x = m + G (u - m) + N(0, sigma² G)``, ``G = C (C + sigma²)^-1``."""
+        mean = self.gaussian.mean.flatten()
+        covariance = self.gaussian.axes @ self.gaussian.variances.diag() @ self.gaussian.axes.T
+        gain = covariance @ torch.linalg.inv(covariance + sigma**2 * EYE)
+        self._set_x(gain @ self.x, mean - gain @ mean, sigma**2 * gain)
+
+    def _set_x(self, rows: torch.Tensor, shift: torch.Tensor, covariance: torch.Tensor) -> None:
+        others = torch.cat([self.near, self.image, self.measured, self.white])
+        self.law = self.law.after(torch.cat([rows, others]), self.x.T @ shift, self.x.T @ covariance @ self.x)
+
+    def law_of_x(self) -> Law:
+        return self.law.after(self.x, torch.zeros(SIZE, dtype=torch.float64), 0 * EYE)
 
 
-def law_of_the_chain(gaussian, a, y, levels, sigma_y, isotropic=False) -> Law:
+def law_of_the_chain(gaussian, a, y, levels, sigma_y, **options) -> Law:
     """The exact law of the sampler's result after the given levels."""
-    start = Law(torch.zeros(SIZE, dtype=torch.float64), 0 * EYE)
-    u = likelihood_step(a, y, start, sigma_y, levels[0], isotropic)
-    for sigma, following in pairwise(levels):
-        u = likelihood_step(a, y, prior_step(gaussian, u, sigma), sigma_y, following, isotropic)
-    return prior_step(gaussian, u, levels[-1])
+    chain = ExactChain(gaussian, a, y, sigma_y, **options)
+    for sigma in levels:
+        chain.likelihood(sigma)
+        chain.prior(sigma)
+    return chain.law_of_x()
 
 
 def measurement(gaussian, operator, sigma_y) -> torch.Tensor:
@@ -124,26 +158,58 @@ def assert_samples_follow(samples: torch.Tensor, law: Law) -> None:
 
 
 @pytest.mark.parametrize("name", operators())
-def test_a_fixed_level_samples_the_posterior_under_augmented_noise(name):
+@pytest.mark.parametrize("overrelaxation", [0.0, 0.7], ids=["draws", "overrelaxed"])
+def test_a_fixed_level_samples_the_posterior_under_augmented_noise(name, overrelaxation):
     """At one level sigma the stationary law is the posterior for a noise of ``sigma_y² I + sigma² A A^T``."""
     gaussian, operator, sigma_y, sigma = prior(), operators()[name], 0.3, 0.6
     y, a = measurement(gaussian, operator, sigma_y), dense(operator)
     target = gaussian_posterior(
         gaussian, a, y.flatten(), sigma_y**2 * torch.eye(len(a), dtype=torch.float64) + sigma**2 * a @ a.T
     )
-    levels = karras(60, sigma, sigma, 1.0)
-    assert law_of_the_chain(gaussian, a, y.flatten(), levels, sigma_y).distance(target) < 1e-3  # long enough
-    assert_samples_follow(sample(gaussian, operator, y, levels, sigma_y), target)
+    levels, how = karras(60, sigma, sigma, 1.0), {"overrelaxation": overrelaxation}
+    assert law_of_the_chain(gaussian, a, y.flatten(), levels, sigma_y, **how).distance(target) < 1e-3  # long enough
+    assert_samples_follow(sample(gaussian, operator, y, levels, sigma_y, **how), target)
+
+
+@pytest.mark.parametrize("name", operators())
+def test_overrelaxation_makes_the_mean_over_the_chain_more_precise(name):
+    """At one level, where the law is the same: that is what the opposite signs are for."""
+    gaussian, operator, sigma_y, sigma = prior(), operators()[name], 0.3, 0.6
+    y = measurement(gaussian, operator, sigma_y).expand(CHAINS, *operator.out_shape)
+    spread = []
+    for overrelaxation in (0.0, 0.7):
+        how = {"overrelaxation": overrelaxation}
+        iterates = split_gibbs(y, operator, gaussian, [sigma] * 20, sigma_y, chain_noise(8), **how)
+        spread.append(torch.stack(list(iterates)[4:]).mean(dim=0).flatten(1).var(dim=0).sum())
+    assert spread[1] < 0.95 * spread[0]
+
+
+@pytest.mark.parametrize("name", operators())
+@pytest.mark.parametrize("overrelaxation", [0.0, 0.7], ids=["draws", "overrelaxed"])
+def test_isotropic_draws_near_the_truth_have_white_noise_of_the_level(name, overrelaxation):
+    """The noise of the measurement and that of the draw together, for every draw in a row."""
+    operator, sigma_y = operators()[name], 0.3
+    x = torch.randn(1, *SHAPE, generator=seeded(8), dtype=torch.float64)
+    noise = chain_noise(9)
+    y = operator(x) + sigma_y * noise(operator.out_shape)
+    draw = LikelihoodDraws(y, operator, sigma_y, noise, 1.0, overrelaxation)
+    for rho in (0.9, 0.4):
+        u = draw(x.expand(CHAINS, *SHAPE), rho).flatten(1)
+        assert_samples_follow(u, Law(x.flatten(), rho**2 * EYE))
+        y = operator(x) + sigma_y * noise(operator.out_shape)  # at one x draws share their measurement's noise
+        draw.y = y
 
 
 @pytest.mark.parametrize("name", operators())
 @pytest.mark.parametrize("levels", [[1.0], [2.0, 0.1], karras(4, 2.0, 0.1, 3.0)], ids=len)
-@pytest.mark.parametrize("isotropic", [False, True], ids=["draws", "isotropic"])
-def test_few_steps_follow_their_exact_law(name, levels, isotropic):
+@pytest.mark.parametrize("isotropic", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("overrelaxation", [0.0, 0.6])
+def test_few_steps_follow_their_exact_law(name, levels, isotropic, overrelaxation):
     gaussian, operator, sigma_y = prior(), operators()[name], 0.1
     y = measurement(gaussian, operator, sigma_y)
-    law = law_of_the_chain(gaussian, dense(operator), y.flatten(), levels, sigma_y, isotropic)
-    assert_samples_follow(sample(gaussian, operator, y, levels, sigma_y, isotropic=isotropic), law)
+    how = {"isotropic": isotropic, "overrelaxation": overrelaxation}
+    law = law_of_the_chain(gaussian, dense(operator), y.flatten(), levels, sigma_y, **how)
+    assert_samples_follow(sample(gaussian, operator, y, levels, sigma_y, **how), law)
 
 
 @pytest.mark.parametrize("name", operators())
@@ -183,9 +249,14 @@ def test_it_yields_every_iterate_and_averages_without_touching_the_chain():
         assert (x_avg - expected).abs().max() < 1e-12
 
 
-def test_a_warm_start_replaces_the_first_likelihood_draw():
-    gaussian, operator, sigma = prior(), operators()["mask"], 0.5
-    y = measurement(gaussian, operator, 0.1)
-    u = torch.randn(SHAPE, generator=seeded(7), dtype=torch.float64)
-    samples = sample(gaussian, operator, y, [sigma], 0.1, u=u.expand(CHAINS, *SHAPE))
-    assert_samples_follow(samples, prior_step(gaussian, Law(u.flatten(), 0 * EYE), sigma))
+@pytest.mark.parametrize("name", operators())
+def test_a_warm_start_is_the_image_that_the_first_likelihood_draw_is_made_near(name):
+    gaussian, operator, sigma, sigma_y = prior(), operators()[name], 0.5, 0.1
+    y, a = measurement(gaussian, operator, sigma_y), dense(operator)
+    start = torch.randn(SHAPE, generator=seeded(7), dtype=torch.float64)
+    chain = ExactChain(gaussian, a, y.flatten(), sigma_y)
+    chain.law.mean = chain.x.T @ start.flatten()
+    chain.likelihood(sigma)
+    chain.prior(sigma)
+    samples = sample(gaussian, operator, y, [sigma], sigma_y, start=start.expand(CHAINS, *SHAPE))
+    assert_samples_follow(samples, chain.law_of_x())

@@ -89,17 +89,21 @@ def test_an_image_alone_and_in_a_batch_of_8_give_the_same_result(name, settings,
         assert (split - together).abs().max() < 3e-5
 
 
-@pytest.mark.parametrize("isotropic", [False, True])
-def test_solve_is_the_sampler_with_its_settings(network_prior, isotropic):
+@pytest.mark.parametrize("changes", [{}, {"isotropic": 0.7}, {"momentum": 0.3}, {"overrelaxation": 0.6}])
+def test_solve_is_the_sampler_with_its_settings(network_prior, changes):
     operator = Resize(SHAPE, 2)
     y = measurements(operator, 2)
-    settings = Settings(1.5, 0.2, 2.0, average=0.3, sigma_likelihood=0.02, isotropic=isotropic)
+    settings = Settings(1.5, 0.2, 2.0, average=0.3, sigma_likelihood=0.02, **changes)
     x = solve(y, operator, 5, 0.05, network_prior, seed=3, settings=settings, indices=[7, (1, 2)])
     noise = NoiseStreams(3, [7, (1, 2)])
     how = (karras(5, 1.5, 0.2, 2.0), 0.02, noise)
-    *_, expected = split_gibbs(y, operator, network_prior, *how, average=0.3, isotropic=isotropic)
+    *_, expected = split_gibbs(y, operator, network_prior, *how, average=0.3, **changes)
     assert torch.equal(x, expected.detach())
     assert not x.requires_grad
+    plain = solve(
+        y, operator, 5, 0.05, network_prior, 3, dataclasses.replace(settings, **dict.fromkeys(changes, 0)), [7, (1, 2)]
+    )
+    assert torch.equal(x, plain) == (not changes)
 
 
 def test_gamma_over_noises_the_priors_draws_by_so_much(network_prior):
@@ -151,12 +155,12 @@ def test_images_of_other_channels_than_the_priors_are_refused():
         solve(torch.zeros(1, 1, 16, 16), Identity((1, 16, 16)), prior=MeanDraw(denoiser))
 
 
-def test_a_warm_start_is_the_wiener_estimate_under_isotropic_noise(network_prior):
+def test_a_warm_start_is_a_likelihood_draw_near_the_wiener_estimate(network_prior):
     operator = OPERATORS["one mask"]()
     y = measurements(operator, 2)
     x = solve(y, operator, 1, 0.05, network_prior, settings=Settings(0.4, warm_start=True))
     noise = NoiseStreams(0, [0, 1])
-    u = wiener_estimate(y, operator, 0.05, network_prior.spectrum) + 0.4 * noise(SHAPE)
+    u = operator.draw(wiener_estimate(y, operator, 0.05, network_prior.spectrum), y, 0.05, 0.4, noise)
     assert torch.equal(x, network_prior.draw(u, 0.4, noise).detach())
 
 
@@ -350,7 +354,10 @@ def test_a_posterior_needs_two_samples(samples, error):
         ({"momentum": 1.0}, ValueError, "momentum is 1.0 but must be finite and at least 0 and below 1"),
         ({"sigma_likelihood": -0.1}, ValueError, "sigma_likelihood is -0.1"),
         ({"warm_start": "yes"}, TypeError, "warm_start is 'yes'"),
-        ({"isotropic": 1}, TypeError, "isotropic is 1 but must be true or false"),
+        ({"overrelaxation": 1}, ValueError, "overrelaxation is 1 but must be finite and at least 0 and below 1"),
+        ({"isotropic": 1.1}, ValueError, "isotropic is 1.1 but must be at most 1"),
+        ({"isotropic": -0.1}, ValueError, "isotropic is -0.1 but must be finite and at least 0"),
+        ({"isotropic": True}, TypeError, "isotropic is True but must be a number"),
         ({"gamma": -0.1}, ValueError, "gamma is -0.1 but must be finite and at least 0"),
         ({"excess": -1}, ValueError, "excess is -1 but must be finite and at least 0"),
         ({"gamma": "0"}, TypeError, "gamma is '0' but must be a number"),

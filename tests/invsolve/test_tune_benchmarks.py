@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from benchmark_scripts import load_script
 
+from invsolve import Settings
 from invsolve.checkpoint import load_prior
 from invsolve.peers import PEERS, settings_for
 from invsolve.peers.tuned import TUNED
@@ -121,9 +123,22 @@ def test_tasks_are_tuned_in_float32_unless_asked_otherwise(tiny_prior, pictures,
     common = ("--data", pictures, "--prior", tiny_prior, "--images", 2, "--tasks", "denoise", "--minutes", 0)
     assert run(script, monkeypatch, *common) == ["fp32"]
     assert run(script, monkeypatch, *common, "--precision", "bf16") == ["bf16"]
-    losses = [float(line.split()[0]) for line in capsys.readouterr().out.splitlines() if " with " in line]
+    losses = [float(line.split()[0]) for line in capsys.readouterr().out.splitlines() if " dB" in line]
     assert torch.tensor(losses).isfinite().all()
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+def test_a_search_over_a_tasks_settings_goes_downhill_only_by_more_than_chance():
+    """The minimum is at no overrelaxation and a sigma_min of 0.05; isotropic changes next to nothing."""
+    script = load_script("tune_tasks")
+
+    def loss(settings: Settings) -> float:
+        return math.log(settings.sigma_min / 0.05) ** 2 + settings.overrelaxation - 1e-4 * settings.isotropic
+
+    start = Settings(sigma_min=0.2, overrelaxation=0.6)
+    found = script.search(loss, start, math.inf)
+    assert abs(math.log(found.sigma_min / 0.05)) < 0.1
+    assert found == dataclasses.replace(start, sigma_min=found.sigma_min, overrelaxation=0.0)
 
 
 @pytest.mark.parametrize("crop", [22, -8])
