@@ -28,8 +28,8 @@ def automatic_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -
     restored by the Wiener estimate. The root mean square of the error is the level of detail that the prior has to
     supply: there the annealing ends, at 0.1 or less. It begins at 12 times its largest average over a neighbourhood,
     which in a large hole is much more than over the picture as a whole. Draws are without over-noising (``gamma`` 0),
-    from a warm start. One linear solve, no network evaluation; always the same for the same operator. One with
-    parameters per image gets settings that serve its worst image.
+    from a warm start under white noise. One linear solve, no network evaluation; always the same for the same operator.
+    One with parameters per image gets settings that serve its worst image.
 
     A prior without a spectrum gets ``Settings()``.
     """
@@ -52,6 +52,7 @@ def automatic_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -
         sigma_min=min(overall, LARGEST_LAST),
         sigma_likelihood=LIKELIHOOD * sigma_y,
         warm_start=True,
+        isotropic_start=1.0,
         gamma=0.0,
         excess=EXCESS,
     )

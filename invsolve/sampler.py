@@ -33,6 +33,7 @@ def split_gibbs(
     isotropic: float = 0.0,
     momentum: float = 0.0,
     overrelaxation: float = 0.0,
+    isotropic_start: float | None = None,
 ) -> Iterator[torch.Tensor]:
     """Sample ``x ~ p(x | y)`` by draws from the likelihood and from the prior in turn; yield ``x`` after each level.
 
@@ -42,12 +43,12 @@ def split_gibbs(
 
     ``start`` is the image that the first likelihood draw is made near (a warm start), by default gray. With
     ``average`` > 0 what is yielded is ``x_avg <- average x_avg + (1 - average) x``, started at the first draw, and the
-    chain itself goes on with ``x``. ``isotropic`` and ``overrelaxation`` are those of :class:`LikelihoodDraws`. With
-    ``momentum`` > 0 the likelihood draws are made near ``x + momentum (x - x_previous)`` instead of ``x``: a few draws
-    go as far as more do, though the law above no longer holds. Images are ``[B, C, H, W]``, noise levels are on their
-    scale.
+    chain itself goes on with ``x``. ``isotropic`` and ``overrelaxation`` are those of :class:`LikelihoodDraws`, and
+    ``isotropic_start`` is the first draw's ``isotropic`` where it is another than the others'. With ``momentum`` > 0
+    the likelihood draws are made near ``x + momentum (x - x_previous)`` instead of ``x``: a few draws go as far as more
+    do, though the law above no longer holds. Images are ``[B, C, H, W]``, noise levels are on their scale.
     """
-    draw = LikelihoodDraws(y, operator, sigma_y, noise, isotropic, overrelaxation)
+    draw = LikelihoodDraws(y, operator, sigma_y, noise, isotropic, overrelaxation, isotropic_start)
     priors = prior if isinstance(prior, Sequence) else [prior] * len(levels)
     near = y.new_zeros(len(y), *operator.in_shape) if start is None else start
     x_avg = previous = None
@@ -62,8 +63,8 @@ def split_gibbs(
 class LikelihoodDraws:
     """Successive draws ``u ~ N(m(x), H)`` of ``p(u | x, y) ∝ N(u; x, rho² I) N(y; A u, sigma_y² I)``.
 
-    ``H = (A^T A / sigma_y² + I / rho²)^-1`` and ``m(x) = H (A^T y / sigma_y² + x / rho²)``. ``W = I - H / rho²`` is near
-    1 for what is measured well at this level, and 0 for what is not measured.
+    ``H = (A^T A / sigma_y² + I / rho²)^-1``, ``m(x) = H (A^T y / sigma_y² + x / rho²)``. ``W = I - H / rho²`` is near 1
+    for what is measured well at this level, and 0 for what is not measured.
 
     ``isotropic`` in [0, 1], s, adds ``s W N(0, rho² I)``. About an x without error the noise in u, that of the
     measurement and of the draw, has the covariance ``rho² (I - W²)``, and at ``s = 1`` it is ``rho²`` white, as the
@@ -84,21 +85,24 @@ class LikelihoodDraws:
         noise: Noise,
         isotropic: float = 0.0,
         overrelaxation: float = 0.0,
+        isotropic_start: float | None = None,
     ):
         self.y, self.operator, self.sigma_y, self.noise = y, operator, sigma_y, noise
         self.isotropic, self.overrelaxation = isotropic, overrelaxation
+        self._share = isotropic if isotropic_start is None else isotropic_start  # isotropic of the next draw
         self._last: tuple[torch.Tensor, float, list[torch.Tensor]] | None = None
 
     def __call__(self, x: torch.Tensor, rho: float) -> torch.Tensor:
         """u ``[B, C, H, W]`` near x, at the level ``rho`` > 0."""
         shapes = [self.operator.in_shape, self.operator.out_shape]  # what operator.draw asks for
-        if self.isotropic:
+        if self._share or self.isotropic:
             shapes.append(self.operator.in_shape)
         units = [self.noise(shape) for shape in shapes]
         if self.overrelaxation:
             units = self._opposed(x, rho, units)
         of_draw = iter(units)
-        hidden = self.isotropic * rho * units[2] if self.isotropic else 0.0
+        hidden = self._share * rho * units[2] if self._share else 0.0
+        self._share = self.isotropic
         return hidden + self.operator.draw(x - hidden, self.y, self.sigma_y, rho, lambda shape: next(of_draw))
 
     def _opposed(self, x: torch.Tensor, rho: float, units: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -107,6 +111,6 @@ class LikelihoodDraws:
             last_x, last_rho, (image, *others) = self._last
             image = image + (last_x - x) / last_rho
             share = math.sqrt(1 - self.overrelaxation**2)
-            units = [share * n - self.overrelaxation * last for n, last in zip(units, [image, *others], strict=True)]
+            units = [share * n - self.overrelaxation * last for n, last in zip(units, [image, *others], strict=False)]
         self._last = x, rho, units
         return units

@@ -27,6 +27,7 @@ class Settings:
     isotropic: float = (
         0.0  # how much noise hides what is measured again, 0 to 1: at 1 it is white (see LikelihoodDraws)
     )
+    isotropic_start: float | None = None  # the same, for the first draw alone; None: as isotropic
     momentum: float = 0.0  # how far likelihood draws go on from one prior draw to the next
     overrelaxation: float = 0.0  # how far they go to the other side of their mean, each time
     gamma: float | None = None  # over-noising of a generative denoiser's draws; None: what it was trained with
@@ -42,9 +43,12 @@ class Settings:
         if self.gamma is not None:
             check_number("gamma", self.gamma, at_least=0)
         check_number("excess", self.excess, at_least=0)
-        check_number("isotropic", self.isotropic, at_least=0)
-        if self.isotropic > 1:
-            raise ValueError(f"isotropic is {self.isotropic} but must be at most 1")
+        for name in ("isotropic", "isotropic_start"):
+            share = getattr(self, name)
+            if share is not None or name == "isotropic":
+                check_number(name, share, at_least=0)
+                if share > 1:
+                    raise ValueError(f"{name} is {share} but must be at most 1")
         if self.sigma_min > self.sigma_max:
             raise ValueError(f"sigma_min is {self.sigma_min} but must not exceed sigma_max, {self.sigma_max}")
         if not isinstance(self.warm_start, bool):

@@ -156,6 +156,7 @@ class _Run:
             settings.isotropic,
             settings.momentum,
             settings.overrelaxation,
+            settings.isotropic_start,
         )
 
 

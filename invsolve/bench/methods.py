@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,11 +26,13 @@ from ..noise import NoiseStreams
 from ..prior import DiffusionDraw, MeanDraw
 from ..sampler import Prior
 from ..schema import suggestion
+from ..settings import Settings
 from ..solve import Index, check_warm_start, solve
 from ..task import Task
 from .baselines import baseline_for
 
 DRAW = 5  # evaluations of a draw of teacher-diffusion
+SAMPLER = 1  # revision of solve: raised when its results change though the settings do not
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,13 @@ def _in_loop(name: str, prior: Prior, levels: int, task: Task, tools: Tools) -> 
     def restore(y: Tensor, operator: LinearOperator, streams: Sequence[Index]) -> Tensor:
         return solve(y, operator, evaluations, task.sigma_y, prior, tools.seed, settings, streams)
 
-    return Method(name, levels, evaluations, restore, repr(settings))
+    return Method(name, levels, evaluations, restore, f"{in_use(settings)}, revision {SAMPLER}")
+
+
+def in_use(settings: Settings) -> dict[str, float | bool]:
+    """What is not switched off: another kind of setting, off by default, leaves the results of older ones valid."""
+    fields = ((field, getattr(settings, field.name)) for field in dataclasses.fields(settings))
+    return {field.name: value for field, value in fields if field.default or value != field.default}
 
 
 def _peer(name: str, number: int | None, task: Task, tools: Tools) -> Method:

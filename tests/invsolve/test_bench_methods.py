@@ -11,13 +11,14 @@ from bench_cases import figures, photograph, write_denoiser
 
 from invsolve.bench import runner
 from invsolve.bench.baselines import baseline_for
-from invsolve.bench.methods import Method, Tools, make_method, networks_of, split_name
+from invsolve.bench.methods import Method, Tools, in_use, make_method, networks_of, split_name
 from invsolve.checkpoint import load_prior
 from invsolve.degradation import DEGRADATIONS, Degradation
 from invsolve.metrics import psnr
 from invsolve.noise import NoiseStreams
 from invsolve.peers import PEERS, REVISION
 from invsolve.prior import MeanDraw
+from invsolve.settings import Settings
 from invsolve.task import Task, load_task
 from operators import LinearOperator
 
@@ -154,3 +155,11 @@ def test_on_a_gpu_the_figures_are_those_of_the_cpu(tiny_prior, tmp_path):
     assert found.keys() == expected.keys()
     for key, row in expected.items():
         assert found[key]["psnr"] == pytest.approx(row["psnr"], abs=0.05), key
+
+
+def test_results_depend_on_the_settings_that_are_in_use():
+    """So that a new kind of setting, off by default, leaves them valid; 0 instead of None is no default."""
+    levels = {"sigma_max": 2.0, "sigma_min": 0.1, "exponent": 3.0}
+    assert in_use(Settings()) == levels
+    changes = {"sigma_max": 0.4, "warm_start": True, "overrelaxation": 0.5, "gamma": 0.0, "isotropic_start": 0.0}
+    assert in_use(Settings(**changes)) == {**levels, **changes}

@@ -87,9 +87,10 @@ class ExactChain:
     image, in the measurement, and those of ``isotropic``).
     """
 
-    def __init__(self, gaussian, a, y, sigma_y, isotropic=0.0, overrelaxation=0.0):
+    def __init__(self, gaussian, a, y, sigma_y, isotropic=0.0, overrelaxation=0.0, isotropic_start=None):
         self.gaussian, self.a, self.y, self.sigma_y = gaussian, a, y, sigma_y
         self.isotropic, self.overrelaxation, self.last_rho = isotropic, overrelaxation, None
+        self.isotropic_start = isotropic_start
         sizes = [SIZE, SIZE, SIZE, len(a), SIZE]
         rows = torch.eye(sum(sizes), dtype=torch.float64).split(sizes)
         self.x, self.near, self.image, self.measured, self.white = rows
@@ -98,13 +99,14 @@ class ExactChain:
     def likelihood(self, rho: float) -> None:
         """``u = prox(x - w + rho e_1, y + sigma_y e_2) + w``, ``w = isotropic rho e_3``."""
         first = self.last_rho is None
+        isotropic = self.isotropic_start if first and self.isotropic_start is not None else self.isotropic
         old = 0.0 if first else self.overrelaxation
         image = self.image if first else self.image + (self.near - self.x) / self.last_rho
         normals = torch.cat([self.image, self.measured, self.white])
         units = torch.cat([self.x, self.x, -old * image, -old * self.measured, -old * self.white])
         self.law = self.law.after(units, 0 * self.law.mean, (1 - old**2) * normals.T @ normals)
         h = torch.linalg.inv(self.a.T @ self.a / self.sigma_y**2 + EYE / rho**2)
-        hidden = self.isotropic * rho * self.white
+        hidden = isotropic * rho * self.white
         u = h @ (self.x - hidden + rho * self.image) / rho**2 + h @ self.a.T @ self.measured / self.sigma_y + hidden
         self._set_x(u, h @ self.a.T @ self.y / self.sigma_y**2, 0 * EYE)
         self.last_rho = rho
@@ -208,6 +210,16 @@ def test_few_steps_follow_their_exact_law(name, levels, isotropic, overrelaxatio
     gaussian, operator, sigma_y = prior(), operators()[name], 0.1
     y = measurement(gaussian, operator, sigma_y)
     how = {"isotropic": isotropic, "overrelaxation": overrelaxation}
+    law = law_of_the_chain(gaussian, dense(operator), y.flatten(), levels, sigma_y, **how)
+    assert_samples_follow(sample(gaussian, operator, y, levels, sigma_y, **how), law)
+
+
+@pytest.mark.parametrize("name", operators())
+@pytest.mark.parametrize(("start", "isotropic"), [(1.0, 0.0), (0.0, 0.8)])
+def test_the_first_draw_may_be_isotropic_to_another_degree(name, start, isotropic):
+    gaussian, operator, levels, sigma_y = prior(), operators()[name], karras(3, 2.0, 0.1, 3.0), 0.1
+    y = measurement(gaussian, operator, sigma_y)
+    how = {"isotropic": isotropic, "overrelaxation": 0.4, "isotropic_start": start}
     law = law_of_the_chain(gaussian, dense(operator), y.flatten(), levels, sigma_y, **how)
     assert_samples_follow(sample(gaussian, operator, y, levels, sigma_y, **how), law)
 

@@ -89,7 +89,9 @@ def test_an_image_alone_and_in_a_batch_of_8_give_the_same_result(name, settings,
         assert (split - together).abs().max() < 3e-5
 
 
-@pytest.mark.parametrize("changes", [{}, {"isotropic": 0.7}, {"momentum": 0.3}, {"overrelaxation": 0.6}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"isotropic": 0.7}, {"isotropic_start": 1.0}, {"momentum": 0.3}, {"overrelaxation": 0.6}]
+)
 def test_solve_is_the_sampler_with_its_settings(network_prior, changes):
     operator = Resize(SHAPE, 2)
     y = measurements(operator, 2)
@@ -358,6 +360,8 @@ def test_a_posterior_needs_two_samples(samples, error):
         ({"isotropic": 1.1}, ValueError, "isotropic is 1.1 but must be at most 1"),
         ({"isotropic": -0.1}, ValueError, "isotropic is -0.1 but must be finite and at least 0"),
         ({"isotropic": True}, TypeError, "isotropic is True but must be a number"),
+        ({"isotropic_start": 2}, ValueError, "isotropic_start is 2 but must be at most 1"),
+        ({"isotropic_start": "1"}, TypeError, "isotropic_start is '1' but must be a number"),
         ({"gamma": -0.1}, ValueError, "gamma is -0.1 but must be finite and at least 0"),
         ({"excess": -1}, ValueError, "excess is -1 but must be finite and at least 0"),
         ({"gamma": "0"}, TypeError, "gamma is '0' but must be a number"),
