@@ -44,7 +44,7 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
         "colorize": {20: {"eta": 0.7, "eta_b": 1.0, "sigma_max": 12.5}},
         "deblur_gaussian": {20: {"eta": 0.0, "eta_b": 1.0, "sigma_max": 12.5}},
         "deblur_motion": {20: {"eta": 0.0, "eta_b": 1.0, "sigma_max": 2.0}},
-        "denoise": {20: {"eta": 0.0, "eta_b": 1.0, "sigma_max": 1.25}},
+        "denoise": {20: {"eta": 0.0, "eta_b": 1.0, "sigma_max": 0.3}},
         "inpaint_box": {20: {"eta": 0.95, "eta_b": 1.0, "sigma_max": 22.2}},
         "inpaint_random": {20: {"eta": 1.0, "eta_b": 1.0, "sigma_max": 3.12}},
         "sr4x": {20: {"eta": 0.5, "eta_b": 1.0, "sigma_max": 2.0}},
