@@ -70,6 +70,7 @@ class LikelihoodDraws:
     measurement and of the draw, has the covariance ``rho² (I - W²)``, and at ``s = 1`` it is ``rho²`` white, as the
     prior is told it is. What is measured is then hidden under noise again, as by DDRM (Kawar et al. 2022) and DiffPIR
     (Zhu et al. 2023). This is no Gibbs sampling any more, but a few evaluations fill a large hole better so.
+    ``isotropic_start`` is another share for the first draw.
 
     ``overrelaxation`` in [0, 1), a, makes ``u = m(x) - a (u_last - m(x)) + sqrt(1 - a²) N(0, H)``: draws in a row lie
     on opposite sides of their means, and what the prior makes of their noise cancels in part (Adler 1981). At one level
