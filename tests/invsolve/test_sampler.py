@@ -73,13 +73,6 @@ def gaussian_posterior(gaussian: GaussianPrior, a: torch.Tensor, y: torch.Tensor
     return Law(mean + gain @ (y - a @ mean), covariance - gain @ a @ covariance)
 
 
-def prior_step(gaussian: GaussianPrior, u: Law, sigma: float) -> Law:
-    """The law of ``x ~ p(x | u)`` for u of a law: ``x = m + G (u - m) + N(0, sigma² G)``, ``G = C (C + sigma²)^-1``."""
-    mean, covariance = gaussian.mean.flatten(), gaussian.axes @ gaussian.variances.diag() @ gaussian.axes.T
-    gain = covariance @ torch.linalg.inv(covariance + sigma**2 * EYE)
-    return u.after(gain, mean - gain @ mean, sigma**2 * gain)
-
-
 class ExactChain:
     """The law of the sampler's state after every step, as that of one long vector.
 
