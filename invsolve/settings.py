@@ -24,9 +24,7 @@ class Settings:
     average: float = 0.0  # decay of the exponential average over the draws (0: the last draw alone)
     sigma_likelihood: float | None = None  # noise level the likelihood draws assume; None: the true sigma_y
     warm_start: bool = False  # make the first likelihood draw near the Wiener estimate instead of near gray
-    isotropic: float = (
-        0.0  # how much noise hides what is measured again, 0 to 1: at 1 it is white (see LikelihoodDraws)
-    )
+    isotropic: float = 0.0  # how much noise hides what is measured again, up to 1: white (see LikelihoodDraws)
     isotropic_start: float | None = None  # the same, for the first draw alone; None: as isotropic
     momentum: float = 0.0  # how far likelihood draws go on from one prior draw to the next
     overrelaxation: float = 0.0  # how far they go to the other side of their mean, each time
@@ -43,12 +41,9 @@ class Settings:
         if self.gamma is not None:
             check_number("gamma", self.gamma, at_least=0)
         check_number("excess", self.excess, at_least=0)
-        for name in ("isotropic", "isotropic_start"):
-            share = getattr(self, name)
-            if share is not None or name == "isotropic":
-                check_number(name, share, at_least=0)
-                if share > 1:
-                    raise ValueError(f"{name} is {share} but must be at most 1")
+        check_number("isotropic", self.isotropic, at_least=0, at_most=1)
+        if self.isotropic_start is not None:
+            check_number("isotropic_start", self.isotropic_start, at_least=0, at_most=1)
         if self.sigma_min > self.sigma_max:
             raise ValueError(f"sigma_min is {self.sigma_min} but must not exceed sigma_max, {self.sigma_max}")
         if not isinstance(self.warm_start, bool):
@@ -64,12 +59,17 @@ def check_integer(name: str, value: object, smallest: int) -> None:
 
 
 def check_number(
-    name: str, value: object, at_least: float = -math.inf, above: float = -math.inf, below: float = math.inf
+    name: str,
+    value: object,
+    at_least: float = -math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+    at_most: float = math.inf,
 ) -> None:
     """Raises TypeError for what is no number, ValueError for one out of range; NaN is out of any."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} is {value!r} but must be a number")
-    if not (at_least <= value < below and value > above):
-        bounds = {"at least": at_least, "above": above, "below": below}
+    if not (at_least <= value <= at_most and above < value < below):
+        bounds = {"at least": at_least, "above": above, "below": below, "at most": at_most}
         wanted = " and ".join(f"{word} {bound}" for word, bound in bounds.items() if math.isfinite(bound))
         raise ValueError(f"{name} is {value} but must be finite and {wanted}")
