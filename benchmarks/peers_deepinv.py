@@ -1,6 +1,6 @@
 """Our DPS, DDRM and DiffPIR beside deepinv's, with the same denoiser, measurements, number of steps and settings.
 
-    python benchmarks/peers_deepinv.py --data FFHQ_FOLDER [--images 2] [--crop 128]
+    python benchmarks/peers_deepinv.py --data FFHQ_FOLDER [--images 2] [--crop 128] [--precision bf16] [--out TABLE.md]
 
 Where the definitions differ:
 
@@ -31,6 +31,7 @@ from torch import Tensor
 from invsolve.adapters.deepinv import DenoiserToDeepinv, OperatorToDeepinv, deepinv, measurement_to_01
 from invsolve.checkpoint import load_prior, read_checkpoint, resolve
 from invsolve.image import central_crop, list_pictures, read_image
+from invsolve.inference import PRECISIONS, Inference
 from invsolve.metrics import load_lpips, psnr
 from invsolve.noise import NoiseStreams
 from invsolve.peers import PEERS, highest_level
@@ -58,11 +59,13 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", choices=list(TASKS), default=["ddrm", "diffpir", "dps"])
     parser.add_argument("--dps-steps", type=int, default=100)
     parser.add_argument("--prior", default="teacher", help="a plain denoiser's name or file (default teacher)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the network (default fp32)")
     parser.add_argument("--lpips-trunk", type=Path)
+    parser.add_argument("--out", type=Path, help="Markdown file for the table, too")
     options = parser.parse_args()
 
     lpips = load_lpips(options.lpips_trunk)
-    denoiser = load_prior(options.prior).denoiser
+    denoiser = load_prior(options.prior, inference=Inference(options.precision)).denoiser
     options.highest = highest_level(read_checkpoint(resolve(options.prior))[0]["record"])
     files = list_pictures([options.data])[-options.images :]
     truth = torch.stack([read_image(file, 3) for file in files])
@@ -70,7 +73,8 @@ def main() -> None:
         truth = central_crop(truth, options.crop)
     except ValueError as error:
         parser.error(str(error))
-    print("| method | task | ours: PSNR / LPIPS | deepinv's: PSNR / LPIPS |\n|---|---|---|---|")
+    table = ["| method | task | ours: PSNR / LPIPS | deepinv's: PSNR / LPIPS |", "|---|---|---|---|"]
+    print(*table, sep="\n")
     for peer in options.peers:
         for name in TASKS[peer]:
             task = load_task(name)
@@ -82,7 +86,10 @@ def main() -> None:
                     restored = [method(y) for method in methods]
                 scores = [(mean(psnr(x, truth)), mean(lpips(x.float(), truth))) for x in restored]
                 figures.append("{:.2f} / {:.3f}".format(*min(scores, key=lambda score: score[1])))
-            print(f"| {peer} | {name} | {figures[0]} | {figures[1]} |", flush=True)
+            table.append(f"| {peer} | {name} | {figures[0]} | {figures[1]} |")
+            print(table[-1], flush=True)
+    if options.out:
+        options.out.write_text("\n".join(table) + "\n", encoding="utf-8")
 
 
 def dps_pair(task: Task, operator: LinearOperator, denoiser, options) -> tuple[list[Restore], list[Restore]]:

@@ -40,7 +40,7 @@ class Wiener(torch.nn.Module):
 def script(monkeypatch):
     script = load_script("peers_deepinv")
     monkeypatch.setattr(script, "load_lpips", lambda *_: lambda a, b: (a - b).abs().mean((1, 2, 3)).tolist())
-    monkeypatch.setattr(script, "load_prior", lambda _: SimpleNamespace(denoiser=Wiener()))
+    monkeypatch.setattr(script, "load_prior", lambda *_, **__: SimpleNamespace(denoiser=Wiener()))
     return script
 
 
@@ -48,9 +48,12 @@ def test_both_restore_about_as_well(script, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(script, "TASKS", {"ddrm": ("denoise",), "diffpir": ("denoise",), "dps": ("denoise",)})
     prior = write_denoiser(tmp_path / "denoiser.safetensors")  # for the levels that it knows alone
     arguments = ["--data", write_pictures(tmp_path / "pictures", 1), "--images", 1, "--crop", SIZE, "--prior", prior]
-    monkeypatch.setattr("sys.argv", ["peers_deepinv.py", *map(str, arguments), "--dps-steps", "60"])
+    arguments += ["--dps-steps", 60, "--out", tmp_path / "table.md"]
+    monkeypatch.setattr("sys.argv", ["peers_deepinv.py", *map(str, arguments)])
     script.main()
-    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    table = capsys.readouterr().out
+    assert (tmp_path / "table.md").read_text() == table
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
     assert [row[:2] for row in rows] == [["ddrm", "denoise"], ["diffpir", "denoise"], ["dps", "denoise"]]
     for peer, _, *both in rows:
         ours, theirs = (float(figures.split(" / ")[0]) for figures in both)
