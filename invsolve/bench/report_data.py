@@ -115,7 +115,7 @@ def make_entry(rows: Sequence[Row]) -> Entry:
 
 def mean_of(rows: Sequence[Row], name: str) -> Mean | None:
     """The mean of the finite numbers that the lines have under a name, None where there are none."""
-    return mean_interval([row[name] for row in rows if row.get(name) is not None and math.isfinite(row[name])])
+    return mean_interval([row[name] for row in rows if _finite(row.get(name))])
 
 
 def mean_interval(values: Sequence[float]) -> Mean | None:
@@ -155,6 +155,35 @@ def best(entries: Sequence[Entry], metric: str, budget: float = math.inf) -> str
         if entry.scores[metric] and len(entry.rows) == full and (entry.evaluations or 0) <= budget
     ]
     return max(rivals)[1] if len(rivals) > 1 else None
+
+
+def behind(entries: Sequence[Entry], metric: str, budget: float = math.inf) -> dict[str, Mean]:
+    """By how much each other method of at most ``budget`` evaluations scores otherwise than the best of them.
+
+    Mean and interval of the differences (method minus best) on the same pictures: known better than the means, since how
+    hard a picture is cancels. Empty where none is best; a method without a picture in common is left out.
+    """
+    winner = best(entries, metric, budget)
+    scores = {entry.method: _by_image(entry, metric) for entry in entries if (entry.evaluations or 0) <= budget}
+    reference = scores.pop(winner, {})
+    differences = {
+        method: mean_interval([found[image] - reference[image] for image in found if image in reference])
+        for method, found in scores.items()
+    }
+    return {method: mean for method, mean in differences.items() if mean}
+
+
+def chance(difference: Mean) -> bool:
+    """Whether a mean difference's 95 % interval holds 0."""
+    return difference.half is not None and abs(difference.value) <= difference.half
+
+
+def _by_image(entry: Entry, metric: str) -> dict[str, float]:
+    return {row["image"]: row[metric] for row in entry.rows if _finite(row.get(metric))}
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def option(run: Mapping[str, Any], name: str) -> Any:

@@ -7,10 +7,15 @@ import math
 from pathlib import Path
 
 from ..image import write_atomically
-from .report_data import FEW, Benchmark, Entry, Mean, best, read_benchmark
+from .report_data import FEW, Benchmark, Entry, Mean, behind, best, chance, read_benchmark
 from .report_tables import COLUMNS, SPREAD
 
 INTERVAL = "95 % interval of the mean over the images, by Student's t"
+
+LEGEND = (
+    f"Means, ± half of the {INTERVAL}. LPIPS behind the best: mean of the differences on the same pictures from the method "
+    "of the task's lowest mean LPIPS."
+)
 
 
 def write_summary(folder: Path) -> Path:
@@ -18,8 +23,10 @@ def write_summary(folder: Path) -> Path:
 
     Per restored picture: ``evaluations``, ``seconds``, ``psnr``, ``ssim``, ``lpips``, and of several samples
     ``psnr_mean``, ``psnr_std``, ``lpips_std``, ``spearman`` (see ``scores.py``) and the pooled ``calibration``.
+    ``lpips_behind`` is the difference from the lowest LPIPS of the task on the same pictures (see ``behind``).
     """
-    entries = [_summary(entry) for entries in read_benchmark(folder).tasks.values() for entry in entries]
+    tasks = read_benchmark(folder).tasks.values()
+    entries = [_summary(entry, behind(rivals, "lpips").get(entry.method)) for rivals in tasks for entry in rivals]
     text = json.dumps({"interval": INTERVAL, "entries": entries}, indent=2, allow_nan=False) + "\n"
     write_atomically(folder / "summary.json", lambda file: file.write(text.encode()))
     return folder / "summary.json"
@@ -29,7 +36,7 @@ def write_markdown(folder: Path) -> Path:
     """Write ``summary.md``: the overview, who is best, and the table of all figures."""
     benchmark = read_benchmark(folder)
     legend = f"PSNR in dB / LPIPS; in bold the lowest mean LPIPS of the methods of at most {FEW} evaluations."
-    blocks = [legend, overview(benchmark), *winners(benchmark), f"Means, ± half of the {INTERVAL}.", table(benchmark)]
+    blocks = [legend, overview(benchmark), *winners(benchmark), LEGEND, table(benchmark)]
     write_atomically(folder / "summary.md", lambda file: file.write(("\n\n".join(blocks) + "\n").encode()))
     return folder / "summary.md"
 
@@ -47,40 +54,48 @@ def overview(benchmark: Benchmark) -> str:
 
 
 def winners(benchmark: Benchmark) -> list[str]:
-    """A sentence for each budget: which methods have the lowest mean LPIPS, and at which tasks; none of one method."""
+    """For each budget who has the lowest mean LPIPS at which tasks, and whose lag may be chance; none of one method."""
     sentences = []
     for budget, words in ((FEW, f"the methods of at most {FEW} evaluations"), (math.inf, "all methods")):
         tasks: dict[str, list[str]] = {}
+        level: list[str] = []
         for task, entries in benchmark.tasks.items():
             winner = best(entries, "lpips", budget)
             if winner is not None:
                 tasks.setdefault(winner, []).append(task)
+                tied = [method for method, mean in behind(entries, "lpips", budget).items() if chance(mean)]
+                level += [f"{', '.join(tied)} at {task}"] if tied else []
         parts = [f"{method} at {len(names)} ({', '.join(names)})" for method, names in tasks.items()]
         if parts:
             total = sum(map(len, tasks.values()))
             sentences.append(f"Lowest mean LPIPS of {words}, of {total} tasks: {'; '.join(parts)}.")
+            sentences[-1] += f" Behind by what may be chance: {'; '.join(level) or 'none'}."
     return sentences
 
 
 def table(benchmark: Benchmark) -> str:
     """Every figure, ``±`` half of the 95 % interval; with samples also what they say of the uncertainty."""
     entries = [entry for entries in benchmark.tasks.values() for entry in entries]
+    lags = {task: behind(entries, "lpips") for task, entries in benchmark.tasks.items()}
     spread = [column for column in SPREAD if column[0] != "samples" and any(e.spread[column[0]] for e in entries)]
     columns = [*COLUMNS, *spread]
-    headings = ["Task", "Method", "Evaluations", *(heading for _, heading, _ in columns), "Seconds", "Images"]
+    headings = ["Task", "Method", "Evaluations", *(heading for _, heading, _ in columns), "LPIPS behind the best", "Seconds", "Images"]
     lines = [headings, ["---"] * len(headings)]
     for entry in entries:
         means = entry.scores | entry.spread
         figures = [_shown(means[name], decimals) for name, _, decimals in columns]
         costs = _number(entry.evaluations), _number(entry.seconds, 3)
+        lag = lags[entry.task].get(entry.method)
+        figures.append(_shown(lag, 4) if lag else "–")
         lines.append([entry.task, entry.method, costs[0], *figures, costs[1], str(len(entry.rows))])
     return _rows(lines)
 
 
-def _summary(entry: Entry) -> dict:
+def _summary(entry: Entry, lag: Mean | None) -> dict:
     figures = {"task": entry.task, "method": entry.method, "images": len(entry.rows)}
     figures |= {"steps": entry.rows[0].get("steps"), "evaluations": entry.evaluations, "seconds": entry.seconds}
     means = entry.scores | {name: mean for name, mean in entry.spread.items() if mean and name != "samples"}
+    means |= {"lpips_behind": lag} if lag else {}
     figures |= {name: mean and {"mean": mean.value, "half": mean.half} for name, mean in means.items()}
     if entry.calibration:
         figures |= {"samples": entry.rows[0]["samples"], "calibration": entry.calibration}

@@ -17,7 +17,7 @@ from PIL import Image
 from report_cases import METHODS, SIDE, TASKS, benchmark, picture, row, write_rows
 
 from invsolve.bench.report import write_report
-from invsolve.bench.report_data import best, mean_interval, pool_calibration, read_benchmark
+from invsolve.bench.report_data import behind, best, chance, mean_interval, pool_calibration, read_benchmark
 from invsolve.bench.report_pictures import BIG, load_picture
 from invsolve.bench.summary import write_markdown, write_summary
 from invsolve.cli import main
@@ -141,6 +141,31 @@ def test_the_best_has_every_picture_and_keeps_to_the_budget(tmp_path):
     entries = read_benchmark(tmp_path).tasks["a"]
     assert [best(entries, metric) for metric in ("lpips", "psnr")] == ["many", "many"]
     assert [best(entries, "lpips", budget) for budget in (20, 19, 3)] == ["few", None, None]
+
+
+def test_differences_are_paired_over_the_pictures(tmp_path):
+    """Scores that vary by far more than they differ: the paired t-test of another library sees which lag is no chance."""
+    generator = np.random.default_rng(0)
+    hard = generator.uniform(0.1, 0.9, 12)
+    scores = {"first": hard, "level": hard + generator.normal(0.004, 0.01, 12), "last": hard + 0.02 + hard * 0.001}
+    rows = [row("a", m, str(i), evaluations=4, lpips=v) for m, found in scores.items() for i, v in enumerate(found)]
+    write_rows(tmp_path, [*rows, row("a", "many", "3", evaluations=100, lpips=0.001), row("a", "none", "0", lpips=None)])
+    entries = read_benchmark(tmp_path).tasks["a"]
+    found = behind(entries, "lpips", 20)
+    assert list(found) == ["level", "last"]
+    for name, mean in found.items():
+        low, high = scipy.stats.ttest_rel(scores[name], hard).confidence_interval(0.95)
+        assert (mean.value - mean.half, mean.value + mean.half) == (pytest.approx(low), pytest.approx(high))
+    assert [chance(mean) for mean in found.values()] == [True, False]
+    assert found["last"].half < 0.01 < mean_interval(scores["last"]).half
+    assert behind(entries, "lpips")["many"] == mean_interval([0.001 - hard[3]])
+    assert not chance(behind(entries, "lpips")["many"])
+    assert behind(entries, "lpips", 3) == {}
+    page = Page(write_report(tmp_path))
+    cells = [attributes for attributes in page.all("td") if "level" in attributes.get("class", "").split()]
+    values = [float(attributes["data-value"]) for attributes in cells]
+    assert values.count(pytest.approx(float(np.mean(scores["level"])))) == 2  # in the overview and its task's table
+    assert pytest.approx(float(np.mean(scores["last"]))) not in values
 
 
 def test_the_page_shows_every_figure(tmp_path):

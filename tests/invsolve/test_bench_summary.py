@@ -49,8 +49,9 @@ def test_the_overview_marks_the_best_of_few_evaluations(folder):
 def test_who_is_best_is_said_in_words(folder):
     assert winners(read_benchmark(folder)) == [
         "Lowest mean LPIPS of the methods of at most 20 evaluations, of 2 tasks: "
-        "ncvsd at 1 (sr4x); baseline at 1 (denoise).",
-        "Lowest mean LPIPS of all methods, of 2 tasks: dps at 1 (sr4x); baseline at 1 (denoise).",
+        "ncvsd at 1 (sr4x); baseline at 1 (denoise). Behind by what may be chance: none.",
+        "Lowest mean LPIPS of all methods, of 2 tasks: dps at 1 (sr4x); baseline at 1 (denoise). "
+        "Behind by what may be chance: baseline, ncvsd at sr4x.",
     ]
 
 
@@ -61,5 +62,7 @@ def test_intervals_are_those_of_student(folder):
     entry = next(e for e in entries if (e["task"], e["method"]) == ("sr4x", "ncvsd"))
     assert entry["lpips"] == pytest.approx({"mean": 0.15, "half": 12.7062 * 0.05}, rel=1e-5)
     assert entry["psnr"] == pytest.approx({"mean": 21.0, "half": 12.7062}, rel=1e-5)
+    assert entry["lpips_behind"] == pytest.approx({"mean": 0.05, "half": 12.7062 * 0.05}, rel=1e-5)  # 0 and 0.1
+    assert [e["method"] for e in entries if "lpips_behind" not in e] == ["dps", "baseline"]
     assert (entry["ssim"], entry["seconds"], entry["images"]) == (None, 1.5, 2)
-    assert "| sr4x | ncvsd | 4 | 21.00 ± 12.71 | n/a | 0.150 ± 0.635 | 1.5 | 2 |" in table(read_benchmark(folder))
+    assert "| sr4x | ncvsd | 4 | 21.00 ± 12.71 | n/a | 0.150 ± 0.635 | 0.0500 ± 0.6353 | 1.5 | 2 |" in table(read_benchmark(folder))
