@@ -160,8 +160,8 @@ def best(entries: Sequence[Entry], metric: str, budget: float = math.inf) -> str
 def behind(entries: Sequence[Entry], metric: str, budget: float = math.inf) -> dict[str, Mean]:
     """By how much each other method of at most ``budget`` evaluations scores otherwise than the best of them.
 
-    Mean and interval of the differences (method minus best) on the same pictures: known better than the means, since how
-    hard a picture is cancels. Empty where none is best; a method without a picture in common is left out.
+    Mean and interval of the differences (method minus best) on the same pictures, known better than the means:
+    how hard a picture is cancels. Empty where none is best; a method without a picture in common is left out.
     """
     winner = best(entries, metric, budget)
     scores = {entry.method: _by_image(entry, metric) for entry in entries if (entry.evaluations or 0) <= budget}

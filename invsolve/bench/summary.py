@@ -13,8 +13,8 @@ from .report_tables import COLUMNS, SPREAD
 INTERVAL = "95 % interval of the mean over the images, by Student's t"
 
 LEGEND = (
-    f"Means, ± half of the {INTERVAL}. LPIPS behind the best: mean of the differences on the same pictures from the method "
-    "of the task's lowest mean LPIPS."
+    f"Means, ± half of the {INTERVAL}. LPIPS behind the best: mean of the differences on the same pictures from the "
+    "method of the task's lowest mean LPIPS."
 )
 
 
@@ -79,7 +79,8 @@ def table(benchmark: Benchmark) -> str:
     lags = {task: behind(entries, "lpips") for task, entries in benchmark.tasks.items()}
     spread = [column for column in SPREAD if column[0] != "samples" and any(e.spread[column[0]] for e in entries)]
     columns = [*COLUMNS, *spread]
-    headings = ["Task", "Method", "Evaluations", *(heading for _, heading, _ in columns), "LPIPS behind the best", "Seconds", "Images"]
+    headings = ["Task", "Method", "Evaluations", *(heading for _, heading, _ in columns)]
+    headings += ["LPIPS behind the best", "Seconds", "Images"]
     lines = [headings, ["---"] * len(headings)]
     for entry in entries:
         means = entry.scores | entry.spread

@@ -144,12 +144,13 @@ def test_the_best_has_every_picture_and_keeps_to_the_budget(tmp_path):
 
 
 def test_differences_are_paired_over_the_pictures(tmp_path):
-    """Scores that vary by far more than they differ: the paired t-test of another library sees which lag is no chance."""
+    """Scores that vary by far more than they differ; the intervals are those of scipy's paired t-test."""
     generator = np.random.default_rng(0)
     hard = generator.uniform(0.1, 0.9, 12)
     scores = {"first": hard, "level": hard + generator.normal(0.004, 0.01, 12), "last": hard + 0.02 + hard * 0.001}
     rows = [row("a", m, str(i), evaluations=4, lpips=v) for m, found in scores.items() for i, v in enumerate(found)]
-    write_rows(tmp_path, [*rows, row("a", "many", "3", evaluations=100, lpips=0.001), row("a", "none", "0", lpips=None)])
+    rows += [row("a", "many", "3", evaluations=100, lpips=0.001), row("a", "none", "0", lpips=None)]
+    write_rows(tmp_path, rows)
     entries = read_benchmark(tmp_path).tasks["a"]
     found = behind(entries, "lpips", 20)
     assert list(found) == ["level", "last"]
