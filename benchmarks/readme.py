@@ -41,8 +41,9 @@ def main() -> None:
 
 def tables() -> dict[str, str]:
     """The tables by their names."""
-    faces = means(RESULTS / "faces-100")
-    return {"quality": quality(faces), "card": card(faces), "peers": first_table(RESULTS / "peers-12" / "summary.md")}
+    folder = RESULTS / "faces-100"
+    faces = means(folder)
+    return {"quality": quality(faces), "card": card(faces), "peers": first_table(folder / "summary.md")}
 
 
 def means(folder: Path) -> Means:
