@@ -160,22 +160,27 @@ def best(entries: Sequence[Entry], metric: str, budget: float = math.inf) -> str
 def behind(entries: Sequence[Entry], metric: str, budget: float = math.inf) -> dict[str, Mean]:
     """By how much each other method of at most ``budget`` evaluations scores otherwise than the best of them.
 
-    Mean and interval of the differences (method minus best) on the same pictures, known better than the means:
-    how hard a picture is cancels. Empty where none is best; a method without a picture in common is left out.
+    Empty where none is best; a method without a picture in common with the best is left out.
     """
     winner = best(entries, metric, budget)
-    scores = {entry.method: _by_image(entry, metric) for entry in entries if (entry.evaluations or 0) <= budget}
-    reference = scores.pop(winner, {})
-    differences = {
-        method: mean_interval([found[image] - reference[image] for image in found if image in reference])
-        for method, found in scores.items()
-    }
-    return {method: mean for method, mean in differences.items() if mean}
+    rivals = {entry.method: entry for entry in entries if (entry.evaluations or 0) <= budget}
+    reference = rivals.pop(winner, None)
+    lags = {method: difference(entry, reference, metric) for method, entry in rivals.items() if reference}
+    return {method: lag for method, lag in lags.items() if lag}
 
 
-def chance(difference: Mean) -> bool:
+def difference(entry: Entry, reference: Entry, metric: str) -> Mean | None:
+    """Mean and interval of one method's score minus another's on the same pictures, None where they have none.
+
+    It is known better than the means themselves: how hard a picture is cancels.
+    """
+    scores, others = _by_image(entry, metric), _by_image(reference, metric)
+    return mean_interval([score - others[image] for image, score in scores.items() if image in others])
+
+
+def chance(mean: Mean) -> bool:
     """Whether a mean difference's 95 % interval holds 0."""
-    return difference.half is not None and abs(difference.value) <= difference.half
+    return mean.half is not None and abs(mean.value) <= mean.half
 
 
 def _by_image(entry: Entry, metric: str) -> dict[str, float]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from .report_data import FEW, Benchmark, Entry, Mean, behind, best, chance
+from .report_data import FEW, Benchmark, Entry, Mean, best, chance, difference
 from .report_pictures import swatch
 from .report_plots import family
 
@@ -71,13 +71,15 @@ def spread_table(entries: Sequence[Entry], numbers: Mapping[str, int]) -> str:
 def mark(entries: Sequence[Entry], method: str, metric: str) -> str:
     """The class of a cell that holds the best of its task, what may be as good, or the best within a small budget."""
     classes = []
-    if best(entries, metric) == method:
+    winner = best(entries, metric)
+    by_name = {entry.method: entry for entry in entries}
+    if winner == method:
         classes.append("best")
+    elif winner and method in by_name:
+        lag = difference(by_name[method], by_name[winner], metric)
+        classes += ["level"] if lag and chance(lag) else []
     if best(entries, metric, FEW) == method:
         classes.append("best-few")
-    lag = behind(entries, metric).get(method)
-    if lag and chance(lag):
-        classes.append("level")
     return f' class="{" ".join(classes)}"' if classes else ""
 
 
