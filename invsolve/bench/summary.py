@@ -25,8 +25,10 @@ def write_summary(folder: Path) -> Path:
     ``psnr_mean``, ``psnr_std``, ``lpips_std``, ``spearman`` (see ``scores.py``) and the pooled ``calibration``.
     ``lpips_behind`` is the difference from the lowest LPIPS of the task on the same pictures (see ``behind``).
     """
-    tasks = read_benchmark(folder).tasks.values()
-    entries = [_summary(entry, behind(rivals, "lpips").get(entry.method)) for rivals in tasks for entry in rivals]
+    entries = []
+    for rivals in read_benchmark(folder).tasks.values():
+        lags = behind(rivals, "lpips")
+        entries += [_summary(entry, lags.get(entry.method)) for entry in rivals]
     text = json.dumps({"interval": INTERVAL, "entries": entries}, indent=2, allow_nan=False) + "\n"
     write_atomically(folder / "summary.json", lambda file: file.write(text.encode()))
     return folder / "summary.json"
