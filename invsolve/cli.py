@@ -11,6 +11,7 @@ from typing import NoReturn
 from . import __version__
 from ._threads import sleep_while_waiting
 from .commands import COMMANDS
+from .interrupt import heeding_interrupts
 from .training.stop import Stopped
 
 DIVERGED = 1
@@ -29,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     sleep_while_waiting()
     try:
-        arguments.command(arguments)
+        with heeding_interrupts():
+            arguments.command(arguments)
     except KeyboardInterrupt:
         print("invsolve: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from weakref import WeakSet
 
@@ -62,6 +63,35 @@ def test_ctrl_c_exits_with_130_and_leaves_nothing(tiny_prior, tmp_path):
             process.kill()
     assert (process.returncode, errors) == (130, "invsolve: interrupted\n")
     assert files(tmp_path) == ["img.png"]
+
+
+IN_A_STRING = """
+def command(arguments):
+    exec("raise KeyboardInterrupt")
+"""
+TAKEN_FOR_ANOTHER_ERROR = """
+def command(arguments):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ValueError("a wrong argument") from None
+"""
+
+
+@pytest.mark.parametrize("command", [IN_A_STRING, TAKEN_FOR_ANOTHER_ERROR], ids=["string", "error"])
+def test_ctrl_c_exits_with_130_whatever_it_interrupts(tmp_path, command):
+    (tmp_path / "interrupted.py").write_text(
+        "import argparse, signal, sys\n"
+        "from invsolve import cli\n"
+        f"{command}\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "cli._parser = argparse.ArgumentParser\n"
+        "argparse.ArgumentParser.parse_args = lambda *_: argparse.Namespace(command=command)\n"
+        "sys.exit(cli.main([]))\n"
+    )
+    command = [sys.executable, "-m", "interrupted"]  # a script's exit code stands in any case
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "invsolve: interrupted\n")
 
 
 def test_the_result_is_that_of_solve(restore, tiny_prior, tmp_path):
