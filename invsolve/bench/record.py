@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,30 @@ from .results import Pair, drop, has_results
 
 RECORD = "run.json"
 GROWING = ("tasks", "methods")  # that a later run in the same directory may add to
+PICTURES = ("images", "pictures_sha256")
 NETWORKS = ("prior", "denoiser")
 DIGESTS = {"pictures_sha256": "pictures", "lpips_sha256": "LPIPS trunk"}  # what they are of; older records have none
 
 Record = dict[str, Any]
+FirstPictures = Callable[[int], Record]  # what a record says of the first N pictures alone
 
 
-def open_folder(folder: Path, record: Record, redo: AbstractSet[Pair] = frozenset()) -> None:
+def open_folder(
+    folder: Path, record: Record, first_pictures: FirstPictures, redo: AbstractSet[Pair] = frozenset()
+) -> None:
     """Make the benchmark's directory, or check that what lies there fits the run, drop ``redo``, write ``run.json``.
 
     ``record`` holds
 
     ``tasks``, ``methods``
         which a later run may add to;
-    ``options``, ``images``, ``lpips``, ``degradations`` (task: digest of its measurements)
+    ``options``, ``lpips``, ``degradations`` (task: digest of its measurements)
         which must stay;
+    ``images`` (their count, digest of their names)
+        which must stay, or be the first ones of now, with a lower ``limit`` among the options, where this run has all
+        tasks and methods: all of them must end with the same pictures;
     ``pictures_sha256``, ``lpips_sha256``
-        digests of files, which must stay where both records have them;
+        digests of files, which must stay where both records have them; of the pictures that both have;
     ``definitions`` (method: task: digests of its settings and its network)
         which must stay where there are results, except those of ``redo``, (task, method) pairs: their lines and
         pictures are dropped first, and an interruption at any point leaves a directory that a later run can use;
@@ -42,7 +49,7 @@ def open_folder(folder: Path, record: Record, redo: AbstractSet[Pair] = frozense
     Raises:
         ValueError: one line naming the first thing that differs, or a directory that is not a benchmark's.
     """
-    before = check_folder(folder, record, redo)
+    before = check_folder(folder, record, first_pictures, redo)
     folder.mkdir(parents=True, exist_ok=True)
     if before:
         if redo:
@@ -53,17 +60,47 @@ def open_folder(folder: Path, record: Record, redo: AbstractSet[Pair] = frozense
         write_atomically(folder / RECORD, lambda file: file.write(text.encode()))
 
 
-def check_folder(folder: Path, record: Record, redo: AbstractSet[Pair] = frozenset()) -> Record | None:
+def check_folder(
+    folder: Path, record: Record, first_pictures: FirstPictures, redo: AbstractSet[Pair] = frozenset()
+) -> Record | None:
     """The record that lies there, None in a new directory. Raises as :func:`open_folder` does; changes nothing."""
     path = folder / RECORD
     if path.is_file():
         before = _read_record(path)
-        _check_same(folder, _fixed(before), _fixed(record))
+        more = _has_more_pictures(before, record)
+        common = record
+        if more:
+            common = _with_pictures(record, first_pictures(before["images"]["count"]), before["options"]["limit"])
+        _check_same(folder, _fixed(before), _fixed(common))
+        if more:
+            _check_all_named(folder, before, record)
         _check_definitions(folder, before, record, redo)
         return before
     if has_results(folder):
         raise ValueError(f"{folder} holds results without {RECORD}: choose another --out")
     return None
+
+
+def _has_more_pictures(before: Record, now: Record) -> bool:
+    return now["images"]["count"] > before["images"]["count"]
+
+
+def _with_pictures(record: Record, pictures: Record, limit: int | None) -> Record:
+    """A record with other pictures, and the limit that they were taken with."""
+    options = {**record["options"], "limit": limit}
+    return {**record, **{name: pictures[name] for name in PICTURES if name in pictures}, "options": options}
+
+
+def _check_all_named(folder: Path, before: Record, now: Record) -> None:
+    """Refuse more pictures for some of the tasks and methods alone."""
+    for name in GROWING:
+        lacking = [item for item in before[name] if item not in now[name]]
+        if lacking:
+            few, many = before["images"]["count"], now["images"]["count"]
+            raise ValueError(
+                f"{folder} has the first {few} of these {many} pictures: the others are for all of its {name} alike, "
+                f"so add {','.join(lacking)} to --{name}"
+            )
 
 
 def _fixed(record: Record) -> dict[str, Any]:
@@ -112,6 +149,8 @@ def _grown(before: Record, now: Record) -> Record:
         for name in NETWORKS
         if name in now and now[name]["sha256"] != before.get(name, {}).get("sha256")
     }
+    if _has_more_pictures(before, now):
+        before = _with_pictures(before, now, now["options"]["limit"])
     return {**now, **before, **names, "degradations": degradations, "definitions": definitions, **networks}
 
 
@@ -120,7 +159,7 @@ def _read_record(path: Path) -> Record:
         record = json.loads(path.read_text(encoding="utf-8"))
         if "degradations" not in record and "definitions" in record:
             raise ValueError(f"{path} is of an older form, without a definition of each method: choose another --out")
-        _fixed(record)
+        _fixed(record), int(record["images"]["count"]), record["options"]["limit"]
         definitions = {method: {**tasks} for method, tasks in record["definitions"].items()}
         return {**record, "definitions": definitions, **{name: list(record[name]) for name in GROWING}}
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):

@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -83,14 +84,17 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
     jobs = _make_jobs(options, networks, provenances, device)
     metrics = load_metrics(options.lpips_trunk, device, say)
     record = _record(options, jobs, pictures, provenances, "lpips" in metrics)
+    first_pictures = partial(_record_of_pictures, pictures)
     with alone(options.out):
         if options.redo:
             redo = {(job.task.name, name) for job in jobs for name in options.redo}
-            check_folder(options.out, record, redo)  # each for itself, so that none waits in vain for the first
+            check_folder(
+                options.out, record, first_pictures, redo
+            )  # each for itself, so that none waits in vain for the first
             with joined(torch.device("cpu")):
                 if rank() == 0:
-                    open_folder(options.out, record, redo)
-        open_folder(options.out, record)
+                    open_folder(options.out, record, first_pictures, redo)
+        open_folder(options.out, record, first_pictures)
         _complete(options, jobs, pictures, metrics, device, say)
 
 
@@ -211,8 +215,7 @@ def _record(
             for name in methods
         },
         "options": {name: getattr(options, name) for name in RECORDED},
-        "images": {"count": len(pictures), "names_sha256": _digest("\n".join(pictures.names))},
-        "pictures_sha256": pictures.digest(),
+        **_record_of_pictures(pictures, len(pictures)),
         "lpips": lpips,
         "lpips_sha256": _trunk_digest(options.lpips_trunk) if lpips else None,
         **provenances,
@@ -221,6 +224,11 @@ def _record(
         "device": hardware,
         "batch": options.batch,
     }
+
+
+def _record_of_pictures(pictures: Pictures, first: int) -> Record:
+    names = _digest("\n".join(pictures.names[:first]))
+    return {"images": {"count": first, "names_sha256": names}, "pictures_sha256": pictures.digest(first)}
 
 
 def _degradation(task: Task) -> str:

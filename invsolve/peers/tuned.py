@@ -50,42 +50,42 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
         "sr4x": {20: {"eta": 0.5, "eta_b": 1.0, "sigma_max": 2.0}},
     },
     "ddnm": {
-        "colorize": {20: {"eta": 1.0, "sigma_max": 6.36}, 100: {"sigma_max": 20.0}},
-        "deblur_gaussian": {20: {"eta": 0.5, "sigma_max": 3.2}, 100: {"sigma_max": 20.0}},
-        "deblur_motion": {20: {"eta": 0.15, "sigma_max": 3.2}, 100: {"sigma_max": 20.0, "eta": 0.5}},
-        "denoise": {20: {"eta": 0.0, "sigma_max": 0.3}, 100: {"sigma_max": 20.0, "eta": 0.5}},
-        "inpaint_box": {20: {"eta": 0.95, "sigma_max": 22.2}, 100: {"sigma_max": 20.0, "eta": 0.5}},
-        "inpaint_random": {20: {"eta": 1.0, "sigma_max": 1.28}, 100: {"sigma_max": 20.0}},
-        "sr4x": {20: {"eta": 0.5, "sigma_max": 1.28}, 100: {"sigma_max": 20.0, "eta": 0.5}},
+        "colorize": {20: {"eta": 1.0, "sigma_max": 6.36}, 100: {"eta": 1.0, "sigma_max": 6.36}},
+        "deblur_gaussian": {20: {"eta": 0.5, "sigma_max": 3.2}, 100: {"eta": 0.8, "sigma_max": 8.0}},
+        "deblur_motion": {20: {"eta": 0.15, "sigma_max": 3.2}, 100: {"eta": 0.7, "sigma_max": 8.0}},
+        "denoise": {20: {"eta": 0.0, "sigma_max": 0.3}, 100: {"eta": 0.0, "sigma_max": 0.75}},
+        "inpaint_box": {20: {"eta": 0.95, "sigma_max": 22.2}, 100: {"eta": 0.95, "sigma_max": 8.88}},
+        "inpaint_random": {20: {"eta": 1.0, "sigma_max": 1.28}, 100: {"eta": 1.0, "sigma_max": 1.28}},
+        "sr4x": {20: {"eta": 0.5, "sigma_max": 1.28}, 100: {"eta": 0.5, "sigma_max": 1.28}},
     },
     "diffpir": {
         "colorize": {
             20: {"penalty": 2.5, "zeta": 1.0, "sigma_max": 12.5},
-            100: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 1.0},
+            100: {"penalty": 1.0, "zeta": 1.0, "sigma_max": 12.5},
         },
         "deblur_gaussian": {
             20: {"penalty": 2.5, "zeta": 0.4, "sigma_max": 5.0},
-            100: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.3},
+            100: {"penalty": 1.0, "zeta": 0.4, "sigma_max": 12.5},
         },
         "deblur_motion": {
             20: {"penalty": 2.5, "zeta": 0.7, "sigma_max": 3.12},
-            100: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.6},
+            100: {"penalty": 2.5, "zeta": 0.7, "sigma_max": 7.8},
         },
         "denoise": {
             20: {"penalty": 2.5, "zeta": 1.0, "sigma_max": 3.12},
-            100: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.6},
+            100: {"penalty": 0.8, "zeta": 1.0, "sigma_max": 3.12},
         },
         "inpaint_box": {
             20: {"penalty": 6.25, "zeta": 1.0, "sigma_max": 22.2},
-            100: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.3},
+            100: {"penalty": 0.7, "zeta": 1.0, "sigma_max": 22.2},
         },
         "inpaint_random": {
             20: {"penalty": 0.25, "zeta": 1.0, "sigma_max": 0.78},
-            100: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.6},
+            100: {"penalty": 0.25, "zeta": 1.0, "sigma_max": 1.95},
         },
         "sr4x": {
             20: {"penalty": 2.5, "zeta": 0.4, "sigma_max": 5.0},
-            100: {"sigma_max": 20.0, "penalty": 1.0, "zeta": 0.3},
+            100: {"penalty": 1.0, "zeta": 0.4, "sigma_max": 12.5},
         },
     },
     "reddiff": {

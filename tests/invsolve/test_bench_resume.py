@@ -142,11 +142,11 @@ def test_a_record_without_these_digests_is_accepted(bench, undisturbed):
 
 
 def test_a_digest_reads_no_more_than_its_share_of_many_pictures(bench, monkeypatch):
-    whole = Pictures(bench.pictures, SIZE).digest()
+    whole = Pictures(bench.pictures, SIZE).digest(COUNT)
     monkeypatch.setattr("invsolve.bench.pictures.DIGESTED", 3)
     pictures, read = Pictures(bench.pictures, SIZE), []
     monkeypatch.setattr(pictures._source, "read", lambda name: read.append(name) or name.encode())
-    assert pictures.digest() != whole
+    assert pictures.digest(COUNT) != whole
     assert read == ["00000.png", "00002.png", "00005.png"]
 
 
@@ -171,6 +171,49 @@ def test_methods_and_tasks_can_be_added(bench, undisturbed):
     assert {key: rows[key] for key in expected} == expected
     assert {key[:2] for key in rows.keys() - expected.keys()} == {("denoise", "ncvsd:2")}
     assert len(rows) == 7 * COUNT
+
+
+def test_pictures_can_be_added(bench, undisturbed):
+    """The run ends as if it had had them all from the start; what was there of the first ones stays as it was."""
+    out = bench("more", "--limit", 3)
+    before = (out / "results.jsonl").read_text()
+    bench("more", "--limit", COUNT)
+    assert (out / "results.jsonl").read_text().startswith(before)
+    assert_same_figures(out, undisturbed, tolerance=0)
+    grown, record = (json.loads((folder / "run.json").read_text()) for folder in (out, undisturbed))
+    assert grown == record | {"options": record["options"] | {"limit": COUNT}}
+    assert {entry["images"] for entry in json.loads((out / "summary.json").read_text())["entries"]} == {COUNT}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--methods", "baseline,ddrm:2"],
+            "methods alike, so add ncvsd,teacher:2 to --methods",
+        ),
+        (["--tasks", "sr4x"], "tasks alike, so add inpaint_random to --tasks"),
+    ],
+)
+def test_pictures_are_not_added_for_some_methods_or_tasks_alone(options, message, bench, tmp_path, capsys):
+    out = bench(tmp_path.name, "--limit", 1)
+    before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    assert main(bench.arguments(tmp_path.name, "--limit", 2, *options)) == 2
+    start = f"invsolve: error: {out} has the first 1 of these 2 pictures: the others are for all of its "
+    assert capsys.readouterr().err == f"{start}{message}\n"
+    assert before == {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+
+
+def test_more_pictures_of_which_the_first_are_others_are_refused(bench, tmp_path, capsys):
+    out = bench(tmp_path.name, "--limit", 2)
+    copy = shutil.copytree(bench.pictures, tmp_path / "copy")
+    shutil.copy(max(copy.iterdir()), min(copy.iterdir()))
+    capsys.readouterr()
+    assert main(bench.arguments(tmp_path.name, "--data", copy)) == 2
+    assert f"{out} holds another run: its digest of the pictures was " in capsys.readouterr().err
+    min(copy.iterdir()).rename(copy / "00000a.png")
+    assert main(bench.arguments(tmp_path.name, "--data", copy)) == 2
+    assert 'holds another run: its images was {"count": 2' in capsys.readouterr().err
 
 
 def test_a_folder_of_results_without_their_record_is_refused(bench, capsys):
