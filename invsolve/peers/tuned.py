@@ -7,16 +7,18 @@ search on whole pictures in float32, half a dozen to twenty settings for each ta
     python benchmarks/tune_peers.py --data FFHQ/train --out tuned.jsonl --images 2 --steps 20 \
         --peers ddrm diffpir ddnm pigdm
 
-The others earlier, when all peers still started around gray (see ``start.py``): over small grids in bfloat16, on the
-central 128x128 pixels (for DPS, RED-diff, DAPS and PnP-DM of 01098 alone; zeta' of DPS is converted to 256x256 pixels).
+DDNM+ and DiffPIR with 100 from there on, in bfloat16, two to seven settings for each task (``--steps 100 --precision
+bf16``). The others earlier, when all peers still started around gray (see ``start.py``): over small grids in bfloat16,
+on the central 128x128 pixels (for DPS, RED-diff, DAPS and PnP-DM of 01098 alone; zeta' of DPS is converted to 256x256
+pixels).
 
-Tuned: eta and eta_b (DDRM), eta (DDNM+), lambda and zeta (DiffPIR; at 100 steps zeta alone, lambda 4 times the
-published one), eta and the guidance's weight (Pi-GDM; at 100 steps eta alone), zeta' (DPS), lambda (RED-diff), tau
-(DAPS), rho and rho_min (PnP-DM). With fewer steps than published, DAPS has 4 ODE steps; PnP-DM has a faster decay, a
-coarser grid and the ODE for a prior step. These start at 20, about the highest noise level that the teacher knows. At
-about 1000 evaluations and more nothing was tuned: from that level on, DPS:1000, RED-diff:1000 and DAPS:200 have their
-published values, and so has PnP-DM:100, which takes 3673 evaluations; PnP-DM:40 takes 959, its grid ending at the
-teacher's lowest level, 0.01. DPS:100 would take zeta' = 12 for three tasks, but diverged with it on another picture: 6.
+Tuned: eta and eta_b (DDRM), eta (DDNM+), lambda and zeta (DiffPIR), eta and the guidance's weight (Pi-GDM; at 100 steps
+eta alone), zeta' (DPS), lambda (RED-diff), tau (DAPS), rho and rho_min (PnP-DM). With fewer steps than published, DAPS
+has 4 ODE steps; PnP-DM has a faster decay, a coarser grid and the ODE for a prior step. These start at 20, about the
+highest noise level that the teacher knows. At about 1000 evaluations and more nothing was tuned: from that level on,
+DPS:1000, RED-diff:1000 and DAPS:200 have their published values, and so has PnP-DM:100, which takes 3673 evaluations;
+PnP-DM:40 takes 959, its grid ending at the teacher's lowest level, 0.01. DPS:100 would take zeta' = 12 for three tasks,
+but diverged with it on another picture: 6.
 """
 
 from __future__ import annotations
