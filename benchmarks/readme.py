@@ -41,9 +41,13 @@ def main() -> None:
 
 def tables() -> dict[str, str]:
     """The tables by their names."""
-    folder = RESULTS / "faces-100"
-    faces = means(folder)
-    return {"quality": quality(faces), "card": card(faces), "peers": first_table(folder / "summary.md")}
+    faces = means(RESULTS / "faces-100")
+    return {
+        "quality": quality(faces),
+        "card": card(faces),
+        "peers": first_table(RESULTS / "faces-100" / "summary.md"),
+        "budgets": first_table(RESULTS / "budgets-4" / "summary.md"),
+    }
 
 
 def means(folder: Path) -> Means:

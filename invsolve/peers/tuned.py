@@ -8,17 +8,19 @@ search on whole pictures in float32, half a dozen to twenty settings for each ta
         --peers ddrm diffpir ddnm pigdm
 
 DDNM+ and DiffPIR with 100 from there on, in bfloat16, two to seven settings for each task (``--steps 100 --precision
-bf16``). The others earlier, when all peers still started around gray (see ``start.py``): over small grids in bfloat16,
-on the central 128x128 pixels (for DPS, RED-diff, DAPS and PnP-DM of 01098 alone; zeta' of DPS is converted to 256x256
-pixels).
+bf16``); at sr4x and the deblurring tasks also Pi-GDM (guidance of about half the weight: with the whole one it fails at
+deblur_motion) and RED-diff (larger steps of Adam) with 100, two to six settings, on 01098 alone.
+
+The others earlier, when all peers still started around gray (see ``start.py``): over small grids in bfloat16, on the
+central 128x128 pixels (for DPS, RED-diff, DAPS and PnP-DM of 01098 alone; zeta' of DPS is converted to 256x256 pixels).
 
 Tuned: eta and eta_b (DDRM), eta (DDNM+), lambda and zeta (DiffPIR), eta and the guidance's weight (Pi-GDM; at 100 steps
-eta alone), zeta' (DPS), lambda (RED-diff), tau (DAPS), rho and rho_min (PnP-DM). With fewer steps than published, DAPS
-has 4 ODE steps; PnP-DM has a faster decay, a coarser grid and the ODE for a prior step. These start at 20, about the
-highest noise level that the teacher knows. At about 1000 evaluations and more nothing was tuned: from that level on,
-DPS:1000, RED-diff:1000 and DAPS:200 have their published values, and so has PnP-DM:100, which takes 3673 evaluations;
-PnP-DM:40 takes 959, its grid ending at the teacher's lowest level, 0.01. DPS:100 would take zeta' = 12 for three tasks,
-but diverged with it on another picture: 6.
+one of them), zeta' (DPS), lambda and Adam's rate (RED-diff), tau (DAPS), rho and rho_min (PnP-DM). With fewer steps
+than published, DAPS has 4 ODE steps; PnP-DM has a faster decay, a coarser grid and the ODE for a prior step. These
+start at 20, about the highest noise level that the teacher knows. At about 1000 evaluations and more nothing was tuned:
+from that level on, DPS:1000, RED-diff:1000 and DAPS:200 have their published values, and so has PnP-DM:100, which takes
+3673 evaluations; PnP-DM:40 takes 959, its grid ending at the teacher's lowest level, 0.01. DPS:100 would take
+zeta' = 12 for three tasks, but diverged with it on another picture: 6.
 """
 
 from __future__ import annotations
@@ -35,12 +37,12 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
     },
     "pigdm": {
         "colorize": {20: {"eta": 0.7, "weight": 2.0, "sigma_max": 8.0}, 100: {"sigma_max": 20.0}},
-        "deblur_gaussian": {20: {"eta": 0.3, "weight": 1.0, "sigma_max": 8.0}, 100: {"sigma_max": 20.0}},
-        "deblur_motion": {20: {"eta": 0.0, "weight": 1.4, "sigma_max": 20.0}, 100: {"sigma_max": 20.0}},
-        "denoise": {20: {"eta": 0.5, "weight": 2.0, "sigma_max": 8.0}, 100: {"sigma_max": 20.0, "eta": 0.5}},
+        "deblur_gaussian": {20: {"eta": 0.3, "weight": 1.0, "sigma_max": 8.0}, 100: {"sigma_max": 20.0, "weight": 0.5}},
+        "deblur_motion": {20: {"eta": 0.0, "weight": 1.4, "sigma_max": 20.0}, 100: {"sigma_max": 20.0, "weight": 0.5}},
+        "denoise": {20: {"eta": 1.0, "weight": 1.0, "sigma_max": 0.3}, 100: {"sigma_max": 20.0, "eta": 0.5}},
         "inpaint_box": {20: {"eta": 0.3, "weight": 2.0, "sigma_max": 22.2}, 100: {"sigma_max": 20.0, "eta": 0.5}},
         "inpaint_random": {20: {"eta": 0.0, "weight": 2.0, "sigma_max": 8.0}, 100: {"sigma_max": 20.0, "eta": 0.5}},
-        "sr4x": {20: {"eta": 0.0, "weight": 2.0, "sigma_max": 22.2}, 100: {"sigma_max": 20.0}},
+        "sr4x": {20: {"eta": 0.0, "weight": 2.0, "sigma_max": 22.2}, 100: {"sigma_max": 20.0, "weight": 0.6}},
     },
     "ddrm": {
         "colorize": {20: {"eta": 0.7, "eta_b": 1.0, "sigma_max": 12.5}},
@@ -92,12 +94,12 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
     },
     "reddiff": {
         "colorize": {100: {"sigma_max": 20.0, "weight": 1.5}, 1000: {"sigma_max": 20.0}},
-        "deblur_gaussian": {100: {"sigma_max": 20.0, "weight": 4.0}, 1000: {"sigma_max": 20.0}},
-        "deblur_motion": {100: {"sigma_max": 20.0, "weight": 0.1}, 1000: {"sigma_max": 20.0}},
+        "deblur_gaussian": {100: {"sigma_max": 20.0, "weight": 1.0, "rate": 0.4}, 1000: {"sigma_max": 20.0}},
+        "deblur_motion": {100: {"sigma_max": 20.0, "weight": 0.2, "rate": 0.4}, 1000: {"sigma_max": 20.0}},
         "denoise": {100: {"sigma_max": 20.0, "weight": 0.6}, 1000: {"sigma_max": 20.0}},
         "inpaint_box": {100: {"sigma_max": 20.0, "weight": 0.6}, 1000: {"sigma_max": 20.0}},
         "inpaint_random": {100: {"sigma_max": 20.0, "weight": 0.1}, 1000: {"sigma_max": 20.0}},
-        "sr4x": {100: {"sigma_max": 20.0, "weight": 4.0}, 1000: {"sigma_max": 20.0}},
+        "sr4x": {100: {"sigma_max": 20.0, "weight": 4.0, "rate": 0.2}, 1000: {"sigma_max": 20.0}},
     },
     "daps": {
         "colorize": {25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.03}, 200: {"sigma_max": 20.0}},
