@@ -37,7 +37,7 @@ def heeding_interrupts() -> Iterator[None]:
     except BaseException as error:
         if not heard and not isinstance(error, KeyboardInterrupt):
             raise
-        exec("")
+        exec("")  # erases the note
         raise KeyboardInterrupt from error
     finally:
         if ours:

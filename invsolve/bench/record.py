@@ -88,7 +88,7 @@ def _has_more_pictures(before: Record, now: Record) -> bool:
 def _with_pictures(record: Record, pictures: Record, limit: int | None) -> Record:
     """A record with other pictures, and the limit that they were taken with."""
     options = {**record["options"], "limit": limit}
-    return {**record, **{name: pictures[name] for name in PICTURES if name in pictures}, "options": options}
+    return {**record, **{name: pictures[name] for name in PICTURES}, "options": options}
 
 
 def _check_all_named(folder: Path, before: Record, now: Record) -> None:

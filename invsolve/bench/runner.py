@@ -88,9 +88,8 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
     with alone(options.out):
         if options.redo:
             redo = {(job.task.name, name) for job in jobs for name in options.redo}
-            check_folder(
-                options.out, record, first_pictures, redo
-            )  # each for itself, so that none waits in vain for the first
+            # each for itself, so that none waits in vain for the first
+            check_folder(options.out, record, first_pictures, redo)
             with joined(torch.device("cpu")):
                 if rank() == 0:
                     open_folder(options.out, record, first_pictures, redo)

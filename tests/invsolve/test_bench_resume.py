@@ -188,10 +188,7 @@ def test_pictures_can_be_added(bench, undisturbed):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            ["--methods", "baseline,ddrm:2"],
-            "methods alike, so add ncvsd,teacher:2 to --methods",
-        ),
+        (["--methods", "baseline,ddrm:2"], "methods alike, so add ncvsd,teacher:2 to --methods"),
         (["--tasks", "sr4x"], "tasks alike, so add inpaint_random to --tasks"),
     ],
 )
