@@ -37,20 +37,21 @@ def write_summary(folder: Path) -> Path:
 def write_markdown(folder: Path) -> Path:
     """Write ``summary.md``: the overview, who is best, and the table of all figures."""
     benchmark = read_benchmark(folder)
-    legend = f"PSNR in dB / LPIPS; in bold the lowest mean LPIPS of the methods of at most {FEW} evaluations."
+    legend = f"PSNR in dB / LPIPS; in bold the lowest mean LPIPS of the methods of at most {FEW} evaluations"
+    legend += ", † the lowest of all where another has it."
     blocks = [legend, overview(benchmark), *winners(benchmark), LEGEND, table(benchmark)]
     write_atomically(folder / "summary.md", lambda file: file.write(("\n\n".join(blocks) + "\n").encode()))
     return folder / "summary.md"
 
 
 def overview(benchmark: Benchmark) -> str:
-    """PSNR / LPIPS of every method at every task; in bold the lowest LPIPS of at most 20 evaluations."""
+    """PSNR / LPIPS of every method at every task; bold: the lowest LPIPS of at most 20 evaluations, †: of all."""
+    leaders = [(best(entries, "lpips", FEW), best(entries, "lpips")) for entries in benchmark.tasks.values()]
     lines = [["Method", "Evaluations", *benchmark.tasks], ["---"] * (2 + len(benchmark.tasks))]
     for method in benchmark.methods:
         found = [next((e for e in entries if e.method == method), None) for entries in benchmark.tasks.values()]
         costs = sorted({entry.evaluations for entry in found if entry and entry.evaluations is not None})
-        marked = [best(entries, "lpips", FEW) == method for entries in benchmark.tasks.values()]
-        cells = [f"**{_pair(e)}**" if mark else _pair(e) for e, mark in zip(found, marked, strict=True)]
+        cells = [_marked(method, _pair(entry), *names) for entry, names in zip(found, leaders, strict=True)]
         lines.append([method, " or ".join(map(_number, costs)) or "n/a", *cells])
     return _rows(lines)
 
@@ -122,6 +123,12 @@ def _pair(entry: Entry | None) -> str:
         return "–"
     means = ((entry.scores["psnr"], 2), (entry.scores["lpips"], 3))
     return " / ".join("n/a" if mean is None else f"{mean.value:.{decimals}f}" for mean, decimals in means)
+
+
+def _marked(method: str, cell: str, few: str | None, every: str | None) -> str:
+    if method == few:
+        return f"**{cell}**"
+    return f"{cell} †" if method == every else cell
 
 
 def _rows(lines: list[list[str]]) -> str:
