@@ -39,7 +39,7 @@ from invsolve.peers.tuned import TUNED
 from invsolve.task import Task, list_tasks, load_task
 
 MEASUREMENT = -1  # keys the stream of the measurement noise
-# Cheap ones first; at about 1000 evaluations the published settings hold, but for PnP-DM, which has none there.
+# Cheap ones first. Others by --steps; about 1000 evaluations are dear, and PnP-DM has no published settings there.
 STEPS = {
     "ddrm": (20,),
     "diffpir": (20, 100),
