@@ -9,22 +9,23 @@ search on whole pictures in float32, half a dozen to twenty settings for each ta
 
 DDNM+ and DiffPIR with 100 from there on, in bfloat16, two to seven settings for each task (``--steps 100 --precision
 bf16``); at sr4x and the deblurring tasks also Pi-GDM (guidance of about half the weight: with the whole one it fails at
-deblur_motion) and RED-diff (larger steps of Adam) with 100, two to six settings, on 01098 alone.
+deblur_motion) and RED-diff (larger steps of Adam) with 100, two to six settings, on 01098 alone, and the rate of DAPS
+with 25 levels, three or four, on its central 128x128 pixels.
 
 The others earlier, when all peers still started around gray (see ``start.py``): over small grids in bfloat16, on the
 central 128x128 pixels (for DPS, RED-diff, DAPS and PnP-DM of 01098 alone; zeta' of DPS is converted to 256x256 pixels).
 
 Tuned: eta and eta_b (DDRM), eta (DDNM+), lambda and zeta (DiffPIR), eta and the guidance's weight (Pi-GDM; at 100 steps
-one of them), zeta' (DPS), lambda and Adam's rate (RED-diff), tau (DAPS), rho and rho_min (PnP-DM). With fewer steps
-than published, DAPS has 4 ODE steps; PnP-DM has a faster decay, a coarser grid and the ODE for a prior step. These
-start at 20, about the highest noise level that the teacher knows. DPS:100 would take zeta' = 12 for three tasks, but
-diverged with it on another picture: 6.
+one of them), zeta' (DPS), lambda and Adam's rate (RED-diff), tau and the Langevin steps' rate (DAPS), rho and
+rho_min (PnP-DM). With fewer steps than published, DAPS has 4 ODE steps; PnP-DM has a faster decay, a coarser grid and
+the ODE for a prior step. These start at 20, about the highest noise level that the teacher knows. DPS:100 would take
+zeta' = 12 for three tasks, but diverged with it on another picture: 6.
 
-At about 1000 evaluations they start there, too. DAPS:200 has its published values, and so have DPS:1000 and
-RED-diff:1000 but at sr4x and the deblurring tasks, where zeta' and lambda are the best of the one to five tried on the
-central 128x128 pixels of 01098 in bfloat16. PnP-DM:40 takes 959 evaluations, its grid ending at the teacher's lowest
-level, 0.01. It has the ODE for a prior step, as with 10 iterations: on that grid the SDE leaves noise, PSNR was 24 dB
-at sr4x. PnP-DM:100 is as published and takes 3673.
+At about 1000 evaluations they start there, too. DPS:1000, RED-diff:1000 and DAPS:200 have their published values but at
+sr4x and the deblurring tasks, where zeta', lambda and the rate are the best of the one to five tried on the central
+128x128 pixels of 01098 in bfloat16 (the published rate amplifies noise at deblur_motion). PnP-DM:40 takes 959
+evaluations, its grid ending at the teacher's lowest level, 0.01. It has the ODE for a prior step, as with 10
+iterations: on that grid the SDE leaves noise, PSNR was 24 dB at sr4x. PnP-DM:100 is as published and takes 3673.
 """
 
 from __future__ import annotations
@@ -113,12 +114,18 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
     },
     "daps": {
         "colorize": {25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.03}, 200: {"sigma_max": 20.0}},
-        "deblur_gaussian": {25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.01}, 200: {"sigma_max": 20.0}},
-        "deblur_motion": {25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.01}, 200: {"sigma_max": 20.0}},
+        "deblur_gaussian": {
+            25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.01, "rate": 5e-05},
+            200: {"sigma_max": 20.0},
+        },
+        "deblur_motion": {
+            25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.01, "rate": 5e-05},
+            200: {"sigma_max": 20.0, "rate": 5e-05},
+        },
         "denoise": {25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.03}, 200: {"sigma_max": 20.0}},
         "inpaint_box": {25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.03}, 200: {"sigma_max": 20.0}},
         "inpaint_random": {25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.03}, 200: {"sigma_max": 20.0}},
-        "sr4x": {25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.01}, 200: {"sigma_max": 20.0}},
+        "sr4x": {25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.01, "rate": 5e-05}, 200: {"sigma_max": 20.0}},
     },
     "pnpdm": {
         "colorize": {
