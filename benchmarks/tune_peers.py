@@ -45,10 +45,10 @@ STEPS = {
     "diffpir": (20, 100),
     "ddnm": (20, 100),
     "pigdm": (20, 100),
-    "reddiff": (100,),
-    "dps": (100,),
-    "daps": (25,),
-    "pnpdm": (10, 40),
+    "reddiff": (20, 100),
+    "dps": (20, 100),
+    "daps": (20, 25),  # 20 and 100 evaluations
+    "pnpdm": (6, 10, 40),  # about 20, 100 and 1000
 }
 TRIED = {
     "ddrm": ("sigma_max", "eta", "eta_b"),

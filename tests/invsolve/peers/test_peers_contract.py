@@ -171,13 +171,15 @@ def test_published_settings_of_a_kind_of_degradation():
 
 @pytest.mark.parametrize("task_name", list_tasks())
 def test_the_number_of_iterations_of_pnpdm_and_daps_scales_their_cost(task_name):
-    """About 100 evaluations, about 1000, and for PnP-DM as published; below 0.01 the shipped teacher knows no level."""
+    """At most 20, about 100, about 1000, and for PnP-DM as published; below 0.01 the shipped teacher knows no level."""
+    assert settings_for("daps", task_name, 20).evaluations == 20
+    assert 10 < settings_for("pnpdm", task_name, 6).evaluations <= 20
     assert 90 <= settings_for("daps", task_name, 25).evaluations <= 110
     assert settings_for("daps", task_name, 200).evaluations == 1000
     assert 80 <= settings_for("pnpdm", task_name, 10).evaluations <= 120
     assert 900 <= settings_for("pnpdm", task_name, 40).evaluations <= 1100
     assert settings_for("pnpdm", task_name, 100) == PEERS["pnpdm"].settings()
-    assert all(settings_for("pnpdm", task_name, steps).sigma_min >= 0.01 for steps in (10, 40))
+    assert all(settings_for("pnpdm", task_name, steps).sigma_min >= 0.01 for steps in (6, 10, 40))
 
 
 def test_values_of_diffpir_and_daps_do_not_rest_on_published_ones():
