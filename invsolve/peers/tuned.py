@@ -284,10 +284,10 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
         },
         "inpaint_random": {
             6: {
-                "rho": 1.25,
-                "decay": 0.69,
-                "rho_min": 0.125,
-                "grid": 5,
+                "rho": 1.5,
+                "decay": 0.58,
+                "rho_min": 0.16,
+                "grid": 4,
                 "sigma_max": 20.0,
                 "sigma_min": 0.01,
                 "stochastic": False,
