@@ -52,7 +52,7 @@ def overview(benchmark: Benchmark) -> str:
         found = [next((e for e in entries if e.method == method), None) for entries in benchmark.tasks.values()]
         costs = sorted({entry.evaluations for entry in found if entry and entry.evaluations is not None})
         cells = [_marked(method, _pair(entry), *names) for entry, names in zip(found, leaders, strict=True)]
-        lines.append([method, " or ".join(map(_number, costs)) or "n/a", *cells])
+        lines.append([method, _range(costs), *cells])
     return _rows(lines)
 
 
@@ -111,6 +111,12 @@ def _shown(mean: Mean | None, decimals: int) -> str:
         return "n/a"
     half = "" if mean.half is None else f" ± {mean.half:.{decimals}f}"
     return f"{mean.value:.{decimals}f}{half}"
+
+
+def _range(ascending: list[float]) -> str:
+    if not ascending:
+        return "n/a"
+    return " to ".join(map(_number, dict.fromkeys((ascending[0], ascending[-1]))))
 
 
 def _number(value: float | None, digits: int = 6) -> str:

@@ -19,20 +19,18 @@ METHODS = {
 }
 
 
+def line(task: str, method: str, i: int, evaluations: int, lpips: float) -> dict:
+    row = {"task": task, "method": method, "image": str(i), "index": i, "steps": evaluations}
+    scores = {"psnr": 20.0 + 2 * i, "ssim": None, "lpips": lpips}
+    return row | {"evaluations": evaluations, "seconds": 1 + i} | scores
+
+
 @pytest.fixture
 def folder(tmp_path) -> Path:
     for method, (evaluations, *tasks) in METHODS.items():
         for task, scores in zip(("sr4x", "denoise"), tasks, strict=True):
             for i, lpips in enumerate(scores or ()):
-                row = {"task": task, "method": method, "image": str(i), "index": i, "steps": evaluations}
-                row |= {
-                    "evaluations": evaluations,
-                    "seconds": 1 + i,
-                    "psnr": 20.0 + 2 * i,
-                    "ssim": None,
-                    "lpips": lpips,
-                }
-                append(tmp_path / "results.jsonl", [row])
+                append(tmp_path / "results.jsonl", [line(task, method, i, evaluations, lpips)])
     return tmp_path
 
 
@@ -44,6 +42,12 @@ def test_the_overview_marks_the_best_of_few_evaluations_and_of_all(folder):
         "| ncvsd | 4 | **21.00 / 0.150** | 21.00 / 0.300 |",
         "| dps | 1000 | 21.00 / 0.100 † | – |",
     ]
+
+
+def test_evaluations_that_differ_between_tasks_are_a_range(tmp_path):
+    costs = {"sr4x": 20, "inpaint_box": 15, "denoise": 18}
+    append(tmp_path / "results.jsonl", [line(task, "pnpdm:6", 0, cost, 0.1) for task, cost in costs.items()])
+    assert overview(read_benchmark(tmp_path)).splitlines()[-1].startswith("| pnpdm:6 | 15 to 20 | ")
 
 
 def test_who_is_best_is_said_in_words(folder):
