@@ -47,7 +47,7 @@ def tables() -> dict[str, str]:
         "card": card(faces),
         "peers": first_table(RESULTS / "faces-100" / "summary.md"),
         "budgets": first_table(RESULTS / "budgets-4" / "summary.md"),
-        "thousand": first_table(RESULTS / "thousand-2" / "summary.md"),
+        "thousand": first_table(RESULTS / "thousand-3" / "summary.md"),
     }
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .checkpoint import load_prior
     from .gaussian import GaussianMixturePrior, GaussianPrior
     from .gray import GrayPrior
+    from .inference import Inference
     from .noise import NoiseStreams
     from .prior import Denoiser, DiffusionDraw, GenerativeDenoiser, MeanDraw
     from .settings import Settings
@@ -30,6 +31,7 @@ __all__ = [
     "GaussianPrior",
     "GenerativeDenoiser",
     "GrayPrior",
+    "Inference",
     "MeanDraw",
     "NoiseStreams",
     "Posterior",
@@ -48,6 +50,7 @@ _HOMES = {
     "GaussianPrior": "gaussian",
     "GenerativeDenoiser": "prior",
     "GrayPrior": "gray",
+    "Inference": "inference",
     "MeanDraw": "prior",
     "NoiseStreams": "noise",
     "Posterior": "solve",

@@ -141,6 +141,8 @@ def load_denoiser(path: str | Path, train: bool = False) -> tuple[Denoiser, dict
         denoiser = Denoiser(network, float(header["sigma_data"]))
         header["gamma"] = float(header["gamma"])
         _check_kind(header["kind"], network.config)
+        if not isinstance(header["record"], dict):
+            raise TypeError("its record is not a mapping")
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: its header and tensors do not make a network: {reason}") from None

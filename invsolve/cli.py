@@ -18,7 +18,6 @@ DIVERGED = 1
 BAD_INPUT = 2
 SIGNAL = 128  # + its number
 INTERRUPTED = SIGNAL + signal.SIGINT
-OUT_OF_MEMORY = "out of memory: try a smaller --batch, or --tile 256"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,27 +42,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         return _refuse(str(error))
     except MemoryError:
-        return _refuse(OUT_OF_MEMORY)
+        return _refuse(_out_of_memory(arguments))
     except RuntimeError as error:
-        advice = _advice(error)
+        advice = _advice(error, arguments)
         if advice is None:
             raise
         return _refuse(advice)
     return 0
 
 
-def _advice(error: RuntimeError) -> str | None:
+def _advice(error: RuntimeError, arguments: argparse.Namespace) -> str | None:
     """What to say of an error of torch's that the user can do something about, None of any other.
 
     Known by names, since torch's import would cost every command a second.
     """
     if type(error).__name__ == "OutOfMemoryError":
-        return "out of GPU memory even for one image: try --tile 256, or --device cpu"
+        return _out_of_memory(arguments, "GPU ")
     if "DefaultCPUAllocator" in str(error):
-        return OUT_OF_MEMORY
+        return _out_of_memory(arguments)
     if type(getattr(error, "inner_exception", error)).__name__ == "InvalidCxxCompiler":  # torch.compile wraps it
         return "--compile needs a C++ compiler, and none was found: install one, name it in CXX, or leave --compile out"
     return None
+
+
+def _out_of_memory(arguments: argparse.Namespace, which: str = "") -> str:
+    """What to try among the command's own options."""
+    advice = {"config": "a smaller batch in the recipe", "batch": "a smaller --batch", "tile": "--tile 256"}
+    possible = [words for option, words in advice.items() if hasattr(arguments, option)]
+    if which and hasattr(arguments, "device"):
+        possible.append("--device cpu")
+    return f"out of {which}memory" + (f": try {', or '.join(possible)}" if possible else "")
 
 
 def _refuse(message: str, code: int = BAD_INPUT) -> int:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from operators import LinearOperator
 
 Shape = tuple[int, int, int]  # (C, H, W)
-BOUNDARY = choice("circular", "reflect", "replicate", "zero")
+BOUNDARIES = ("circular", "reflect", "replicate", "zero")  # how a blurred image goes on beyond its edges
+BOUNDARY = choice(*BOUNDARIES)
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ class Embedding(nn.Module):
 class Encoder(Embedding):
     """The U-Net's input half: noise embedding and downsampling path. Returns features at every block.
 
-    With ``conditioning: inputs`` (DESIGN section 5) it takes a second image with its own noise level. Its channels are
+    With ``conditioning: inputs`` it takes a second image with its own noise level. Its channels are
     appended to the input with zero weights and its embedding is added through a zero gain, so that a conditional
     network made from an unconditional one starts as exactly that function.
     """
@@ -265,7 +265,7 @@ def conditional_from(network: UNet, conditioning: str = "inputs") -> UNet:
 
     ``inputs``: the added input channels have zero weights, the added embedding a zero gain, and the log-variance head
     ignores the added level. ``encoder``: the control encoder and the decoder's embedding are copies, the mixing weights
-    are 0. MEASURED-NOTES shows that starting anywhere else makes a short distillation fail.
+    are 0. A short distillation that starts anywhere else fails.
     """
     parameter = next(network.parameters())
     copy = UNet(replace(network.config, conditioning=conditioning)).to(parameter.device, parameter.dtype)

@@ -96,7 +96,7 @@ class Denoiser(nn.Module):
 
 
 class GenerativeDenoiser(nn.Module):
-    """A one-evaluation sampler of ``p(x | u)``: ``G(u, s, z) = D_cond(u', s'; u, s)`` (NCVSD, DESIGN section 5).
+    """A one-evaluation sampler of ``p(x | u)``: ``G(u, s, z) = D_cond(u', s'; u, s)`` (NCVSD, arXiv 2506.09416).
 
     The noise enters as an over-noised copy: ``s' = (1 + gamma) s``, ``u' = u + sqrt(s'² - s²) z``. ``refine`` lists
     levels ``t``, as fractions of ``s``, of further evaluations per draw: each noises the last draw to

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,7 @@ class RunOptions:
     prior: str = "default"
     mask: Path | None = None
     kernel: Path | None = None
+    boundary: str | None = None
     seed: int = 0
     device: str = "auto"
     precision: str | None = None
@@ -77,7 +78,7 @@ def run(options: RunOptions, say: Callable[[str], None] = printed) -> None:
     Raises:
         ValueError: the first thing wrong with the input, in one line.
     """
-    task = load_task(options.task)
+    task = _load_task(options, say)
     device = choose_device(options.device)
     pictures = list_pictures(options.inputs)
     _check_outputs(pictures, options)
@@ -115,6 +116,18 @@ def stream_index(name: str) -> int:
     """
     content = name.encode(errors="surrogateescape")
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+
+
+def _load_task(options: RunOptions, say: Callable[[str], None]) -> Task:
+    """The task, with the boundary rule of the options; a note where benchmarks' own is unlikely to be the picture's."""
+    task = load_task(options.task)
+    if options.boundary is not None:
+        if "boundary" not in task.parameters:
+            raise ValueError(f"the task {task.name} takes no --boundary")
+        return replace(task, parameters={**task.parameters, "boundary": options.boundary})
+    if task.parameters.get("boundary") == "circular" and not options.simulate:
+        say(f"note: {task.name} wraps around at the edges, as benchmarks do; for photographs give --boundary reflect")
+    return task
 
 
 def _check_outputs(pictures: Sequence[Source], options: RunOptions) -> None:
@@ -241,6 +254,8 @@ def _finish(
         "steps": options.steps,
         "seed": options.seed,
     }
+    if options.boundary is not None:
+        record["boundary"] = options.boundary
     scores: dict[str, float | None] = {}
     if result.truth is not None:
         scores = _score(result.restored, result.truth, metrics)

@@ -54,11 +54,13 @@ def solve(
         sigma_y: standard deviation of the measurement noise on [-1, 1]; 0 for none: then the last draw is projected
             onto ``A x = y``.
         prior: a shipped prior's name or a checkpoint's path, loaded onto y's device; or any object with
-            ``draw(u, sigma, noise)`` and ``evaluations``.
+            ``draw(u, sigma, noise)`` and ``evaluations``. By its name its network runs in bf16 on a GPU that has it;
+            ``load_prior(name, device, Inference("fp32"))`` in float32.
         seed: of the noise. Image b draws from the stream ``(seed, indices[b])`` and no other, so its result depends
-            neither on its neighbours nor on ``batch``.
-        settings: of the sampler; by default they are chosen for the operator by :func:`automatic_settings`. Those of
-            the shipped tasks are better for their operators (``load_task(name).settings(steps)``).
+            neither on its neighbours nor on ``batch``, for the same ``settings``.
+        settings: of the sampler; by default they are chosen for the operator by :func:`automatic_settings`, and of one
+            with parameters per image for its worst image. Those of the shipped tasks are better for their operators
+            (``load_task(name).settings(steps)``).
         indices: one stream index (an integer or a tuple of them) per image; ``0 .. B-1`` by default.
         batch: images processed at a time; all at once by default. Fewer are, where a GPU's memory runs out.
         progress: show a bar that counts network evaluations.

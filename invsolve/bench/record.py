@@ -41,6 +41,8 @@ def open_folder(
     ``definitions`` (method: task: digests of its settings and its network)
         which must stay where there are results, except those of ``redo``, (task, method) pairs: their lines and
         pictures are dropped first, and an interruption at any point leaves a directory that a later run can use;
+    ``device``
+        to which others are added where a later run is on another: seconds are not comparable then;
     ``prior``, ``denoiser``
         the networks of the last run that had one; those of each result are in its definition;
 
@@ -151,7 +153,14 @@ def _grown(before: Record, now: Record) -> Record:
     }
     if _has_more_pictures(before, now):
         before = _with_pictures(before, now, now["options"]["limit"])
-    return {**now, **before, **names, "degradations": degradations, "definitions": definitions, **networks}
+    grown = {**names, "degradations": degradations, "definitions": definitions, "device": _devices(before, now)}
+    return {**now, **before, **grown, **networks}
+
+
+def _devices(before: Record, now: Record) -> str:
+    """Of all runs, each once, separated by semicolons."""
+    known = str(before.get("device", now["device"])).split("; ")
+    return "; ".join(dict.fromkeys([*known, now["device"]]))
 
 
 def _read_record(path: Path) -> Record:

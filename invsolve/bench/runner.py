@@ -205,7 +205,7 @@ def _record(
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     )
     return {
-        "data": str(options.data),
+        "data": options.data.resolve().name,
         "tasks": [job.task.name for job in jobs],
         "degradations": {job.task.name: _degradation(job.task) for job in jobs},
         "methods": methods,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..degradation import BOUNDARIES
 from .arguments import add_device, add_precision, at_least
 
 
@@ -33,6 +34,11 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--prior", default="default", metavar="NAME|PATH", help="a name of invsolve info, or a file")
     parser.add_argument("--mask", type=Path, metavar="FILE", help="inpainting: white = observed, black = missing")
     parser.add_argument("--kernel", type=Path, metavar="FILE", help="deblurring: the kernel, a picture or a .npy")
+    parser.add_argument(
+        "--boundary",
+        choices=BOUNDARIES,
+        help="deblurring: beyond the edges; reflect for photographs (default: the task's)",
+    )
     parser.add_argument("--seed", type=at_least(0), default=0, metavar="S", help="of all randomness (default 0)")
     add_device(parser)
     add_precision(parser, None)

@@ -1,4 +1,4 @@
-"""Noise Conditional Variational Score Distillation: the three updates (arXiv 2506.09416, DESIGN section 5).
+"""Noise Conditional Variational Score Distillation: the three updates (Peng et al. 2025, arXiv 2506.09416).
 
 With ``u = x_data + s n`` and ``x = G(u, s, z)``, ``x_t = x + t n``: the teacher gives the score of the denoising
 posterior exactly, ``E[x | x_t, u] = D(u_eff; s_eff)``; the fake denoiser ``S`` learns the same expectation for the

@@ -39,6 +39,8 @@ BAD = {
     "kernel too large": (["deblur_gaussian", "--input", "small.png", "--kernel", "good.png"], "kernel is 48x64 but"),
     "kernel that is nan": (["deblur_gaussian", "--input", "good.png", "--kernel", "nan.npy"], "finite real numbers"),
     "kernel for no deblurring": (["denoise", "--input", "good.png", "--kernel", "good.png"], "takes no --kernel"),
+    "boundary for no deblurring": (["denoise", "--input", "good.png", "--boundary", "zero"], "takes no --boundary"),
+    "unknown boundary": (["deblur_motion", "--input", "good.png", "--boundary", "x"], "argument --boundary: invalid"),
     "small picture": (["deblur_motion", "--input", "small.png"], "kernel is 61x61 but the image is only 8x8"),
     "steps 0": (["sr4x", "--input", "good.png", "--steps", "0"], "argument --steps: 0 is less than 1"),
     "samples 1": (["sr4x", "--input", "good.png", "--samples", "1"], "argument --samples: 1 is less than 2"),

@@ -131,6 +131,16 @@ def test_another_lpips_trunk_is_refused(bench, undisturbed, tmp_path, capsys):
     assert "holds another run: its digest of the LPIPS trunk was " in capsys.readouterr().err
 
 
+def test_the_record_names_every_device(bench, undisturbed):
+    shutil.copytree(undisturbed, bench.folder / "devices")
+    path = bench.folder / "devices" / "run.json"
+    run = json.loads(path.read_text())
+    path.write_text(json.dumps(run | {"device": "a GPU"}))
+    for _ in range(2):
+        bench("devices")
+        assert json.loads(path.read_text())["device"] == f"a GPU; {run['device']}"
+
+
 def test_a_record_without_these_digests_is_accepted(bench, undisturbed):
     shutil.copytree(undisturbed, bench.folder / "undigested")
     path = bench.folder / "undigested" / "run.json"

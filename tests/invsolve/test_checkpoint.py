@@ -185,6 +185,10 @@ def no_kind(header: dict, tensors: dict) -> None:
     del header["kind"]
 
 
+def no_record(header: dict, tensors: dict) -> None:
+    del header["record"]
+
+
 def later_format(header: dict, tensors: dict) -> None:
     header["format"] = "invsolve-prior-9"
 
@@ -202,6 +206,7 @@ def later_format(header: dict, tensors: dict) -> None:
         (no_widths, "do not make a network"),
         (other_kind, "its kind is 'denoiser' but its network is that of a generative denoiser"),
         (no_kind, "kind"),
+        (no_record, "record"),
         (later_format, "format 'invsolve-prior-9', expected 'invsolve-prior-1'"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -23,6 +23,7 @@ from invsolve.image import read_image, write_image
 from invsolve.run import RunOptions, run, stream_index
 from invsolve.solve import posterior, solve
 from invsolve.task import Task, load_task
+from operators import GaussianBlur
 
 
 @pytest.fixture
@@ -280,6 +281,21 @@ def test_a_kernel_of_ones_own(restore, tiny_prior, tmp_path):
         assert np.abs(pixels(folder / "a_restored.png") - wanted).max() <= 1
     own = restore("deblur_gaussian", "--input", image, output="own")
     assert np.abs(pixels(own / "a_restored.png") - wanted).max() > 5
+
+
+def test_a_boundary_of_ones_own(restore, tiny_prior, tmp_path, capsys):
+    """--boundary is the operator's; without it a note says what the task's is, where nothing is simulated."""
+    image = picture(tmp_path / "a.png", 64, 64)
+    operator = GaussianBlur((3, 64, 64), 3.0, 61, "reflect")
+    how = {"prior": tiny_prior, "settings": load_task("deblur_gaussian").settings(4), "indices": [stream_index("a")]}
+    write_image(solve(read_image(image)[None], operator, **how)[0], tmp_path / "wanted.png")
+    capsys.readouterr()
+    folder = restore("deblur_gaussian", "--input", image, "--boundary", "reflect", output="reflect")
+    assert np.abs(pixels(folder / "a_restored.png") - pixels(tmp_path / "wanted.png")).max() <= 1
+    assert "note: " not in capsys.readouterr().out
+    wrapped = restore("deblur_gaussian", "--input", image, output="wrapped")
+    assert "--boundary reflect" in capsys.readouterr().out
+    assert np.abs(pixels(wrapped / "a_restored.png") - pixels(tmp_path / "wanted.png")).max() > 5
 
 
 def test_colorize_takes_gray_and_colour_pictures(restore, tmp_path):

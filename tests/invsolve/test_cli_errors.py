@@ -44,8 +44,30 @@ def test_too_little_gpu_memory_is_one_line(monkeypatch, capsys):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     assert restore_by(work, monkeypatch) == 2
-    expected = "invsolve: error: out of GPU memory even for one image: try --tile 256, or --device cpu\n"
+    expected = "invsolve: error: out of GPU memory: try a smaller --batch, or --tile 256, or --device cpu\n"
     assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "work", "advice"),
+    [
+        (["generate"], "invsolve.generate.generate", "a smaller --batch"),
+        (["bench", "--data", "d", "--out", "o"], "invsolve.bench.runner.bench", "a smaller --batch"),
+        (
+            ["train", "default-teacher", "--data", "d", "--out", "o"],
+            "invsolve.training.commands.train",
+            "a smaller batch in the recipe",
+        ),
+    ],
+    ids=["generate", "bench", "train"],
+)
+def test_too_little_memory_names_options_of_the_command(command, work, advice, monkeypatch, capsys):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(work, fail)
+    assert main(command) == 2
+    assert capsys.readouterr().err == f"invsolve: error: out of memory: try {advice}\n"
 
 
 class InvalidCxxCompiler(RuntimeError):
