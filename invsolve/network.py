@@ -110,9 +110,9 @@ class Embedding(nn.Module):
 class Encoder(Embedding):
     """The U-Net's input half: noise embedding and downsampling path. Returns features at every block.
 
-    With ``conditioning: inputs`` it takes a second image with its own noise level. Its channels are
-    appended to the input with zero weights and its embedding is added through a zero gain, so that a conditional
-    network made from an unconditional one starts as exactly that function.
+    With ``conditioning: inputs`` it takes a second image with its own noise level. Its channels are appended to the
+    input with zero weights and its embedding is added through a zero gain, so that a conditional network made from an
+    unconditional one starts as exactly that function.
     """
 
     def __init__(self, config: UNetConfig):

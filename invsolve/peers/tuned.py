@@ -15,7 +15,7 @@ with 25 levels, three or four, on its central 128x128 pixels.
 DPS, RED-diff, DAPS and PnP-DM with at most 20 evaluations (``dps:20``, ``reddiff:20``, ``daps:20``, ``pnpdm:6``) in the
 same way in bfloat16, four to fifteen settings for each task, from the best of two to five starts. It is far below what
 they were published with, and mostly best spent at low noise levels; DAPS takes one ODE step at each, to the posterior
-mean. DPS at colorize, for which two pictures had misled, was tuned again on the last six, ten settings from three starts.
+mean. DPS at colorize, where two pictures had misled, was tuned again on the last six, 16 settings from two starts.
 
 With about 100 they were tuned earlier, when all peers still started around gray (see ``start.py``): over small grids in
 bfloat16, on the central 128x128 pixels of 01098 alone (zeta' of DPS is converted to 256x256 pixels).
