@@ -32,7 +32,11 @@ def automatic_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -
     One with parameters per image gets settings that serve its worst image.
 
     A prior without a spectrum gets ``Settings()``.
+
+    Raises:
+        ValueError: the operator does not act on images ``(C, H, W)``.
     """
+    check_acts_on_images(operator)
     spectrum = getattr(prior, "spectrum", None)
     if spectrum is None:
         return Settings()
@@ -56,3 +60,9 @@ def automatic_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -
         gamma=0.0,
         excess=EXCESS,
     )
+
+
+def check_acts_on_images(operator: LinearOperator) -> None:
+    """Raises ValueError for an operator on anything but images of three dimensions."""
+    if len(operator.in_shape) != 3:
+        raise ValueError(f"the operator acts on {tuple(operator.in_shape)} but must act on images (C, H, W)")

@@ -22,6 +22,9 @@ class GrayPrior(nn.Module):
     exact under a prior of gray images alone. A prior of colour images gives its draw's luminance.
 
     ``prior`` may be anything with ``draw`` and ``evaluations``; see :func:`invsolve.load_prior`.
+
+    Raises:
+        ValueError: ``channels`` is less than 2.
     """
 
     def __init__(self, prior: Prior, channels: int = 3) -> None:

@@ -103,6 +103,9 @@ class GenerativeDenoiser(nn.Module):
     ``x_t = x + t n``, merges it with ``u`` into their sufficient statistic and draws again. ``spectrum`` is the radial
     power spectrum of the training pictures, for the solver's warm start (see ``wiener.py``). ``excess`` overstates the
     level ``s'``, see :meth:`over_noised`.
+
+    Raises:
+        ValueError: ``gamma`` or ``excess`` is negative, or a level of ``refine`` is not positive.
     """
 
     def __init__(
@@ -170,6 +173,7 @@ class MeanDraw(nn.Module):
         self.register_buffer("spectrum", spectrum, persistent=False)
 
     def draw(self, u: Tensor, sigma: float, noise: Noise) -> Tensor:
+        """``E[x | u]`` for ``u`` ``[B, C, H, W]`` at ``sigma``; no noise is drawn."""
         return self.denoiser(u, sigma)
 
 
@@ -180,6 +184,9 @@ class DiffusionDraw(nn.Module):
     then 0. ``stochastic`` (default) takes the ancestral step, the exact conditional law of the next level given the
     denoised image: ``x' = x0 + (s'/s)² (x - x0) + s' sqrt(1 - s'²/s²) n``; it converges to the posterior as k grows.
     Otherwise the probability-flow ODE by Euler steps (DDIM), one deterministic picture per ``u``.
+
+    Raises:
+        ValueError: ``evaluations`` is less than 1.
     """
 
     def __init__(
@@ -199,6 +206,7 @@ class DiffusionDraw(nn.Module):
         self.register_buffer("spectrum", spectrum, persistent=False)
 
     def draw(self, u: Tensor, sigma: float, noise: Noise) -> Tensor:
+        """A sample of ``p(x | u)`` for ``u`` ``[B, C, H, W]`` at ``sigma``, in ``evaluations`` network evaluations."""
         # The last level is the final evaluation's; from it the jump goes to 0, where x = x0.
         levels = [float(s) for s in karras(self.evaluations, sigma, min(self.sigma_min, sigma / 2), self.exponent)]
         x = u

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from operators import LinearOperator
 
-from .automatic import automatic_settings
+from .automatic import automatic_settings, check_acts_on_images
 from .memory import in_portions
 from .noise import NoiseStreams
 from .sampler import Prior, split_gibbs
@@ -209,8 +209,7 @@ def _check_measurement(y: torch.Tensor, operator: LinearOperator) -> None:
         raise TypeError(f"y is {found} but must be a floating-point tensor")
     if not isinstance(operator, LinearOperator):
         raise TypeError(f"operator is a {type(operator).__name__} but must be a LinearOperator")
-    if len(operator.in_shape) != 3:
-        raise ValueError(f"the operator acts on {tuple(operator.in_shape)} but must act on images (C, H, W)")
+    check_acts_on_images(operator)
     expected = tuple(operator.out_shape)
     if tuple(y.shape[1:]) != expected or y.ndim != len(expected) + 1 or len(y) == 0:
         raise ValueError(f"y is {list(y.shape)} but the operator gives {['B', *expected]}".replace("'", ""))

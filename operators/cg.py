@@ -50,10 +50,11 @@ def solve_spd(
             float16, 1e-3 in bfloat16.
         max_iterations: give up then, with a `RuntimeWarning`.
 
-    Returns the solution `[B, ...]` and the number of iterations of the slowest image.
+    Returns the solution `[B, ...]` and the number of iterations of the slowest image. Raises TypeError for `b` of
+    a type that is not real floating point.
     """
     dtype = b.dtype
-    tol = TOLERANCE[dtype] if tol is None else tol
+    tol = _tolerance(dtype) if tol is None else tol
     apply, precondition = _iterable(apply, dtype), _iterable(precondition or _identity, dtype)
     b = b.to(_iterated(dtype))
     x, residual = torch.zeros_like(b), b
@@ -106,11 +107,11 @@ def solve_least_squares(
     each (Hestenes and Stiefel 1952, theorem 6:1).
 
     Returns the solution and the number of iterations of the slowest image. Raises ValueError for a tensor `lam` of
-    another size.
+    another size, TypeError for `r` of a type that is not real floating point.
     """
     dtype = r.dtype
     patience = PATIENCE if tol is None else max_iterations
-    tol = TOLERANCE[dtype] if tol is None else tol
+    tol = _tolerance(dtype) if tol is None else tol
     eps = torch.finfo(dtype).eps
     forward, adjoint = _iterable(forward, dtype), _iterable(adjoint, dtype)
     precondition = _iterable(precondition or _identity, dtype)
@@ -148,6 +149,12 @@ def solve_least_squares(
         direction = z + _each(_ratio(gamma, previous, active), z) * direction
     _warn_of(active, max_iterations, tol)
     return d.to(dtype), max_iterations
+
+
+def _tolerance(dtype: torch.dtype) -> float:
+    if dtype not in TOLERANCE:
+        raise TypeError(f"the data are {dtype} but must be one of {', '.join(map(str, TOLERANCE))}")
+    return TOLERANCE[dtype]
 
 
 def _iterated(dtype: torch.dtype) -> torch.dtype:

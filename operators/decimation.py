@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+
 import torch
 from torch import Tensor
 from torch.fft import fft2, irfft2, rfft2
@@ -21,11 +23,13 @@ class BlurDecimate(LinearOperator):
     the means of |K|² over the factor² frequencies that alias to one (Zhao et al. 2016, "Fast single image
     super-resolution using a new analytical solution for l2-l2 problems"). The increment of the prox is
     A^T (A A^T + lam I)^-1 (y - A v).
+
+    Raises ValueError for a kernel as `CircularConvolution` does, and for a factor that cannot be.
     """
 
     def __init__(self, in_shape: tuple[int, int, int], kernel: Tensor, factor: int):
         channels, height, width = image_shape(in_shape)
-        if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
+        if isinstance(factor, bool) or not isinstance(factor, numbers.Integral) or factor < 1:
             raise ValueError(f"factor is {factor} but must be a positive integer")
         if height % factor or width % factor:
             raise ValueError(f"factor {factor} does not divide the image size {height}x{width}")
@@ -33,7 +37,7 @@ class BlurDecimate(LinearOperator):
         small = (height // factor, width // factor)
         batch_size = len(kernel) if len(kernel) > 1 else None
         super().__init__(in_shape, (channels, *small), batch_size, ("spectrum", "folded_power"))
-        self.factor = factor
+        self.factor = int(factor)
         spectrum = centred_spectrum(kernel, (height, width))
         power = fft2(irfft2(spectrum, s=(height, width))).abs().square()
         aliases = power.reshape(*power.shape[:2], factor, small[0], factor, small[1])

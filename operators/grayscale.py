@@ -18,6 +18,8 @@ class Grayscale(LinearOperator):
 
     `weights` is `mean` (1/C each, as in DDRM and DDNM), `rec601` (the luma of Pillow's convert("L"), for real grey
     photographs) or one number for each channel.
+
+    Raises ValueError for another number of weights, and for weights that are not finite or all zero.
     """
 
     def __init__(self, in_shape: tuple[int, int, int], weights: str | Sequence[float] = "mean"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ def gaussian_taps(std: float, size: int) -> Tensor:
     """Sampled Gaussian `[size]` in float64, centred on tap `size // 2`, summing to 1. `std` is in pixels."""
     if not 0 < std < math.inf:
         raise ValueError(f"std of the blur is {std} but must be positive")
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+    if isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 1:
         raise ValueError(f"size of the blur kernel is {size} but must be a positive integer")
     offset = torch.arange(size, dtype=torch.float64, device="cpu") - size // 2
     taps = torch.exp(-0.5 * (offset / std) ** 2)
@@ -41,6 +42,6 @@ def gaussian_taps(std: float, size: int) -> Tensor:
 
 
 def gaussian_kernel(size: int, std: float) -> Tensor:
-    """Gaussian kernel `[size, size]` in float64, summing to 1."""
+    """Gaussian kernel `[size, size]` in float64, summing to 1. Raises ValueError unless both are positive."""
     taps = gaussian_taps(std, size)
     return torch.outer(taps, taps)

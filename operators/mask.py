@@ -55,7 +55,10 @@ def check_mask(mask: Tensor, in_shape: tuple[int, int, int]) -> Tensor:
 
 
 def box_mask(size: tuple[int, int], box: tuple[int, int] = (128, 128), corner: tuple[int, int] | None = None) -> Tensor:
-    """Mask `[1, H, W]` with a missing rectangle of `box` pixels, its first pixel at `corner` (default: centred)."""
+    """Mask `[1, H, W]` with a missing rectangle of `box` pixels, its first pixel at `corner` (default: centred).
+
+    Raises ValueError for a box that is empty or not inside the image.
+    """
     (height, width), (rows, columns) = size, box
     top, left = ((height - rows) // 2, (width - columns) // 2) if corner is None else corner
     if min(rows, columns) < 1 or min(top, left) < 0 or top + rows > height or left + columns > width:
@@ -66,7 +69,10 @@ def box_mask(size: tuple[int, int], box: tuple[int, int] = (128, 128), corner: t
 
 
 def random_mask(size: tuple[int, int], fraction: float, seed: int) -> Tensor:
-    """Mask `[1, H, W]` with exactly `round(fraction H W)` missing pixels at random places, the same in all channels."""
+    """Mask `[1, H, W]` with exactly `round(fraction H W)` missing pixels at random places, the same in all channels.
+
+    Raises ValueError for a fraction that is not between 0 and 1.
+    """
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction of missing pixels is {fraction} but must be between 0 and 1")
     pixels = size[0] * size[1]

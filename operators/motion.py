@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 
 import numpy as np
 import torch
@@ -18,9 +19,9 @@ def motion_kernel(size: int, intensity: float, seed: int) -> Tensor:
     does (in the manner of Boracchi and Foi 2012). `intensity` in [0, 1] sets both: 0 is a straight stroke, 1 a knot.
     The path is 0.6 to 1 times `size` long, its centre of mass lies on the centre tap `size // 2` (so that the blur does
     not shift the image), and it is shrunk where it would leave the kernel. The same seed gives the same kernel on
-    every platform, up to rounding.
+    every platform, up to rounding. Raises ValueError for a size below 3 or an intensity out of range.
     """
-    if isinstance(size, bool) or not isinstance(size, int) or size < 3:
+    if isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 3:
         raise ValueError(f"size of the motion kernel is {size} but must be an integer of at least 3")
     if not 0 <= intensity <= 1:
         raise ValueError(f"intensity is {intensity} but must be between 0 and 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 
 import numpy as np
@@ -33,7 +34,7 @@ class Resize(SeparableOperator):
         vertical = resize_matrix(height, factor, filter)
         horizontal = vertical if width == height else resize_matrix(width, factor, filter)
         super().__init__(in_shape, vertical, horizontal)
-        self.factor = factor
+        self.factor = int(factor)
 
 
 def resize_matrix(size: int, factor: int, filter: str = "cubic") -> np.ndarray:
@@ -53,7 +54,7 @@ def resize_matrix(size: int, factor: int, filter: str = "cubic") -> np.ndarray:
 
 
 def _reduced(size: int, factor: int) -> int:
-    if isinstance(factor, bool) or not isinstance(factor, int) or not 1 <= factor <= size:
+    if isinstance(factor, bool) or not isinstance(factor, numbers.Integral) or not 1 <= factor <= size:
         raise ValueError(f"factor is {factor} but must be an integer from 1 to the image size {size}")
     return -(-size // factor)
 

@@ -19,7 +19,7 @@ class SeparableOperator(LinearOperator):
     With A_v = U_v S_v V_v^T and A_h = U_h S_h V_h^T, the singular values of A are the products of those of the two
     maps, and in the coordinates (U_v, U_h) and (V_v, V_h) the prox divides by s_v² s_h² + lam: exact for any filter,
     size and boundary rule, at the price of six small matrix products. The matrices are dense and limited, see
-    `check_maps`.
+    `check_maps`. Raises ValueError for maps that do not fit the image, or are too large.
     """
 
     def __init__(self, in_shape: tuple[int, int, int], vertical: np.ndarray, horizontal: np.ndarray):

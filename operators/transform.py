@@ -18,6 +18,8 @@ class MaskedFourier(LinearOperator):
     `mask` is as in `Mask`, on the frequency grid of `torch.fft.fft2` (frequency zero at the corner); coefficients
     that are not observed are 0 in `y`. For a real image, k and -k carry the same information: A^T A is the circular
     convolution whose spectrum is (m(k) + m(-k)) / 2, and the prox is exact.
+
+    Raises ValueError for a mask as `Mask` does.
     """
 
     def __init__(self, in_shape: tuple[int, int, int], mask: Tensor):
@@ -49,7 +51,8 @@ class MaskedFourier(LinearOperator):
 class MaskedHadamard(LinearOperator):
     """Some coefficients of the orthonormal two-dimensional Walsh-Hadamard transform of each channel, 0 elsewhere.
 
-    `mask` is as in `Mask`, in the natural (Sylvester) order of `scipy.linalg.hadamard`. Both sizes must be powers of 2.
+    `mask` is as in `Mask`, in the natural (Sylvester) order of `scipy.linalg.hadamard`. Raises ValueError
+    for a mask as `Mask` does, and unless both sizes are powers of 2.
     """
 
     def __init__(self, in_shape: tuple[int, int, int], mask: Tensor):

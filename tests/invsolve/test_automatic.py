@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from invsolve import GaussianPrior, Settings, automatic_settings, load_prior, solve
 from invsolve.noise import NoiseStreams
-from operators import Identity, Mask, Resize, box_mask, random_mask
+from operators import FunctionOperator, Identity, Mask, Resize, box_mask, random_mask
 
 SHAPE = (3, 64, 64)
 
@@ -61,6 +61,12 @@ def test_half_types(dtype):
 def test_a_prior_without_a_spectrum_gets_the_neutral_settings():
     prior = GaussianPrior(torch.zeros(1, 2, 2), torch.eye(4))
     assert automatic_settings(Identity((1, 2, 2)), 0.05, prior) == Settings()
+
+
+def test_an_operator_on_anything_but_images_is_refused():
+    line = FunctionOperator((8,), lambda x: x)
+    with pytest.raises(ValueError, match=r"the operator acts on \(8,\) but must act on images"):
+        automatic_settings(line, 0.05, load_prior("default"))
 
 
 @pytest.mark.parametrize("kind", ["missing", "smaller"])

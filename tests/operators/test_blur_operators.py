@@ -8,7 +8,16 @@ import torch
 from operator_cases import BATCH, kernel, random
 from scipy import ndimage, signal
 
-from operators import BlurDecimate, CircularConvolution, Convolution, GaussianBlur, blur, gaussian_kernel, motion_kernel
+from operators import (
+    BlurDecimate,
+    CircularConvolution,
+    Convolution,
+    GaussianBlur,
+    Resize,
+    blur,
+    gaussian_kernel,
+    motion_kernel,
+)
 
 SCIPY_MODES = {"reflect": "reflect", "replicate": "nearest", "zero": "constant", "circular": "wrap"}
 
@@ -130,3 +139,14 @@ def test_intensity_bends_the_motion():
 def test_wrong_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_sizes_may_be_numpys_integers():
+    x = random(1, 1, 12, 8)
+    for make in (
+        lambda n: Resize((1, 12, 8), n(2)),
+        lambda n: BlurDecimate((1, 12, 8), torch.ones(3, 3), n(2)),
+        lambda n: GaussianBlur((1, 12, 8), 1.5, n(5)),
+        lambda n: CircularConvolution((1, 12, 8), motion_kernel(n(5), 0.5, 0)),
+    ):
+        assert torch.equal(make(np.int64).double()(x), make(int).double()(x))

@@ -106,6 +106,16 @@ def test_least_squares_take_one_damping_or_one_for_each_image():
         solve_least_squares(apply(a), apply(a.mT), r, torch.ones(6).double())
 
 
+def test_data_of_a_type_without_fractions_are_refused():
+    one, whole = torch.eye(2).long()[None], torch.ones(1, 2, dtype=torch.int64)
+    for solver in (
+        lambda: solve_spd(apply(one), whole),
+        lambda: solve_least_squares(apply(one), apply(one), whole, 0.0),
+    ):
+        with pytest.raises(TypeError, match=r"the data are torch.int64 but must be one of torch.bfloat16, .*float64"):
+            solver()
+
+
 def test_slow_least_squares_stop_where_the_misfit_cannot_be_seen():
     """Within a thousandth of |r| of the least objective, in energy; to 1e-6 it would take over 1000 iterations."""
     u, v = (torch.linalg.qr(random(200, 200, seed=seed))[0] for seed in (0, 1))
