@@ -15,7 +15,8 @@ with 25 levels, three or four, on its central 128x128 pixels.
 DPS, RED-diff, DAPS and PnP-DM with at most 20 evaluations (``dps:20``, ``reddiff:20``, ``daps:20``, ``pnpdm:6``) in the
 same way in bfloat16, four to fifteen settings for each task, from the best of two to five starts. It is far below what
 they were published with, and mostly best spent at low noise levels; DAPS takes one ODE step at each, to the posterior
-mean. DPS at colorize, where two pictures had misled, was tuned again on the last six, 16 settings from two starts.
+mean. DPS was tuned again on the last six, 10 to 18 settings for each task from one to three starts: two pictures had
+misled, or the search had been stuck.
 
 With about 100 they were tuned earlier, when all peers still started around gray (see ``start.py``): over small grids in
 bfloat16, on the central 128x128 pixels of 01098 alone (zeta' of DPS is converted to 256x256 pixels).
@@ -43,22 +44,22 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
             1000: {"sigma_max": 20.0},
         },
         "deblur_gaussian": {
-            20: {"scale": 4.0, "sigma_max": 8.0},
+            20: {"scale": 48.0, "sigma_max": 0.81},
             100: {"sigma_max": 20.0, "scale": 2.0},
             1000: {"sigma_max": 20.0, "scale": 1.0},
         },
         "deblur_motion": {
-            20: {"scale": 4.0, "sigma_max": 8.0},
+            20: {"scale": 57.1, "sigma_max": 0.407},
             100: {"sigma_max": 20.0, "scale": 2.0},
             1000: {"sigma_max": 20.0, "scale": 1.0},
         },
         "denoise": {
-            20: {"scale": 12.0, "sigma_max": 1.28},
+            20: {"scale": 12.0, "sigma_max": 0.3},
             100: {"sigma_max": 20.0, "scale": 6.0},
             1000: {"sigma_max": 20.0},
         },
         "inpaint_box": {
-            20: {"scale": 12.0, "sigma_max": 8.0},
+            20: {"scale": 17.0, "sigma_max": 5.06},
             100: {"sigma_max": 20.0, "scale": 6.0},
             1000: {"sigma_max": 20.0, "scale": 0.5},
         },
@@ -68,7 +69,7 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
             1000: {"sigma_max": 20.0, "scale": 0.5},
         },
         "sr4x": {
-            20: {"scale": 24.0, "sigma_max": 8.0},
+            20: {"scale": 33.9, "sigma_max": 5.06},
             100: {"sigma_max": 20.0, "scale": 6.0},
             1000: {"sigma_max": 20.0, "scale": 2.0},
         },
