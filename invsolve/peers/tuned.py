@@ -29,12 +29,12 @@ rho_min (PnP-DM). With fewer steps than published, PnP-DM has a faster decay, a 
 step. DAPS:25 has 4 ODE steps. With 100 evaluations all but DPS start at 20, about the highest noise level that the
 teacher knows.
 
-At about 1000 evaluations they start there, too. DPS:1000, RED-diff:1000 and DAPS:200 have their published values but at
-sr4x and the deblurring tasks, where zeta', lambda and the rate are the best of the one to five tried on the central
-128x128 pixels of 01098 in bfloat16 (the published rate amplifies noise at deblur_motion). DPS:1000 was also tried from
-2 to 7.5: better at the deblurring tasks, not at sr4x. PnP-DM:40 takes 959 evaluations, its grid ending at the teacher's
-lowest level, 0.01. It has the ODE for a prior step, as with 10 iterations: on that grid the SDE leaves noise, PSNR was
-24 dB at sr4x. PnP-DM:100 is as published and takes 3673.
+At about 1000 evaluations they start there, too, but DPS at the deblurring tasks. DPS:1000, RED-diff:1000 and DAPS:200
+have their published values but at sr4x and the deblurring tasks, where zeta', lambda and the rate are the best of the one
+to five tried on the central 128x128 pixels of 01098 in bfloat16 (the published rate amplifies noise at deblur_motion).
+DPS:1000 was tried from 3 to 7.5 as well: better at the deblurring tasks, not at sr4x. PnP-DM:40 takes 959 evaluations,
+its grid ending at the teacher's lowest level, 0.01. It has the ODE for a prior step, as with 10 iterations: on that grid
+the SDE leaves noise, PSNR was 24 dB at sr4x. PnP-DM:100 is as published and takes 3673.
 """
 
 from __future__ import annotations
