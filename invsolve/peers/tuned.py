@@ -19,22 +19,23 @@ mean. DPS was tuned again on the last six, 10 to 18 settings for each task from 
 misled, or the search had been stuck.
 
 With about 100, DPS was tuned on those two pictures, two to six settings for each task, the start level among them: from
-20 its LPIPS is 0.153 for 0.117 at sr4x, 0.178 for 0.075 at deblur_motion, and it diverges at inpaint_box. The others
+20 its LPIPS is 0.153 for 0.117 at sr4x, 0.178 for 0.075 at deblur_motion, and it diverges at inpaint_box. The rest
 were tuned earlier, when all peers still started around gray (see ``start.py``): over small grids in bfloat16, on the
 central 128x128 pixels of 01098 alone.
 
 Tuned: eta and eta_b (DDRM), eta (DDNM+), lambda and zeta (DiffPIR), eta and the guidance's weight (Pi-GDM; at 100 steps
 one of them), zeta' (DPS), lambda and Adam's rate (RED-diff), tau and the Langevin steps' rate (DAPS), rho and
 rho_min (PnP-DM). With fewer steps than published, PnP-DM has a faster decay, a coarser grid and the ODE for a prior
-step. DAPS:25 has 4 ODE steps. With 100 evaluations all but DPS start at 20, about the highest noise level that the
-teacher knows.
+step. DAPS:25 has 4 ODE steps. With 100 evaluations Pi-GDM, RED-diff, DAPS and PnP-DM start at 20, about the highest
+noise level that the teacher knows.
 
-At about 1000 evaluations they start there, too, but DPS at the deblurring tasks. DPS:1000, RED-diff:1000 and DAPS:200
-have their published values but at sr4x and the deblurring tasks, where zeta', lambda and the rate are the best of the one
-to five tried on the central 128x128 pixels of 01098 in bfloat16 (the published rate amplifies noise at deblur_motion).
-DPS:1000 was tried from 3 to 7.5 as well: better at the deblurring tasks, not at sr4x. PnP-DM:40 takes 959 evaluations,
-its grid ending at the teacher's lowest level, 0.01. It has the ODE for a prior step, as with 10 iterations: on that grid
-the SDE leaves noise, PSNR was 24 dB at sr4x. PnP-DM:100 is as published and takes 3673.
+At about 1000 evaluations they start there, too, and DPS but at the deblurring tasks. DPS:1000, RED-diff:1000 and
+DAPS:200 have their published values but at sr4x and the deblurring tasks, where zeta', lambda and the rate are the best
+of the one to five tried on the central 128x128 pixels of 01098 in bfloat16 (the published rate amplifies noise at
+deblur_motion). DPS:1000 was tried from 0.8 to 7.5, too: 3 was the best start at the deblurring tasks, 20 at sr4x.
+PnP-DM:40 takes 959 evaluations, its grid ending at the teacher's lowest level, 0.01. It has the ODE for a prior step,
+as with 10 iterations: on that grid the SDE leaves noise, PSNR was 24 dB at sr4x. PnP-DM:100 is as published and takes
+3673.
 """
 
 from __future__ import annotations
