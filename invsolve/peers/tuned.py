@@ -8,9 +8,8 @@ search on whole pictures in float32, half a dozen to twenty settings for each ta
         --peers ddrm diffpir ddnm pigdm
 
 DDNM+ and DiffPIR with 100 from there on, in bfloat16, two to seven settings for each task (``--steps 100 --precision
-bf16``); at sr4x and the deblurring tasks also Pi-GDM (guidance of about half the weight: with the whole one it fails at
-deblur_motion) and RED-diff (larger steps of Adam) with 100, two to six settings, on 01098 alone, and the rate of DAPS
-with 25 levels, three or four, on its central 128x128 pixels.
+bf16``); at sr4x and the deblurring tasks also Pi-GDM's weight of the guidance with 100, two to six, on 01098 alone
+(about half of 1: with the whole one it fails at deblur_motion).
 
 DPS, RED-diff, DAPS and PnP-DM with at most 20 evaluations (``dps:20``, ``reddiff:20``, ``daps:20``, ``pnpdm:6``) in the
 same way in bfloat16, four to fifteen settings for each task, from the best of two to five starts. It is far below what
@@ -18,20 +17,21 @@ they were published with, and mostly best spent at low noise levels; DAPS takes 
 mean. DPS was tuned again on the last six, 10 to 18 settings for each task from one to three starts: two pictures had
 misled, or the search had been stuck.
 
-With about 100, DPS was tuned on those two pictures, two to six settings for each task, the start level among them: from
-20 its LPIPS is 0.153 for 0.117 at sr4x, 0.178 for 0.075 at deblur_motion, and it diverges at inpaint_box. The rest
-were tuned earlier, when all peers still started around gray (see ``start.py``): over small grids in bfloat16, on the
-central 128x128 pixels of 01098 alone.
+DPS, RED-diff, DAPS and PnP-DM with about 100 (``dps:100``, ``reddiff:100``, ``daps:25``, ``pnpdm:10``) in the same
+way, too: DPS with two to six settings for each task, the others with 4 to 14, the start level (PnP-DM's rho) among
+them. From 20 the LPIPS of DPS is 0.153 for 0.117 at sr4x, 0.178 for 0.075 at deblur_motion, and it diverges at
+inpaint_box; from 10 on a coarser grid that of PnP-DM is 0.040 for 0.011 at denoise. RED-diff and DAPS began from the
+best of 4 to 6 settings on the central 128x128 pixels of the last four.
 
-Tuned: eta and eta_b (DDRM), eta (DDNM+), lambda and zeta (DiffPIR), eta and the guidance's weight (Pi-GDM; at 100 steps
-one of them), zeta' (DPS), lambda and Adam's rate (RED-diff), tau and the Langevin steps' rate (DAPS), rho and
-rho_min (PnP-DM). With fewer steps than published, PnP-DM has a faster decay, a coarser grid and the ODE for a prior
-step. DAPS:25 has 4 ODE steps. With 100 evaluations Pi-GDM, RED-diff, DAPS and PnP-DM start at 20, about the highest
-noise level that the teacher knows.
+Tuned: eta and eta_b (DDRM), eta (DDNM+), lambda and zeta (DiffPIR), eta and the guidance's weight (Pi-GDM; at 100
+steps one of them), zeta' (DPS), lambda and Adam's rate (RED-diff), tau and the Langevin steps' rate (DAPS), rho, its
+decay and rho_min (PnP-DM). With fewer steps than published, PnP-DM has a coarser grid and the ODE for a prior step.
+DAPS:25 has 4 ODE steps. With 100 evaluations Pi-GDM starts at 20, about the highest noise level that the teacher
+knows.
 
-At about 1000 evaluations they start there, too, and DPS but at the deblurring tasks. DPS:1000, RED-diff:1000 and
-DAPS:200 have their published values but at sr4x and the deblurring tasks, where zeta', lambda and the rate are the best
-of the one to five tried on the central 128x128 pixels of 01098 in bfloat16 (the published rate amplifies noise at
+At about 1000 evaluations all start there, DPS but at the deblurring tasks. DPS:1000, RED-diff:1000 and DAPS:200 have
+their published values but at sr4x and the deblurring tasks, where zeta', lambda and the rate are the best of the one
+to five tried on the central 128x128 pixels of 01098 in bfloat16 (the published rate amplifies noise at
 deblur_motion). DPS:1000 was tried from 0.8 to 7.5, too: 3 was the best start at the deblurring tasks, 20 at sr4x.
 PnP-DM:40 takes 959 evaluations, its grid ending at the teacher's lowest level, 0.01. It has the ODE for a prior step,
 as with 10 iterations: on that grid the SDE leaves noise, PSNR was 24 dB at sr4x. PnP-DM:100 is as published and takes
@@ -138,74 +138,74 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
     "reddiff": {
         "colorize": {
             20: {"weight": 1.5, "rate": 0.2, "sigma_max": 3.0},
-            100: {"sigma_max": 20.0, "weight": 1.5},
+            100: {"weight": 1.5, "rate": 0.1, "sigma_max": 20.0},
             1000: {"sigma_max": 20.0},
         },
         "deblur_gaussian": {
             20: {"weight": 0.5, "rate": 0.1, "sigma_max": 0.4},
-            100: {"sigma_max": 20.0, "weight": 1.0, "rate": 0.4},
+            100: {"weight": 0.25, "rate": 0.4, "sigma_max": 3.0},
             1000: {"sigma_max": 20.0, "weight": 0.5},
         },
         "deblur_motion": {
             20: {"weight": 0.1, "rate": 0.3, "sigma_max": 3.0},
-            100: {"sigma_max": 20.0, "weight": 0.2, "rate": 0.4},
+            100: {"weight": 0.2, "rate": 0.4, "sigma_max": 20.0},
             1000: {"sigma_max": 20.0, "weight": 0.6},
         },
         "denoise": {
             20: {"weight": 0.6, "rate": 0.1, "sigma_max": 1.0},
-            100: {"sigma_max": 20.0, "weight": 0.6},
+            100: {"weight": 1.2, "rate": 0.0455, "sigma_max": 2.0},
             1000: {"sigma_max": 20.0},
         },
         "inpaint_box": {
             20: {"weight": 0.3, "rate": 0.2, "sigma_max": 3.0},
-            100: {"sigma_max": 20.0, "weight": 0.6},
+            100: {"weight": 2.4, "rate": 0.1, "sigma_max": 3.2},
             1000: {"sigma_max": 20.0},
         },
         "inpaint_random": {
             20: {"weight": 0.2, "rate": 0.1, "sigma_max": 1.0},
-            100: {"sigma_max": 20.0, "weight": 0.1},
+            100: {"weight": 0.05, "rate": 0.1, "sigma_max": 1.2},
             1000: {"sigma_max": 20.0},
         },
         "sr4x": {
             20: {"weight": 4.0, "rate": 0.1, "sigma_max": 0.4},
-            100: {"sigma_max": 20.0, "weight": 4.0, "rate": 0.2},
+            100: {"weight": 8.0, "rate": 0.2, "sigma_max": 3.0},
             1000: {"sigma_max": 20.0, "weight": 16.0},
         },
     },
     "daps": {
         "colorize": {
             20: {"ode_steps": 1, "sigma_max": 8.0, "rate": 0.0001, "tau": 0.0167},
-            25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.03},
+            25: {"ode_steps": 4, "sigma_max": 8.88, "rate": 0.0001, "tau": 0.0301},
             200: {"sigma_max": 20.0},
         },
         "deblur_gaussian": {
             20: {"ode_steps": 1, "sigma_max": 1.3, "rate": 5e-05, "tau": 0.01},
-            25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.01, "rate": 5e-05},
+            25: {"ode_steps": 4, "sigma_max": 0.64, "rate": 5e-05, "tau": 0.01},
             200: {"sigma_max": 20.0},
         },
         "deblur_motion": {
             20: {"ode_steps": 1, "sigma_max": 1.3, "rate": 5e-05, "tau": 0.01},
-            25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.01, "rate": 5e-05},
+            25: {"ode_steps": 4, "sigma_max": 4.0, "rate": 5e-05, "tau": 0.01},
             200: {"sigma_max": 20.0, "rate": 5e-05},
         },
         "denoise": {
             20: {"ode_steps": 1, "sigma_max": 0.3, "rate": 0.0001, "tau": 0.03},
-            25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.03},
+            25: {"ode_steps": 4, "sigma_max": 0.3, "rate": 0.0001, "tau": 0.03},
             200: {"sigma_max": 20.0},
         },
         "inpaint_box": {
             20: {"ode_steps": 1, "sigma_max": 22.2, "rate": 0.0001, "tau": 0.03},
-            25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.03},
+            25: {"ode_steps": 4, "sigma_max": 22.2, "rate": 0.0001, "tau": 0.03},
             200: {"sigma_max": 20.0},
         },
         "inpaint_random": {
             20: {"ode_steps": 1, "sigma_max": 3.2, "rate": 0.0001, "tau": 0.03},
-            25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.03},
+            25: {"ode_steps": 4, "sigma_max": 2.0, "rate": 0.0001, "tau": 0.03},
             200: {"sigma_max": 20.0},
         },
         "sr4x": {
             20: {"ode_steps": 1, "sigma_max": 3.2, "rate": 5e-05, "tau": 0.01},
-            25: {"sigma_max": 20.0, "ode_steps": 4, "tau": 0.01, "rate": 5e-05},
+            25: {"ode_steps": 4, "sigma_max": 0.8, "rate": 5e-05, "tau": 0.01},
             200: {"sigma_max": 20.0},
         },
     },
@@ -220,7 +220,15 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
                 "sigma_min": 0.01,
                 "stochastic": False,
             },
-            10: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.6, "grid": 20, "stochastic": False, "rho_min": 0.1},
+            10: {
+                "rho": 8.0,
+                "decay": 0.42,
+                "rho_min": 0.0625,
+                "grid": 24,
+                "sigma_max": 20.0,
+                "sigma_min": 0.01,
+                "stochastic": False,
+            },
             40: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.85, "grid": 50, "stochastic": False},
             100: {},
         },
@@ -234,7 +242,15 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
                 "sigma_min": 0.01,
                 "stochastic": False,
             },
-            10: {"sigma_max": 20.0, "sigma_min": 0.01, "rho": 2.0, "decay": 0.72, "grid": 20, "stochastic": False},
+            10: {
+                "rho": 1.01,
+                "decay": 0.86,
+                "rho_min": 0.253,
+                "grid": 24,
+                "sigma_max": 20.0,
+                "sigma_min": 0.01,
+                "stochastic": False,
+            },
             40: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.85, "grid": 50, "stochastic": False},
             100: {},
         },
@@ -249,13 +265,13 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
                 "stochastic": False,
             },
             10: {
+                "rho": 0.5,
+                "decay": 0.86,
+                "rho_min": 0.16,
+                "grid": 28,
                 "sigma_max": 20.0,
                 "sigma_min": 0.01,
-                "rho": 2.0,
-                "decay": 0.72,
-                "grid": 20,
                 "stochastic": False,
-                "rho_min": 0.1,
             },
             40: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.85, "grid": 50, "stochastic": False},
             100: {},
@@ -270,7 +286,15 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
                 "sigma_min": 0.01,
                 "stochastic": False,
             },
-            10: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.6, "grid": 20, "stochastic": False, "rho_min": 0.1},
+            10: {
+                "rho": 0.075,
+                "decay": 0.86,
+                "rho_min": 0.04,
+                "grid": 69,
+                "sigma_max": 20.0,
+                "sigma_min": 0.01,
+                "stochastic": False,
+            },
             40: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.85, "grid": 50, "stochastic": False},
             100: {},
         },
@@ -284,7 +308,15 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
                 "sigma_min": 0.01,
                 "stochastic": False,
             },
-            10: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.6, "grid": 20, "stochastic": False, "rho_min": 0.1},
+            10: {
+                "rho": 20.0,
+                "decay": 0.5,
+                "rho_min": 0.0495,
+                "grid": 20,
+                "sigma_max": 20.0,
+                "sigma_min": 0.01,
+                "stochastic": False,
+            },
             40: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.85, "grid": 50, "stochastic": False},
             100: {},
         },
@@ -298,7 +330,15 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
                 "sigma_min": 0.01,
                 "stochastic": False,
             },
-            10: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.6, "grid": 20, "stochastic": False, "rho_min": 0.1},
+            10: {
+                "rho": 1.5,
+                "decay": 0.74,
+                "rho_min": 0.1,
+                "grid": 24,
+                "sigma_max": 20.0,
+                "sigma_min": 0.01,
+                "stochastic": False,
+            },
             40: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.85, "grid": 50, "stochastic": False},
             100: {},
         },
@@ -312,7 +352,15 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
                 "sigma_min": 0.01,
                 "stochastic": False,
             },
-            10: {"sigma_max": 20.0, "sigma_min": 0.01, "rho": 2.0, "decay": 0.72, "grid": 20, "stochastic": False},
+            10: {
+                "rho": 0.5,
+                "decay": 0.92,
+                "rho_min": 0.32,
+                "grid": 23,
+                "sigma_max": 20.0,
+                "sigma_min": 0.01,
+                "stochastic": False,
+            },
             40: {"sigma_max": 20.0, "sigma_min": 0.01, "decay": 0.85, "grid": 50, "stochastic": False},
             100: {},
         },
