@@ -99,7 +99,8 @@ def test_the_search_finds_the_minimum_within_the_limits_and_at_no_greater_cost()
         seen.append(settings)
         return math.log(settings.rho_min / 0.07) ** 2 + (settings.decay - 1) ** 2
 
-    start = settings_for("pnpdm", "sr4x", 10)
+    grid = {"grid": 20, "sigma_max": 20.0, "sigma_min": 0.01}
+    start = PEERS["pnpdm"].settings(steps=10, rho=2.0, decay=0.72, **grid)
     found = script.search(loss, start, script.TRIED["pnpdm"], 20.0, math.inf)
     assert abs(math.log(found.rho_min / 0.07)) < 0.25
     assert start.decay < found.decay < 1
