@@ -56,7 +56,7 @@ TUNED: dict[str, dict[str, dict[int, dict[str, float | int]]]] = {
         "deblur_motion": {
             20: {"scale": 57.1, "sigma_max": 0.407},
             100: {"scale": 34.0, "sigma_max": 1.25},
-            1000: {"sigma_max": 20.0, "scale": 1.0},
+            1000: {"scale": 3.0, "sigma_max": 3.0},
         },
         "denoise": {
             20: {"scale": 12.0, "sigma_max": 0.3},
