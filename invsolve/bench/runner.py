@@ -79,9 +79,7 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
             raise ValueError(f"--redo: {name} is not among --methods, which are {', '.join(options.methods)}")
     device = _own_device(options.device)
     pictures = Pictures(options.data, options.size, options.limit)
-    networks = {name: _load(name, options, device) for name in sorted(networks_of(options.methods))}
-    provenances = {network: _provenance(getattr(options, network)) for network in networks}
-    jobs = _make_jobs(options, networks, provenances, device)
+    jobs, provenances = prepare(options, device)
     metrics = load_metrics(options.lpips_trunk, device, say)
     record = _record(options, jobs, pictures, provenances, "lpips" in metrics)
     first_pictures = partial(_record_of_pictures, pictures)
@@ -95,6 +93,22 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
                     open_folder(options.out, record, first_pictures, redo)
         open_folder(options.out, record, first_pictures)
         _complete(options, jobs, pictures, metrics, device, say)
+
+
+def prepare(options: BenchOptions, device: torch.device) -> tuple[list[Job], dict[str, Record]]:
+    """The tasks with their methods, and what ``run.json`` says of each network that these take."""
+    networks = {name: _load(name, options, device) for name in sorted(networks_of(options.methods))}
+    provenances = {network: _provenance(getattr(options, network)) for network in networks}
+    return _make_jobs(options, networks, provenances, device), provenances
+
+
+def definitions(jobs: Sequence[Job], provenances: Mapping[str, Record]) -> dict[str, dict[str, str]]:
+    """What ``run.json`` says of each method at each task: digests of its settings and its network."""
+    found: dict[str, dict[str, str]] = {}
+    for job in jobs:
+        for method in job.methods:
+            found.setdefault(method.name, {})[job.task.name] = _definition(method, provenances)
+    return found
 
 
 def _complete(
@@ -199,7 +213,6 @@ def _record(
     options: BenchOptions, jobs: Sequence[Job], pictures: Pictures, provenances: Mapping[str, Record], lpips: bool
 ) -> Record:
     """What ``run.json`` says: all that the figures depend on, and where they were computed."""
-    methods = list(dict.fromkeys(options.methods))
     device = choose_device(options.device)
     hardware = (
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
@@ -208,11 +221,8 @@ def _record(
         "data": options.data.resolve().name,
         "tasks": [job.task.name for job in jobs],
         "degradations": {job.task.name: _degradation(job.task) for job in jobs},
-        "methods": methods,
-        "definitions": {
-            name: {job.task.name: _definition(m, provenances) for job in jobs for m in job.methods if m.name == name}
-            for name in methods
-        },
+        "methods": list(dict.fromkeys(options.methods)),
+        "definitions": definitions(jobs, provenances),
         "options": {name: getattr(options, name) for name in RECORDED},
         **_record_of_pictures(pictures, len(pictures)),
         "lpips": lpips,
