@@ -17,11 +17,11 @@ they were published with, and mostly best spent at low noise levels; DAPS takes 
 mean. DPS was tuned again on the last six, 10 to 18 settings for each task from one to three starts: two pictures had
 misled, or the search had been stuck.
 
-DPS, RED-diff, DAPS and PnP-DM with about 100 (``dps:100``, ``reddiff:100``, ``daps:25``, ``pnpdm:10``) in the same
-way, too: DPS with two to six settings for each task, the others with 4 to 14, the start level (PnP-DM's rho) among
-them. From 20 the LPIPS of DPS is 0.153 for 0.117 at sr4x, 0.178 for 0.075 at deblur_motion, and it diverges at
-inpaint_box; from 10 on a coarser grid that of PnP-DM is 0.040 for 0.011 at denoise. RED-diff and DAPS began from the
-best of 4 to 6 settings on the central 128x128 pixels of the last four.
+DPS, RED-diff, DAPS and PnP-DM with about 100 (``dps:100``, ``reddiff:100``, ``daps:25``, ``pnpdm:10``) on the last
+two, too, in bfloat16: DPS with two to six settings for each task, the others with 4 to 14, the start level (PnP-DM's
+rho) among them. From 20 the LPIPS of DPS is 0.153 for 0.117 at sr4x, 0.178 for 0.075 at deblur_motion, and it
+diverges at inpaint_box; from 10 on a coarser grid that of PnP-DM is 0.040 for 0.011 at denoise. RED-diff and DAPS
+began from the best of 4 to 6 settings on the central 128x128 pixels of the last four.
 
 Tuned: eta and eta_b (DDRM), eta (DDNM+), lambda and zeta (DiffPIR), eta and the guidance's weight (Pi-GDM; at 100
 steps one of them), zeta' (DPS), lambda and Adam's rate (RED-diff), tau and the Langevin steps' rate (DAPS), rho, its
