@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
@@ -61,7 +61,7 @@ class Method:
     steps: int
     evaluations: int  # of the network, for one image
     restore: Callable[[Tensor, LinearOperator, Sequence[Index]], Tensor]
-    settings: str  # in words, "" for none: with the network and the run's options all that its figures depend on
+    settings: Mapping[str, float | bool]  # with the network and the run's options all that its figures depend on
     random: bool = True
 
 
@@ -111,7 +111,7 @@ def _baseline(name: str, number: int | None, task: Task, tools: Tools) -> Method
     if number is not None:
         raise ValueError(f"method {name!r}: the baseline takes no number of steps")
     baseline = baseline_for(task.kind)
-    return Method(name, 0, 0, lambda y, operator, streams: baseline(y, operator), "", random=False)
+    return Method(name, 0, 0, lambda y, operator, streams: baseline(y, operator), {}, random=False)
 
 
 def _ncvsd(name: str, number: int | None, task: Task, tools: Tools) -> Method:
@@ -126,7 +126,7 @@ def _teacher_diffusion(name: str, number: int | None, task: Task, tools: Tools) 
     plain = tools.denoiser
     draw = DiffusionDraw(plain.denoiser, evaluations=number or DRAW, spectrum=plain.spectrum)
     method = _in_loop(name, draw, tools.steps, task, tools)
-    return replace(method, settings=f"{method.settings}, draws in {draw.evaluations} evaluations")
+    return replace(method, settings={**method.settings, "draw": draw.evaluations})
 
 
 def _in_loop(name: str, prior: Prior, levels: int, task: Task, tools: Tools) -> Method:
@@ -140,7 +140,7 @@ def _in_loop(name: str, prior: Prior, levels: int, task: Task, tools: Tools) -> 
     def restore(y: Tensor, operator: LinearOperator, streams: Sequence[Index]) -> Tensor:
         return solve(y, operator, evaluations, task.sigma_y, prior, tools.seed, settings, streams)
 
-    return Method(name, levels, evaluations, restore, f"{in_use(settings)}, revision {SAMPLER}")
+    return Method(name, levels, evaluations, restore, {**in_use(settings), "revision": SAMPLER})
 
 
 def in_use(settings: Settings) -> dict[str, float | bool]:
@@ -159,7 +159,7 @@ def _peer(name: str, number: int | None, task: Task, tools: Tools) -> Method:
         noise = NoiseStreams(tools.seed, streams, y.device, y.dtype)
         return peer.restore(y, operator, tools.denoiser.denoiser, task.sigma_y, noise, settings)
 
-    return Method(name, settings.steps, settings.evaluations, restore, f"{settings}, revision {REVISION}")
+    return Method(name, settings.steps, settings.evaluations, restore, {**asdict(settings), "revision": REVISION})
 
 
 # name: (how to make it, which network it needs)

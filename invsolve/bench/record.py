@@ -19,6 +19,7 @@ NETWORKS = ("prior", "denoiser")
 DIGESTS = {"pictures_sha256": "pictures", "lpips_sha256": "LPIPS trunk"}  # what they are of; older records have none
 
 Record = dict[str, Any]
+Definition = Mapping[str, Any]  # names and values, see :func:`difference`
 FirstPictures = Callable[[int], Record]  # what a record says of the first N pictures alone
 
 
@@ -31,15 +32,17 @@ def open_folder(
 
     ``tasks``, ``methods``
         which a later run may add to;
-    ``options``, ``lpips``, ``degradations`` (task: digest of its measurements)
+    ``options``, ``lpips``
         which must stay;
+    ``degradations`` (task: what defines its measurements)
+        whose values must stay, see :func:`difference`;
     ``images`` (their count, digest of their names)
         which must stay, or be the first ones of now, with a lower ``limit`` among the options, where this run has all
         tasks and methods: all of them must end with the same pictures;
     ``pictures_sha256``, ``lpips_sha256``
         digests of files, which must stay where both records have them; of the pictures that both have;
-    ``definitions`` (method: task: digests of its settings and its network)
-        which must stay where there are results, except those of ``redo``, (task, method) pairs: their lines and
+    ``definitions`` (method: task: its settings and a digest of its network)
+        whose values must stay where there are results, except those of ``redo``, (task, method) pairs: their lines and
         pictures are dropped first, and an interruption at any point leaves a directory that a later run can use;
     ``device``
         to which others are added where a later run is on another: seconds are not comparable then;
@@ -73,7 +76,7 @@ def check_folder(
         common = record
         if more:
             common = _with_pictures(record, first_pictures(before["images"]["count"]), before["options"]["limit"])
-        _check_same(folder, _fixed(before), _fixed(common))
+        _check_same(folder, before, common)
         if more:
             _check_all_named(folder, before, record)
         _check_definitions(folder, before, record, redo)
@@ -105,36 +108,58 @@ def _check_all_named(folder: Path, before: Record, now: Record) -> None:
             )
 
 
+def difference(before: Definition, now: Definition) -> str | None:
+    """How two definitions differ, in words; None where they do not.
+
+    The values define a result, not their names: what one alone names may have got another name since, and is the same
+    where the values are.
+    """
+    for name in sorted(before.keys() & now.keys()):
+        if before[name] != now[name]:
+            return f"{name} was {before[name]} and now is {now[name]}"
+    was, is_ = (
+        {name: one[name] for name in one.keys() - other.keys()} for one, other in ((before, now), (now, before))
+    )
+    if sorted(map(repr, was.values())) == sorted(map(repr, is_.values())):
+        return None
+    return f"there were {json.dumps(was, sort_keys=True)} and now are {json.dumps(is_, sort_keys=True)}"
+
+
 def _fixed(record: Record) -> dict[str, Any]:
     fixed = {**record["options"], "images": record["images"], "lpips": record["lpips"]}
-    fixed |= {f"digest of the {what}": record[name] for name, what in DIGESTS.items() if record.get(name)}
-    return fixed | {f"degradation of {task}": digest for task, digest in record["degradations"].items()}
+    return fixed | {f"digest of the {what}": record[name] for name, what in DIGESTS.items() if record.get(name)}
 
 
-def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    for name in before:
-        if name in now and now[name] != before[name]:
-            was, is_ = json.dumps(before[name]), json.dumps(now[name])
-            what = f"its {name} was {was} and now is {is_}"
-            raise ValueError(
-                f"{folder} holds another run: {what}; repeat the options of that run, or choose another --out"
-            )
+def _check_same(folder: Path, before: Record, now: Record) -> None:
+    was, is_ = _fixed(before), _fixed(now)
+    changes = [
+        f"its {name} was {json.dumps(was[name])} and now is {json.dumps(is_[name])}"
+        for name in was
+        if name in is_ and is_[name] != was[name]
+    ]
+    for task, definition in before["degradations"].items():
+        change = difference(definition, now["degradations"].get(task, definition))
+        changes += [f"at {task} its {change}"] if change else []
+    if changes:
+        hint = "repeat the options of that run, or choose another --out"
+        raise ValueError(f"{folder} holds another run: {changes[0]}; {hint}")
 
 
 def _check_definitions(folder: Path, before: Record, now: Record, redo: AbstractSet[Pair]) -> None:
     """Refuse the methods of this run that have results by another definition, those of ``redo`` apart."""
     present = {(task, method) for task, method, _ in read_results(folder)} - redo
     changed = [
-        (method, task, before["definitions"].get(method, {}).get(task, "unknown settings"), definition)
+        (method, task, change)
         for method, tasks in now["definitions"].items()
         for task, definition in tasks.items()
-        if (task, method) in present and before["definitions"].get(method, {}).get(task) != definition
+        if (task, method) in present
+        and (change := difference(before["definitions"].get(method, {}).get(task, {}), definition))
     ]
     if changed:
-        method, task, was, is_ = changed[0]
+        method, task, change = changed[0]
         methods = ",".join(dict.fromkeys(name for name, *_ in changed))
         raise ValueError(
-            f"{folder} holds results of {method} at {task} by {was}, but this run has {is_}: "
+            f"{folder} holds results of {method} at {task} by other settings or weights ({change}): "
             f"--redo {methods} computes them again, or choose another --out"
         )
 
@@ -166,10 +191,14 @@ def _devices(before: Record, now: Record) -> str:
 def _read_record(path: Path) -> Record:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        if "degradations" not in record and "definitions" in record:
-            raise ValueError(f"{path} is of an older form, without a definition of each method: choose another --out")
-        _fixed(record), int(record["images"]["count"]), record["options"]["limit"]
         definitions = {method: {**tasks} for method, tasks in record["definitions"].items()}
+        each = [
+            *record["degradations"].values(),
+            *(value for tasks in definitions.values() for value in tasks.values()),
+        ]
+        if not all(isinstance(definition, dict) for definition in each):
+            raise ValueError(f"{path} is of an older form, with digests for definitions: choose another --out")
+        _fixed(record), int(record["images"]["count"]), record["options"]["limit"]
         return {**record, "definitions": definitions, **{name: list(record[name]) for name in GROWING}}
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{path} is not the record of a benchmark: choose another --out") from None

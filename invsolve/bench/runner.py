@@ -29,7 +29,7 @@ from ..training.processes import alone, count, joined, rank
 from .lines import RESULTS, Key, read_results
 from .methods import Method, Tools, check_operator, make_method, network_of, networks_of
 from .pictures import Pictures
-from .record import Record, check_folder, open_folder
+from .record import Definition, Record, check_folder, open_folder
 from .restore import Bench, Job, restore
 from .results import append, is_last_writer, merge, own_path
 from .summary import write_markdown, write_summary
@@ -102,9 +102,9 @@ def prepare(options: BenchOptions, device: torch.device) -> tuple[list[Job], dic
     return _make_jobs(options, networks, provenances, device), provenances
 
 
-def definitions(jobs: Sequence[Job], provenances: Mapping[str, Record]) -> dict[str, dict[str, str]]:
-    """What ``run.json`` says of each method at each task: digests of its settings and its network."""
-    found: dict[str, dict[str, str]] = {}
+def definitions(jobs: Sequence[Job], provenances: Mapping[str, Record]) -> dict[str, dict[str, Definition]]:
+    """What ``run.json`` says of each method at each task: its settings, and a digest of its network."""
+    found: dict[str, dict[str, Definition]] = {}
     for job in jobs:
         for method in job.methods:
             found.setdefault(method.name, {})[job.task.name] = _definition(method, provenances)
@@ -240,16 +240,16 @@ def _record_of_pictures(pictures: Pictures, first: int) -> Record:
     return {"images": {"count": first, "names_sha256": names}, "pictures_sha256": pictures.digest(first)}
 
 
-def _degradation(task: Task) -> str:
-    """A digest of what defines the task's measurements."""
-    return _digest(repr((task.kind, sorted(task.parameters.items()), task.sigma_y)))
+def _degradation(task: Task) -> Definition:
+    """What defines the task's measurements."""
+    return {"type": task.kind, **task.parameters, "sigma_y": task.sigma_y}
 
 
-def _definition(method: Method, provenances: Mapping[str, Record]) -> str:
-    """Digests of what a method's figures at a task depend on beside the measurements and the options of the run."""
-    settings = f"settings {_digest(method.settings)}" if method.settings else "no settings"
+def _definition(method: Method, provenances: Mapping[str, Record]) -> Definition:
+    """What a method's figures at a task depend on beside the measurements and the options of the run."""
     network = network_of(method.name)
-    return f"{network} {provenances[network]['sha256'][:12]} and {settings}" if network else settings
+    weights = {network: provenances[network]["sha256"][:12]} if network else {}
+    return {**weights, **method.settings}
 
 
 def _digest(text: str) -> str:

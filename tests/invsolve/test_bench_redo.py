@@ -45,7 +45,7 @@ def lines(folder: Path, task: str, method: str) -> list[bytes]:
     return [line for line in whole if (json.loads(line)["task"], json.loads(line)["method"]) == (task, method)]
 
 
-def definitions(folder: Path) -> dict[str, dict[str, str]]:
+def definitions(folder: Path) -> dict[str, dict[str, dict]]:
     return json.loads((folder / "run.json").read_text())["definitions"]
 
 
@@ -53,11 +53,30 @@ def test_methods_that_were_retuned_are_refused_by_name(bench, undisturbed, retun
     out, options = retuned
     assert main(bench.arguments(out.name, *options)) == 2
     error = capsys.readouterr().err
-    was = definitions(out)["ncvsd"]["sr4x"]
-    assert error.startswith(f"invsolve: error: {out} holds results of ncvsd at sr4x by {was}, but this run has prior ")
-    assert error.endswith(": --redo ncvsd,teacher:2 computes them again, or choose another --out\n")
-    assert error.count("\n") == 1
+    was = definitions(out)["ncvsd"]["sr4x"]["sigma_max"]
+    change = f"sigma_max was {was} and now is {1.2 * was}"
+    expected = f"{out} holds results of ncvsd at sr4x by other settings or weights ({change}): "
+    expected += "--redo ncvsd,teacher:2 computes them again, or choose another --out"
+    assert error == f"invsolve: error: {expected}\n"
     assert contents(out) == contents(undisturbed)
+
+
+def test_renamed_settings_are_the_same(bench, undisturbed):
+    """What identifies a result is its values; two that were exchanged between names are others."""
+    out = bench.folder / "renamed"
+    shutil.copytree(undisturbed, out)
+    run = json.loads((out / "run.json").read_text())
+    for stages in run["definitions"].values():
+        for task, definition in stages.items():
+            stages[task] = {{"sigma_max": "first", "revision": "version"}.get(k, k): v for k, v in definition.items()}
+    run["degradations"]["sr4x"]["times"] = run["degradations"]["sr4x"].pop("factor")
+    (out / "run.json").write_text(json.dumps(run))
+    bench("renamed")
+    assert figures(out) == figures(undisturbed)
+    was = {"a": 1, "b": 2, "c": [3]}
+    assert record.difference(was, {"x": 2, "b": 2, "c": [3]}) == 'there were {"a": 1} and now are {"x": 2}'
+    assert record.difference(was, {"a": 2, "b": 1, "c": [3]}) == "a was 1 and now is 2"
+    assert record.difference(was, {"x": [3], "y": 1, "b": 2}) is None
 
 
 def test_redoing_one_method_leaves_all_else_as_it_was(bench, undisturbed, retuned, capsys):
@@ -163,7 +182,9 @@ def test_peers_that_were_retuned_are_noticed(bench, monkeypatch, capsys):
     before, was = figures(out), definitions(out)["ddrm:20"]
     monkeypatch.setitem(TUNED["ddrm"], "denoise", {20: {"sigma_max": 20.0, "eta": 0.9}})
     assert main(bench.arguments("peers", *options)) == 2
-    assert f"holds results of ddrm:20 at denoise by {was['denoise']}, but" in capsys.readouterr().err
+    assert "holds results of ddrm:20 at denoise by other settings or weights (eta was 0.0 and now is 0.9)" in (
+        capsys.readouterr().err
+    )
     bench("peers", *options, "--redo", "ddrm:20")
     now, found = definitions(out)["ddrm:20"], figures(out)
     assert (now["sr4x"] == was["sr4x"], now["denoise"] == was["denoise"]) == (True, False)
@@ -176,7 +197,8 @@ def test_peers_whose_algorithm_changed_are_noticed(bench, monkeypatch, capsys):
     bench("algorithm", *options)
     monkeypatch.setattr(peers, "REVISION", peers.REVISION + 1)
     assert main(bench.arguments("algorithm", *options)) == 2
-    assert "holds results of ddrm:20 at denoise by denoiser " in capsys.readouterr().err
+    change = f"revision was {peers.REVISION - 1} and now is {peers.REVISION}"
+    assert f"holds results of ddrm:20 at denoise by other settings or weights ({change})" in capsys.readouterr().err
 
 
 def test_another_network_needs_its_methods_redone(bench, undisturbed, tmp_path):
@@ -188,9 +210,8 @@ def test_another_network_needs_its_methods_redone(bench, undisturbed, tmp_path):
     run, before = (json.loads((folder / "run.json").read_text()) for folder in (out, undisturbed))
     assert run["denoiser"]["sha256"] != before["denoiser"]["sha256"]
     assert run["prior"] == before["prior"]
-    assert definitions(out)["teacher:2"]["sr4x"].startswith(f"denoiser {run['denoiser']['sha256'][:12]} ")
-    kept = definitions(out)["teacher:2"]["inpaint_random"]
-    assert kept.startswith(f"denoiser {before['denoiser']['sha256'][:12]} ")
+    assert definitions(out)["teacher:2"]["sr4x"]["denoiser"] == run["denoiser"]["sha256"][:12]
+    assert definitions(out)["teacher:2"]["inpaint_random"]["denoiser"] == before["denoiser"]["sha256"][:12]
     assert lines(out, "sr4x", "ncvsd") == lines(undisturbed, "sr4x", "ncvsd")
     found, expected = figures(out), figures(undisturbed)
     assert {key[:2] for key in expected if found[key] != expected[key]} == {("sr4x", "teacher:2")}
@@ -207,10 +228,10 @@ def test_a_record_of_the_older_form_is_refused_but_reported(bench, undisturbed, 
     out = bench.folder / "older"
     shutil.copytree(undisturbed, out)
     run = json.loads((out / "run.json").read_text())
-    run |= {"definitions": run.pop("degradations")}
+    run["definitions"] = {method: dict.fromkeys(tasks, "1234abcd") for method, tasks in run["definitions"].items()}
     (out / "run.json").write_text(json.dumps(run))
     assert main(bench.arguments("older", "--redo", "ncvsd")) == 2
-    message = f"{out}/run.json is of an older form, without a definition of each method: choose another --out"
+    message = f"{out}/run.json is of an older form, with digests for definitions: choose another --out"
     assert capsys.readouterr().err == f"invsolve: error: {message}\n"
     (out / "report.html").unlink()
     assert main(["report", str(out)]) == 0

@@ -106,7 +106,7 @@ def test_other_pictures_and_other_weights_are_refused(bench, undisturbed, tmp_pa
     assert '{"count": 8' in capsys.readouterr().err
     other = write_denoiser(tmp_path / "denoiser.safetensors", seed=9)
     assert main(bench.arguments("undisturbed", "--denoiser", other)) == 2
-    assert "holds results of teacher:2 at sr4x by denoiser " in capsys.readouterr().err
+    assert "holds results of teacher:2 at sr4x by other settings or weights (denoiser was " in capsys.readouterr().err
 
 
 def test_other_pictures_of_the_same_names_are_refused(bench, undisturbed, tmp_path, capsys):
@@ -167,7 +167,7 @@ def test_a_degradation_that_was_changed_is_refused(bench, tmp_path, capsys):
     bench("changed", "--tasks", path, "--methods", "baseline", "--limit", 1)
     path.write_text(text.replace("sigma_y: 0.05", "sigma_y: 0.06"))
     assert main(bench.arguments("changed", "--tasks", path, "--methods", "baseline", "--limit", 1)) == 2
-    assert "holds another run: its degradation of denoise was " in capsys.readouterr().err
+    assert "holds another run: at denoise its sigma_y was 0.05 and now is 0.06; repeat" in capsys.readouterr().err
 
 
 def test_methods_and_tasks_can_be_added(bench, undisturbed):

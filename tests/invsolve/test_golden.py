@@ -1,6 +1,6 @@
 """Restorations by the shipped prior stay what they are, number by number: a net for changes of structure.
 
-    python tests/invsolve/test_golden.py    # writes golden.json anew, after a change that is meant
+python tests/invsolve/test_golden.py    # writes golden.json anew, after a change that is meant
 """
 
 from __future__ import annotations
