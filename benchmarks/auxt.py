@@ -21,14 +21,14 @@ import yaml
 from torch import Tensor
 from tqdm import tqdm
 
-from invsolve.checkpoint import load_denoiser
-from invsolve.prior import Denoiser
-from invsolve.training.commands import train
-from invsolve.training.config import TrainConfig, load_config
-from invsolve.training.data import Crops, to_unit
+from invsolve.data.crops import Crops, to_unit
+from invsolve.data.training_set import read_data
+from invsolve.priors.denoiser import Denoiser
+from invsolve.priors.file import load_denoiser
+from invsolve.specs.recipe import TrainConfig, load_config
 from invsolve.training.edm import edm_weight
 from invsolve.training.posthoc import snapshot_path
-from invsolve.training.reading import read_data
+from invsolve.training.teacher import train
 
 VARIANTS = {"plain": False, "AuxT": True}
 RECIPE = {

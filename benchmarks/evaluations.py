@@ -14,9 +14,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from invsolve.bench.report_data import Benchmark, Entry, read_benchmark
 from invsolve.bench.runner import BenchOptions, bench
-from invsolve.task import list_tasks
+from invsolve.bench.statistics import Benchmark, Entry, read_benchmark
+from invsolve.specs.task import list_tasks
 
 EVALUATIONS = (1, 2, 4, 8, 16, 50)
 LEVELS = 20  # of the teacher with diffusion draws

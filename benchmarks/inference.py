@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from invsolve.blocks import ENCODER, Attention, Block
-from invsolve.inference import Inference, accelerate
-from invsolve.layers import RESIDUAL, MPConv, fold, mp_silu, mp_sum, normalize, pixel_norm
-from invsolve.network import UNet, UNetConfig
-from invsolve.prior import Denoiser
-from invsolve.tiles import Tiled
+from invsolve.networks.blocks import ENCODER, Attention, Block
+from invsolve.networks.inference import Inference, accelerate
+from invsolve.networks.layers import RESIDUAL, MPConv, fold, mp_silu, mp_sum, normalize, pixel_norm
+from invsolve.networks.unet import UNet, UNetConfig
+from invsolve.priors.denoiser import Denoiser
+from invsolve.priors.tiled import Tiled
 
 PUBLISHED = UNetConfig(
     widths=(128, 256, 384, 512),

@@ -23,11 +23,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from invsolve.checkpoint import load_prior
-from invsolve.image import read_image
-from invsolve.noise import NoiseStreams
-from invsolve.solve import solve
-from invsolve.task import list_tasks, load_task
+from invsolve.images.files import read_image
+from invsolve.priors.file import load_prior
+from invsolve.runtime.random_streams import NoiseStreams
+from invsolve.solver.solve import solve
+from invsolve.specs.task import list_tasks, load_task
 from operators import LinearOperator
 
 STEPS = 4

@@ -29,14 +29,14 @@ import torch
 from torch import Tensor
 
 from invsolve.adapters.deepinv import DenoiserToDeepinv, OperatorToDeepinv, deepinv, measurement_to_01
-from invsolve.checkpoint import load_prior, read_checkpoint, resolve
-from invsolve.image import central_crop, list_pictures, read_image
-from invsolve.inference import PRECISIONS, Inference
-from invsolve.metrics import load_lpips, psnr
-from invsolve.noise import NoiseStreams
+from invsolve.images.files import central_crop, list_pictures, read_image
+from invsolve.images.metrics import load_lpips, psnr
+from invsolve.networks.inference import PRECISIONS, Inference
 from invsolve.peers import PEERS, highest_level
 from invsolve.peers.levels import ddpm_levels
-from invsolve.task import Task, load_task
+from invsolve.priors.file import load_prior, read_checkpoint, resolve
+from invsolve.runtime.random_streams import NoiseStreams
+from invsolve.specs.task import Task, load_task
 from operators import LinearOperator, gaussian_kernel, motion_kernel
 
 MEASUREMENT = -1  # keys the stream of the measurement noise

@@ -23,14 +23,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from invsolve.checkpoint import load_prior
-from invsolve.image import read_image, write_image
-from invsolve.inference import Inference
-from invsolve.metrics import psnr
-from invsolve.noise import NoiseStreams
-from invsolve.solve import posterior, solve
-from invsolve.task import load_task
-from invsolve.tiles import Tiled, starts
+from invsolve.images.files import read_image, write_image
+from invsolve.images.metrics import psnr
+from invsolve.networks.inference import Inference
+from invsolve.priors.file import load_prior
+from invsolve.priors.tiled import Tiled, starts
+from invsolve.runtime.random_streams import NoiseStreams
+from invsolve.solver.solve import posterior, solve
+from invsolve.specs.task import load_task
 
 OVERLAPS = (16, 32, 64, 128)
 

@@ -29,14 +29,14 @@ from typing import Any
 
 import torch
 
-from invsolve.checkpoint import load_prior, read_checkpoint, resolve
-from invsolve.image import central_crop, list_pictures, read_image
-from invsolve.inference import PRECISIONS, Inference
-from invsolve.metrics import Metric, load_lpips, psnr
-from invsolve.noise import NoiseStreams
+from invsolve.images.files import central_crop, list_pictures, read_image
+from invsolve.images.metrics import Metric, load_lpips, psnr
+from invsolve.networks.inference import PRECISIONS, Inference
 from invsolve.peers import PEERS, Denoise, Settings, highest_level, settings_for
 from invsolve.peers.tuned import TUNED
-from invsolve.task import Task, list_tasks, load_task
+from invsolve.priors.file import load_prior, read_checkpoint, resolve
+from invsolve.runtime.random_streams import NoiseStreams
+from invsolve.specs.task import Task, list_tasks, load_task
 
 MEASUREMENT = -1  # keys the stream of the measurement noise
 # Cheap ones first. Others by --steps; about 1000 evaluations are dear, and PnP-DM has no published settings there.

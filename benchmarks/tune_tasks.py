@@ -22,13 +22,13 @@ from statistics import mean
 import torch
 
 from invsolve import Settings, solve
-from invsolve.checkpoint import load_prior
-from invsolve.image import central_crop, list_pictures, read_image
-from invsolve.inference import PRECISIONS, Inference
-from invsolve.metrics import load_lpips, psnr
-from invsolve.noise import NoiseStreams
-from invsolve.sampler import Prior
-from invsolve.task import Task, list_tasks, load_task
+from invsolve.images.files import central_crop, list_pictures, read_image
+from invsolve.images.metrics import load_lpips, psnr
+from invsolve.networks.inference import PRECISIONS, Inference
+from invsolve.priors.file import load_prior
+from invsolve.runtime.random_streams import NoiseStreams
+from invsolve.solver.sampler import Prior
+from invsolve.specs.task import Task, list_tasks, load_task
 
 Loss = Callable[[Settings], float]
 Metric = Callable[[torch.Tensor, torch.Tensor], list[float]]

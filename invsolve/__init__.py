@@ -5,22 +5,20 @@ The public names are imported when they are first asked for, so that what needs 
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .automatic import automatic_settings
-    from .checkpoint import load_prior
-    from .gaussian import GaussianMixturePrior, GaussianPrior
-    from .gray import GrayPrior
-    from .inference import Inference
-    from .noise import NoiseStreams
-    from .prior import Denoiser, DiffusionDraw, GenerativeDenoiser, MeanDraw
-    from .settings import Settings
-    from .solve import Posterior, posterior, solve
-    from .task import load_task
+    from .networks.inference import Inference
+    from .priors.denoiser import Denoiser, DiffusionDraw, GenerativeDenoiser, MeanDraw
+    from .priors.file import load_prior
+    from .priors.gaussian import GaussianMixturePrior, GaussianPrior
+    from .priors.gray import GrayPrior
+    from .runtime.random_streams import NoiseStreams
+    from .solver.defaults import automatic_settings
+    from .solver.solve import Posterior, posterior, solve
+    from .specs.settings import Settings
+    from .specs.task import load_task
 
     __version__: str
 
@@ -44,34 +42,23 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Denoiser": "prior",
-    "DiffusionDraw": "prior",
-    "GaussianMixturePrior": "gaussian",
-    "GaussianPrior": "gaussian",
-    "GenerativeDenoiser": "prior",
-    "GrayPrior": "gray",
-    "Inference": "inference",
-    "MeanDraw": "prior",
-    "NoiseStreams": "noise",
-    "Posterior": "solve",
-    "Settings": "settings",
-    "automatic_settings": "automatic",
-    "load_prior": "checkpoint",
-    "load_task": "task",
-    "posterior": "solve",
-    "solve": "solve",
+    "Denoiser": "priors.denoiser",
+    "DiffusionDraw": "priors.denoiser",
+    "GaussianMixturePrior": "priors.gaussian",
+    "GaussianPrior": "priors.gaussian",
+    "GenerativeDenoiser": "priors.denoiser",
+    "GrayPrior": "priors.gray",
+    "Inference": "networks.inference",
+    "MeanDraw": "priors.denoiser",
+    "NoiseStreams": "runtime.random_streams",
+    "Posterior": "solver.solve",
+    "Settings": "specs.settings",
+    "automatic_settings": "solver.defaults",
+    "load_prior": "priors.file",
+    "load_task": "specs.task",
+    "posterior": "solver.solve",
+    "solve": "solver.solve",
 }
-
-
-class _Package(ModuleType):
-    """A package whose functions have precedence: importing ``invsolve.solve`` would replace one by its module."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> object:

@@ -4,6 +4,6 @@ from .cli import main
 
 code = main()
 
-from .training.processes import leave  # noqa: E402 (which imports torch, and --help has ended by now)
+from .runtime.processes import leave  # noqa: E402 (which imports torch, and --help has ended by now)
 
 leave(code)

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from . import __version__
-from ._threads import sleep_while_waiting
 from .commands import COMMANDS
-from .interrupt import heeding_interrupts
-from .training.stop import Stopped
+from .runtime.interrupt import heeding_interrupts
+from .runtime.signals import Stopped
+from .runtime.threads import sleep_while_waiting
 
 DIVERGED = 1
 BAD_INPUT = 2

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["training_fixtures"]  # of tests/cases
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 LPIPS_TRUNK = SHARED / "lpips" / "alexnet_features.safetensors"
 
@@ -50,9 +52,9 @@ def tiny_prior(tmp_path_factory) -> Path:
     """A checkpoint of a very small generative denoiser with random weights: fast, and no good as a prior."""
     import torch
 
-    from invsolve.checkpoint import save_denoiser
-    from invsolve.network import UNet, UNetConfig
-    from invsolve.prior import Denoiser
+    from invsolve.networks.unet import UNet, UNetConfig
+    from invsolve.priors.denoiser import Denoiser
+    from invsolve.priors.file import save_denoiser
 
     torch.manual_seed(0)
     network = UNet(UNetConfig(widths=(8, 16), blocks=(1, 1), conditioning="inputs"))

@@ -34,9 +34,9 @@ from torch import Tensor, nn
 
 from operators import FunctionOperator, LinearOperator
 
-from ..imports import import_optional
-from ..noise import NoiseStreams
-from ..sampler import Prior
+from ..runtime.optional import import_optional
+from ..runtime.random_streams import NoiseStreams
+from ..solver.sampler import Prior
 
 deepinv = import_optional("deepinv")
 

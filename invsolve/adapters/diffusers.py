@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..imports import import_optional
-from ..prior import as_levels
+from ..priors.denoiser import as_levels
+from ..runtime.optional import import_optional
 
 diffusers = import_optional("diffusers")
 

@@ -22,13 +22,13 @@ from torch import Tensor
 from operators import LinearOperator
 from operators.spectral import spectral_filter
 
-from ..noise import NoiseStreams
-from ..prior import DiffusionDraw, MeanDraw
-from ..sampler import Prior
-from ..schema import suggestion
-from ..settings import Settings
-from ..solve import Index, check_warm_start, solve
-from ..task import Task
+from ..priors.denoiser import DiffusionDraw, MeanDraw
+from ..runtime.random_streams import NoiseStreams
+from ..solver.sampler import Prior
+from ..solver.solve import Index, check_warm_start, solve
+from ..specs.settings import Settings
+from ..specs.task import Task
+from ..specs.validation import suggestion
 from .baselines import baseline_for
 
 DRAW = 5  # evaluations of a draw of teacher-diffusion

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from ..image import decode_image
-from ..training.pictures import Source
+from ..data.sources import Source
+from ..images.files import decode_image
 
 DIGESTED = 256  # files at most that a digest reads: some 30 MB at 256 pixels a side
 

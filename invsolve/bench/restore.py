@@ -14,17 +14,17 @@ from torch import Tensor
 
 from operators import LinearOperator
 
-from ..image import write_image
-from ..metrics import Metric
-from ..noise import NoiseStreams
-from ..outputs import STD_WHITE
-from ..run import MEASUREMENT, stream_index
-from ..task import Task
-from .lines import Key
+from ..apps.outputs import STD_WHITE
+from ..apps.run import MEASUREMENT, stream_index
+from ..images.files import write_image
+from ..images.metrics import Metric
+from ..runtime.random_streams import NoiseStreams
+from ..specs.task import Task
 from .methods import Method
 from .pictures import Pictures
-from .report_pictures import file_name
+from .report.pictures import file_name
 from .scores import score, score_samples
+from .store_reading import Key
 
 Row = dict[str, Any]
 

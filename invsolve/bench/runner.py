@@ -17,21 +17,21 @@ from tqdm import tqdm
 
 from operators import LinearOperator
 
-from ..checkpoint import load_prior, read_checkpoint, resolve
-from ..device import choose_device
-from ..inference import Inference
-from ..metrics import TRUNK_VARIABLE, Metric, load_metrics
+from ..images.metrics import TRUNK_VARIABLE, Metric, load_metrics
+from ..networks.inference import Inference
 from ..peers import highest_level
-from ..prior import MeanDraw
-from ..sampler import Prior
-from ..task import Task, list_tasks, load_task
-from ..training.processes import alone, count, joined, rank
-from .lines import RESULTS, Key, read_results
+from ..priors.denoiser import MeanDraw
+from ..priors.file import load_prior, read_checkpoint, resolve
+from ..runtime.device import choose_device
+from ..runtime.processes import alone, count, joined, rank
+from ..solver.sampler import Prior
+from ..specs.task import Task, list_tasks, load_task
 from .methods import Method, Tools, check_operator, make_method, network_of, networks_of
 from .pictures import Pictures
-from .record import Definition, Record, check_folder, open_folder
 from .restore import Bench, Job, restore
-from .results import append, is_last_writer, merge, own_path
+from .run_file import Definition, Record, check_folder, open_folder
+from .store import append, is_last_writer, merge, own_path
+from .store_reading import RESULTS, Key, read_results
 from .summary import write_markdown, write_summary
 
 RECORDED = ("steps", "size", "limit", "seed", "samples", "pictures", "precision")  # options that the results depend on
@@ -149,7 +149,7 @@ def _work(work: Bench, missing: set[Key], own: Path, batch: int) -> bool:
 
 
 def _finish(folder: Path, say: Callable[[str], None]) -> None:
-    from .report import write_report
+    from .report.page import write_report
 
     merge(folder)
     written = [write_summary(folder), write_markdown(folder), write_report(folder)]

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from ..metrics import Metric, psnr
+from ..images.metrics import Metric, psnr
 
 BINS = 20  # of the calibration curve
 

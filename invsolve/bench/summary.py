@@ -6,9 +6,9 @@ import json
 import math
 from pathlib import Path
 
-from ..image import write_atomically
-from .report_data import FEW, Benchmark, Entry, Mean, behind, best, chance, read_benchmark
-from .report_tables import COLUMNS, SPREAD
+from ..images.files import write_atomically
+from .report.tables import COLUMNS, SPREAD
+from .statistics import FEW, Benchmark, Entry, Mean, behind, best, chance, read_benchmark
 
 INTERVAL = "95 % interval of the mean over the images, by Student's t"
 

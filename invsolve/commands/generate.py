@@ -40,7 +40,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-    from ..generate import GenerateOptions, generate
+    from ..apps.generate import GenerateOptions, generate
 
     options = {name: value for name, value in vars(arguments).items() if name != "command"}
     generate(GenerateOptions(**options))

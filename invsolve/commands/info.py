@@ -11,10 +11,10 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _info(arguments: argparse.Namespace) -> None:
-    from ..checkpoint import list_priors, resolve
     from ..foreign.hub import PUBLISHED
-    from ..recipes import RECIPES
-    from ..task import list_tasks, load_task
+    from ..priors.file import list_priors, resolve
+    from ..specs.recipe_names import RECIPES
+    from ..specs.task import list_tasks, load_task
 
     print("Tasks (noise levels are for images on [-1, 1]):")
     for name in list_tasks():

@@ -13,6 +13,6 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from ..bench.report import write_report
+    from ..bench.report.page import write_report
 
     print(f"wrote {write_report(arguments.directory)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..degradation import BOUNDARIES
+from ..specs.degradations import BOUNDARIES
 from .arguments import add_device, add_precision, at_least
 
 
@@ -61,7 +61,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from ..run import RunOptions, run
+    from ..apps.run import RunOptions, run
 
     options = {name: value for name, value in vars(arguments).items() if name != "command"}
     run(RunOptions(**options))

@@ -74,23 +74,23 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from ..recipes import find_recipe
-    from ..training.commands import train
+    from ..specs.recipe_names import find_recipe
+    from ..training.teacher import train
 
     where = (find_recipe(arguments.config, "train"), arguments.data, arguments.out)
     _report(train(*where, arguments.device, arguments.max_minutes, arguments.cache))
 
 
 def _distill(arguments: argparse.Namespace) -> None:
-    from ..recipes import find_recipe
-    from ..training.commands import distill
+    from ..specs.recipe_names import find_recipe
+    from ..training.teacher import distill
 
     where = (find_recipe(arguments.config, "distill"), arguments.teacher, arguments.data, arguments.out)
     _report(distill(*where, arguments.device, arguments.max_minutes, arguments.generator, arguments.cache))
 
 
 def _finetune(arguments: argparse.Namespace) -> None:
-    from ..recipes import find_recipe
+    from ..specs.recipe_names import find_recipe
     from ..training.finetune import finetune
 
     where = (find_recipe(arguments.config, "finetune"), arguments.generator, arguments.teacher, arguments.data)
@@ -105,7 +105,7 @@ def _ema(arguments: argparse.Namespace) -> None:
 
 
 def _report(written: Path) -> None:
-    from ..training.processes import rank
+    from ..runtime.processes import rank
 
     if rank() == 0:
         print(f"wrote {written}")

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..checkpoint import write_prior
-from ..prior import GAMMA
-from ..wiener import TOP_FREQUENCY, power_on_grid
-from .names import ForeignFileError
+from ..priors.denoiser import GAMMA
+from ..priors.file import write_prior
+from ..solver.wiener import TOP_FREQUENCY, power_on_grid
 from .published import Published, published_network
 from .reader import read_foreign
+from .symbols import ForeignFileError
 
 LICENSE = "that of the source; NVIDIA's EDM2 and the published NCVSD weights are CC BY-NC-SA 4.0 (not commercial)"
 UNKNOWN_DATA = "not stated in the source"

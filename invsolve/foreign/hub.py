@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .convert import UNKNOWN_DATA, convert, sha256
-from .names import ForeignFileError
+from .symbols import ForeignFileError
 
 HUB = "hf://"
 _CONVERSION = 1  # raise it when the same foreign file is to be converted anew

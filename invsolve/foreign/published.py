@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..network import UNet, UNetConfig
-from .modules import attributes, child, constructor_arguments, tensors_of
-from .names import ForeignFileError, described, shown
-from .naming import foreign_names
+from ..networks.unet import UNet, UNetConfig
+from .module_tree import attributes, child, constructor_arguments, tensors_of
+from .symbols import ForeignFileError, described, shown
+from .tensor_names import foreign_names
 
 DENOISER, CONDITIONAL, GENERATIVE = "Precond", "PrecondCondition", "GenerativeDenoiser"
 

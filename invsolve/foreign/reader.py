@@ -13,9 +13,9 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from .names import Budget, ForeignFileError, shown
 from .rebuild import REBUILDERS
 from .storage import Storage, storage_reference
+from .symbols import Budget, ForeignFileError, shown
 from .unpickler import Unpickler
 
 LARGEST_FILE = 8 << 30  # bytes

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from .names import Budget, ForeignFileError, Inert, Symbol, described
 from .storage import load_legacy_storage, rebuild_tensor
+from .symbols import Budget, ForeignFileError, Inert, Symbol, described
 
 Rebuild = Callable[[tuple, Budget], object]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .names import Budget, ForeignFileError, Symbol, described
+from .symbols import Budget, ForeignFileError, Symbol, described
 from .unpickler import Unpickler
 
 # torch's names of typed storages.

@@ -15,7 +15,7 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
-from .names import Budget, ForeignFileError, Inert, Symbol, described, shown, symbol
+from .symbols import Budget, ForeignFileError, Inert, Symbol, described, shown, symbol
 
 NEWEST_PROTOCOL = 5
 LONGEST_INTEGER = 128  # bits; the longest that is needed is torch's 77-bit magic number

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from operators import LinearOperator
 
-from ..prior import Noise
+from ..priors.denoiser import Noise
 
 Denoise = Callable[[Tensor, float], Tensor]  # (u [B, C, H, W], sigma) -> E[x | u], images and levels on [-1, 1]
 

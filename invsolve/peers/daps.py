@@ -10,8 +10,8 @@ from torch import Tensor
 
 from operators import LinearOperator
 
-from ..prior import Noise
-from ..schedule import karras
+from ..priors.denoiser import Noise
+from ..priors.schedule import karras
 from .base import Denoise
 from .start import around_mean
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from operators import LinearOperator
 from operators.spectral import spectral_filter
 
-from ..prior import Noise
-from ..wiener import mean_colour
+from ..priors.denoiser import Noise
+from ..solver.wiener import mean_colour
 from .base import Denoise
 from .levels import ddpm_levels
 

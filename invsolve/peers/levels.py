@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ..generate import first_level
+from ..apps.generate import first_level
 
 TIMESTEPS = 1000
 BETAS = (1e-4, 0.02)  # the first and the last of the linear schedule (Ho et al. 2020, section 4)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from operators import LinearOperator
 
-from ..prior import Noise
+from ..priors.denoiser import Noise
 from .base import Denoise
 from .levels import ddpm_levels
 from .start import around_inverse

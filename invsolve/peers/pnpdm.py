@@ -10,9 +10,9 @@ from torch import Tensor
 
 from operators import LinearOperator
 
-from ..prior import Noise
-from ..schedule import karras
-from ..wiener import mean_colour
+from ..priors.denoiser import Noise
+from ..priors.schedule import karras
+from ..solver.wiener import mean_colour
 from .base import Denoise
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from operators import LinearOperator
 
-from ..prior import Noise
-from ..wiener import mean_colour
+from ..priors.denoiser import Noise
+from ..solver.wiener import mean_colour
 
 
 def around_mean(y: Tensor, operator: LinearOperator, sigma: float, noise: Noise) -> Tensor:

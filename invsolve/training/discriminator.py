@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..layers import MPConv, mp_silu
-from ..network import UNet
+from ..networks.layers import MPConv, mp_silu
+from ..networks.unet import UNet
 from .ncvsd import Diffused
 
 

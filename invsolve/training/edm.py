@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..prior import Denoiser, classes
+from ..priors.denoiser import Denoiser, classes
 
 
 def edm_weight(sigma: Tensor, sigma_data: float) -> Tensor:

@@ -6,11 +6,11 @@ import json
 import math
 from pathlib import Path
 
-from ..checkpoint import CheckpointError, read_checkpoint
-from .config import RunConfig
+from ..priors.file import CheckpointError, read_checkpoint
+from ..specs.recipe import RunConfig
 from .identity import check_identity
-from .player import Player
 from .posthoc import snapshot_path
+from .trainee import Player
 
 
 def export_path(out: Path, name: str, std: float) -> Path:

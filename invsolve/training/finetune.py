@@ -21,12 +21,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..checkpoint import load_denoiser, resolve
-from ..device import choose_device
-from ..noise import NoiseStreams
-from ..prior import Denoiser, classes
-from . import processes
-from .commands import (
+from ..data.training_set import describe_data, held_out_images, read_data
+from ..priors.denoiser import Denoiser, classes
+from ..priors.file import load_denoiser, resolve
+from ..runtime import processes
+from ..runtime.device import choose_device
+from ..runtime.random_streams import NoiseStreams
+from ..specs.recipe import FinetuneConfig, load_config
+from .edm import edm_weight
+from .exports import export_path, exports_missing
+from .grids import PICTURES, denoised, write_grid
+from .identity import identity, of_weights
+from .loop import Checkpoints, Samples, train_loop
+from .perceptual import perceptual_distance
+from .steps import autocast, backward, compiled, memory_format
+from .teacher import (
     Traits,
     agreed_classes,
     cache_folder,
@@ -36,16 +45,7 @@ from .commands import (
     export_generator,
     validate,
 )
-from .config import FinetuneConfig, load_config
-from .edm import edm_weight
-from .exports import export_path, exports_missing
-from .grids import PICTURES, denoised, write_grid
-from .identity import identity, of_weights
-from .loop import Checkpoints, Samples, train_loop
-from .perceptual import perceptual_distance
-from .player import Player
-from .reading import describe_data, held_out_images, read_data
-from .steps import autocast, backward, compiled, memory_format
+from .trainee import Player
 
 DISTANCE_LEVELS = (0.1, 0.5, 2.0)  # of the noise removed, where validation takes perceptual distances
 

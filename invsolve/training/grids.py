@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..image import grid, write_image
-from ..noise import NoiseStreams
-from ..prior import Denoiser, GenerativeDenoiser, classes
+from ..images.files import grid, write_image
+from ..priors.denoiser import Denoiser, GenerativeDenoiser, classes
+from ..runtime.random_streams import NoiseStreams
 
 LEVELS = (0.2, 0.5, 1.0, 2.0)
 DRAWS = 3  # of each noisy picture

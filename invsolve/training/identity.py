@@ -12,8 +12,8 @@ from dataclasses import asdict
 
 from torch import nn
 
-from ..network import UNetConfig
-from .config import RunConfig
+from ..networks.unet import UNetConfig
+from ..specs.recipe import RunConfig
 
 # Settings that a restart may change: how long the training is and what is written of it, how it is computed, and the
 # learning rates, which one that diverged needs lower.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..image import write_atomically
-from . import processes
+from ..images.files import write_atomically
+from ..runtime import processes
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

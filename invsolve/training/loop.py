@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from . import processes
-from .config import RunConfig
-from .data import Crops, SampleNoise, seed_of, to_unit
+from ..data.crops import Crops, SampleNoise, seed_of, to_unit
+from ..data.labels import dropped, one_hot
+from ..runtime import processes
+from ..runtime.signals import Stopped, StopSignals
+from ..specs.recipe import RunConfig
 from .exports import last_step
-from .labels import dropped, one_hot
 from .log import Log, finite_means
-from .player import Player, load_state, save_state
-from .stop import Stopped, StopSignals
+from .trainee import Player, load_state, save_state
 
 LOG_EVERY = 50  # steps
 # A training has diverged where, of its last so many updates, so many had gradients that are not finite.

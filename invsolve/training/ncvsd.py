@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..prior import Denoiser, classes, combine
-from . import processes
+from ..priors.denoiser import Denoiser, classes, combine
+from ..runtime import processes
 from .edm import edm_weight, weighted_error
 
 

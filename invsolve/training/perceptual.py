@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..prior import Denoiser, classes
+from ..priors.denoiser import Denoiser, classes
 
 SMALLEST = 1e-6  # added to squared lengths
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..checkpoint import CheckpointError, read_checkpoint, save_denoiser
-from ..network import UNet, UNetConfig
-from ..prior import Denoiser
+from ..networks.unet import UNet, UNetConfig
+from ..priors.denoiser import Denoiser
+from ..priors.file import CheckpointError, read_checkpoint, save_denoiser
 from .ema import exponent_of
 from .identity import check_identity
 

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ..prior import Denoiser, GenerativeDenoiser
-from . import processes
-from .config import DistillConfig, RunConfig, TrainConfig
+from ..priors.denoiser import Denoiser, GenerativeDenoiser
+from ..runtime import processes
+from ..specs.recipe import DistillConfig, RunConfig, TrainConfig
 from .discriminator import Discriminator
 from .edm import edm_loss
 from .loop import Samples
 from .ncvsd import Diffused, adversarial_gradient, balance, diffuse, discriminator_loss, fake_loss, generator_gradient
-from .player import Player
+from .trainee import Player
 
 
 def autocast(config: RunConfig, like: Tensor) -> torch.autocast:

@@ -9,14 +9,14 @@ import pytest
 import torch
 from peer_cases import OPERATORS, SHAPE, SHORT, gaussian, operator, random, seeded
 
-from invsolve.checkpoint import read_checkpoint, resolve
-from invsolve.cosine import cosine_filter, cosine_frequency
-from invsolve.degradation import DEGRADATIONS
-from invsolve.noise import NoiseStreams
 from invsolve.peers import PEERS, highest_level, settings_for
 from invsolve.peers.levels import ddpm_levels, ddpm_sigmas
 from invsolve.peers.tuned import TUNED
-from invsolve.task import list_tasks, load_task
+from invsolve.priors.file import read_checkpoint, resolve
+from invsolve.runtime.random_streams import NoiseStreams
+from invsolve.solver.dct import cosine_filter, cosine_frequency
+from invsolve.specs.degradations import DEGRADATIONS
+from invsolve.specs.task import list_tasks, load_task
 from operators import Convolution, Mask
 
 BATCH = 3

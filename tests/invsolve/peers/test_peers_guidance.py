@@ -21,13 +21,13 @@ from peer_cases import (
     variance_preserving,
 )
 
-from invsolve.gaussian import GaussianPrior
 from invsolve.peers.diffpir import DiffPIRSettings, data_step, diffpir
 from invsolve.peers.dps import DPSSettings, dps
 from invsolve.peers.levels import ddpm_levels
 from invsolve.peers.pigdm import PiGDMSettings, guided, pigdm
 from invsolve.peers.reddiff import REDdiffSettings, gradient, reddiff
-from invsolve.wiener import mean_colour
+from invsolve.priors.gaussian import GaussianPrior
+from invsolve.solver.wiener import mean_colour
 from operators import CircularConvolution, Identity, Mask, random_mask
 
 BATCH, SIGMA_Y, STEPS = 2, 0.1, 12

@@ -8,7 +8,7 @@ from peer_cases import SHAPE, SIZE, covariance_of, dense, gaussian, operator, po
 
 from invsolve.peers.daps import DAPSSettings, daps, flow, langevin
 from invsolve.peers.pnpdm import PnPDMSettings, couplings, pnpdm, reverse_diffusion, reverse_levels
-from invsolve.schedule import karras
+from invsolve.priors.schedule import karras
 
 CHAINS, SIGMA_Y = 4000, 0.3
 EYE = torch.eye(SIZE, dtype=torch.float64)

@@ -12,7 +12,7 @@ from torch import Tensor
 from invsolve.peers.ddnm import DDNMSettings, ddnm, travel_path
 from invsolve.peers.ddrm import DDRMSettings, ddrm, spectral_step
 from invsolve.peers.levels import ddpm_levels
-from invsolve.wiener import mean_colour
+from invsolve.solver.wiener import mean_colour
 
 SIGMA_Y, STEPS = 0.1, 12
 EYE = torch.eye(SIZE, dtype=torch.float64)

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from invsolve.bench.baselines import BASELINES
-from invsolve.checkpoint import load_prior
-from invsolve.image import list_pictures, read_image
-from invsolve.metrics import load_lpips
-from invsolve.noise import NoiseStreams
+from invsolve.images.files import list_pictures, read_image
+from invsolve.images.metrics import load_lpips
 from invsolve.peers import PEERS, settings_for
-from invsolve.task import load_task
+from invsolve.priors.file import load_prior
+from invsolve.runtime.random_streams import NoiseStreams
+from invsolve.specs.task import load_task
 
 STEPS = {  # at most 20 evaluations, and about 100
     "dps": (20, 100),

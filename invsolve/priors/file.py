@@ -1,0 +1,230 @@
+"""Priors in files: safetensors with the architecture and the training record as JSON in its metadata.
+
+Nothing is unpickled: published checkpoints of other projects are read by ``foreign`` and converted. ``load_prior``
+resolves a shipped or published name, a path, or a file of the Hugging Face hub.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ..images.files import write_atomically
+from ..networks.inference import Inference, accelerate
+from ..networks.layers import fold, normalize_weights
+from ..networks.unet import UNet, UNetConfig
+from .denoiser import GAMMA, Denoiser, GenerativeDenoiser, MeanDraw
+from .tiled import OVERLAP, TILE, Tiled
+
+FORMAT = "invsolve-prior-1"
+DENOISER, GENERATIVE = "denoiser", "generative denoiser"
+
+# name: (file in checkpoints/, what it is)
+PRIORS = {
+    "default": ("default.safetensors", "NCVSD generative denoiser, faces and natural photographs, any size"),
+    "teacher": ("teacher.safetensors", "its teacher: the plain EDM denoiser (posterior mean), for comparison"),
+}
+
+
+class CheckpointError(ValueError):
+    """A file that is not a usable prior: missing, truncated, foreign, or with the wrong tensors."""
+
+
+def checkpoints_folder() -> Path:
+    """Where the shipped weights lie: inside an installed package, or at the top of a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "checkpoints"
+    return installed if installed.is_dir() else package.parent / "checkpoints"
+
+
+def list_priors() -> list[tuple[str, str]]:
+    """Names that ``load_prior`` knows, with a line of description each."""
+    return [(name, description) for name, (_, description) in PRIORS.items()]
+
+
+def save_denoiser(
+    path: str | Path,
+    denoiser: Denoiser,
+    record: dict,
+    gamma: float = GAMMA,
+    spectrum: Tensor | None = None,
+    normalized: bool = True,
+    image_size: int | None = None,
+) -> None:
+    """Write a denoiser's weights in half precision, atomically.
+
+    They are normalised first, which changes nothing of what the network computes, unless they are to be averaged with
+    others. A conditional network is stored as a generative denoiser with over-noising ``gamma``. ``record`` is JSON
+    data about the training: it should say ``license`` and ``data``. ``spectrum`` ``[K]`` is kept in float32, and
+    ``image_size`` is as in :func:`write_prior`.
+    """
+    network = UNet(denoiser.network.config)
+    network.load_state_dict(denoiser.network.state_dict())
+    if normalized:
+        normalize_weights(network)
+    tensors = {f"network.{name}": value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    tensors = {name: value.half() if value.ndim > 1 else value.float() for name, value in tensors.items()}
+    if spectrum is not None:
+        tensors["spectrum"] = spectrum.detach().float().cpu().contiguous()
+    write_prior(path, denoiser.network.config, tensors, denoiser.sigma_data, gamma, record, image_size)
+
+
+def write_prior(
+    path: str | Path,
+    config: UNetConfig,
+    tensors: dict[str, Tensor],
+    sigma_data: float,
+    gamma: float,
+    record: dict,
+    image_size: int | None = None,
+) -> None:
+    """Write a prior's file atomically: ``tensors`` are ``network.`` + the names of a ``UNet``'s, and ``spectrum``.
+
+    ``image_size`` is for a network that knows square images of so many pixels a side only.
+    """
+    header = {
+        "format": FORMAT,
+        "kind": GENERATIVE if config.conditional else DENOISER,
+        "network": asdict(config),
+        "sigma_data": sigma_data,
+        "gamma": gamma,
+        "record": record,
+        "image_size": image_size,
+    }
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: file.write(save(tensors, metadata={"invsolve": json.dumps(header)})))
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict, dict[str, Tensor]]:
+    """Header and tensors of a prior's file, checked. Raises :class:`CheckpointError`."""
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint file {path}")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from None
+    try:
+        header = json.loads(metadata["invsolve"])
+        if header["format"] != FORMAT:
+            raise CheckpointError(f"{path} has format {header['format']!r}, expected {FORMAT!r}")
+        if header.get("network", {}).pop("conditional", False):  # version 0.1 knew one way of conditioning
+            header["network"]["conditioning"] = "inputs"
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError):
+        raise CheckpointError(f"{path} is not one of ours: no invsolve header in its metadata") from None
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"{path}: tensor {name} has NaN or infinite values")
+    return header, tensors
+
+
+def load_denoiser(path: str | Path, train: bool = False) -> tuple[Denoiser, dict, Tensor | None]:
+    """Denoiser (conditional if the file's network is), header and spectrum, on the CPU in float32.
+
+    Its weights are folded for inference unless ``train``. Raises :class:`CheckpointError`.
+    """
+    header, tensors = read_checkpoint(path)
+    spectrum = tensors.pop("spectrum", None)
+    try:
+        network = UNet(UNetConfig(**header["network"]))
+        network.load_state_dict({name.removeprefix("network."): value.float() for name, value in tensors.items()})
+        denoiser = Denoiser(network, float(header["sigma_data"]))
+        header["gamma"] = float(header["gamma"])
+        _check_kind(header["kind"], network.config)
+        if not isinstance(header["record"], dict):
+            raise TypeError("its record is not a mapping")
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: its header and tensors do not make a network: {reason}") from None
+    if not train:
+        fold(network)
+        denoiser.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return denoiser, header, spectrum
+
+
+def _check_kind(kind: str, config: UNetConfig) -> None:
+    expected = GENERATIVE if config.conditional else DENOISER
+    if kind != expected:
+        raise ValueError(f"its kind is {kind!r} but its network is that of a {expected}")
+
+
+def resolve(name: str | Path) -> Path:
+    """File in our format of a shipped or published prior's name, ``hf://OWNER/REPOSITORY/FILE``, or a path.
+
+    A published one is downloaded, and it and any other ``.pkl`` converted, when it is first asked for; the result lies
+    in the user's cache. Raises :class:`CheckpointError`.
+    """
+    if str(name) in PRIORS:
+        return checkpoints_folder() / PRIORS[str(name)][0]
+    from ..foreign.hub import HUB, PUBLISHED, converted, prior_from_hub  # which writes files by this module
+    from ..foreign.symbols import ForeignFileError
+
+    path = Path(name)
+    try:
+        if str(name) in PUBLISHED or str(name).startswith(HUB):
+            return prior_from_hub(str(name))
+        if path.suffix == ".pkl" and path.is_file():
+            return converted(path)
+    except ForeignFileError as error:
+        raise CheckpointError(str(error)) from None
+    if not path.is_file():
+        known = ", ".join((*PRIORS, *PUBLISHED))
+        raise CheckpointError(f"no prior named {str(name)!r} and no such file; known names: {known}")
+    return path
+
+
+def load_prior(
+    name: str | Path = "default",
+    device: torch.device | str = "cpu",
+    inference: Inference | None = None,
+    tile: int | None = None,
+) -> GenerativeDenoiser | MeanDraw:
+    """The prior of a name or a file (see :func:`resolve`), ready to ``draw`` on ``device``.
+
+    A plain denoiser's file gives a :class:`MeanDraw`. ``inference`` says how the network is evaluated. Images of any
+    size are taken: in tiles where the network needs it, or in tiles of ``tile`` pixels a side; see :class:`Tiled`. A
+    network that knows one size only has it in its file's header, as ``image_size``.
+
+    Raises :class:`CheckpointError`, and ``ValueError`` where the device or the network refuses an option.
+    """
+    denoiser, header, spectrum = load_denoiser(resolve(name))
+    denoiser.network = accelerate(denoiser.network, torch.device(device), inference or Inference())
+    size = header.get("image_size")
+    if size is not None and tile not in (None, size):
+        raise ValueError(f"tile is {tile} but this prior knows images of {size}x{size} pixels only")
+    side = size or tile or TILE
+    denoiser = Tiled(denoiser, side, min(OVERLAP, side // 4), fixed=size is not None, always=tile is not None)
+    if header["kind"] == GENERATIVE:
+        prior = GenerativeDenoiser(denoiser, header["gamma"], spectrum=spectrum)
+    else:
+        prior = MeanDraw(denoiser, spectrum)
+    return prior.to(device).eval()
+
+
+def cached_prior(name: str | Path = "default", device: torch.device | str = "cpu") -> GenerativeDenoiser | MeanDraw:
+    """:func:`load_prior`, but what the last calls loaded is shared as long as its file is the same: not to be changed.
+
+    Two are kept, with their device's memory. Raises :class:`CheckpointError`.
+    """
+    path = resolve(name).resolve()
+    try:
+        found = path.stat()
+    except OSError:
+        raise CheckpointError(f"no checkpoint file {path}") from None
+    return _loaded(path, (found.st_ino, found.st_mtime_ns, found.st_size), torch.device(device))
+
+
+@lru_cache(maxsize=2)
+def _loaded(path: Path, version: tuple[int, ...], device: torch.device) -> GenerativeDenoiser | MeanDraw:
+    """The prior of a file as it was at ``version``."""
+    return load_prior(path, device)

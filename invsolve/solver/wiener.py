@@ -1,0 +1,208 @@
+"""The Wiener estimate: a first guess from second-order statistics alone, to start the sampler from.
+
+The prior is a Gaussian that is stationary between reflecting borders, ``x ~ N(m, C)`` with ``C = D^T diag(P) D``, D the
+orthonormal two-dimensional cosine transform of each channel (see ``cosine.py``). ``P``, the power at each frequency, is
+radial and given by its profile: the *spectrum*, a 1-D tensor of ``n`` positive powers at the radial frequencies
+``sqrt(1/2) k / (n - 1)`` cycles per pixel, ``k = 0..n-1``, from 0 to the corner of the frequency square. D being
+orthonormal, the mean of P over all frequencies is the variance of a pixel, averaged over the image, and a profile
+measured on pictures of one size holds at any other.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+
+from operators import LinearOperator, solve_spd
+
+from .dct import cosine_filter, cosine_frequency, cosine_transform
+
+TOP_FREQUENCY = math.sqrt(0.5)  # of the corner (1/2, 1/2), in cycles per pixel
+SMALLEST_NOISE = 0.02  # sigma_y is taken to be at least this
+PROBES = 4  # random signs that measure the diagonals of A^T A
+NEIGHBOURHOOD = 4.0  # pixels or frequencies, standard deviation of the window that a diagonal is averaged over
+SMALLEST_RESPONSE = 1e-3  # of the mean: that at any frequency is taken to be at least this
+SPARSE = 2 / 3  # of the mean: a neighbourhood measured less than so densely belongs to a hole
+
+
+def wiener_estimate(
+    y: torch.Tensor,
+    operator: LinearOperator,
+    sigma_y: float,
+    spectrum: torch.Tensor,
+    tol: float = 1e-4,
+    max_iterations: int = 150,
+) -> torch.Tensor:
+    """The posterior mean of x given ``y = A x + sigma_y n`` under the stationary Gaussian prior: ``m + d`` with
+
+        (A^T A + sigma_y² C^-1) d = A^T (y - A m),
+
+    m being the mean colour of the measurement (:func:`mean_colour`). Solved by preconditioned conjugate gradients,
+    each image by itself; no network is evaluated.
+
+    Args:
+        y: measurements ``[B, *operator.out_shape]``.
+        operator: a linear operator from images ``[B, C, H, W]``.
+        sigma_y: noise level on [-1, 1]. The estimate uses 0.02 if it is less: a start for the sampler is no better for
+            a finer one, and the system takes the longer to solve the smaller the noise.
+        spectrum: radial power spectrum, as the module's text defines it.
+        tol: the relative residual at which an image is finished; in a large hole the error is about 30 times as large.
+        max_iterations: where to stop in any case; what has not converged by then is a rougher start, not an error.
+
+    Returns:
+        ``[B, C, H, W]``, in y's dtype and on its device. Half types are solved in float32.
+    """
+    dtype = y.dtype
+    operator, y = at_least_single(operator, y)
+    height, width = operator.in_shape[-2:]
+    power = power_on_grid(spectrum.to(y), height, width)
+    variance = max(sigma_y, SMALLEST_NOISE) ** 2
+    roughness = cosine_filter(variance / power)
+
+    def normal_matrix(d: torch.Tensor) -> torch.Tensor:
+        return operator.adjoint(operator(d)) + roughness(d)
+
+    mean = mean_colour(y, operator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        d, _ = solve_spd(
+            normal_matrix,
+            operator.adjoint(y - operator(mean)),
+            preconditioner(operator, power, variance, like=mean),
+            tol=tol,
+            max_iterations=max_iterations,
+        )
+    return (mean + d).to(dtype)
+
+
+def at_least_single(operator: LinearOperator, data: torch.Tensor) -> tuple[LinearOperator, torch.Tensor]:
+    """Both in float32 if they are of a half type, in which the CPU has no FFT and the iteration too few digits."""
+    if data.dtype not in (torch.float16, torch.bfloat16):
+        return operator, data
+    return copy.deepcopy(operator).float(), data.float()
+
+
+def mean_colour(y: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
+    """The constant image m that explains the measurement best, ``[B, C, H, W]``.
+
+    ``m`` minimises ``|A m - y|²`` over one value per channel; where the measurement leaves some of these open (a
+    grayscale one tells only a weighted sum), it is the solution of least norm.
+    """
+    channels = operator.in_shape[0]
+    basis = torch.eye(channels, dtype=y.dtype, device=y.device)[:, None, :, None, None]
+    responses = [operator(one.expand(len(y), *operator.in_shape).contiguous()) for one in basis]
+    a = torch.stack([response.flatten(1) for response in responses], dim=1)  # [B, C, measurements]
+    gram = torch.linalg.pinv((a @ a.mT).double(), rtol=1e-5, hermitian=True)
+    colour = (gram @ (a @ y.flatten(1)[:, :, None]).double()).to(y.dtype)
+    return colour[..., None].expand(len(y), *operator.in_shape).contiguous()
+
+
+def preconditioner(
+    operator: LinearOperator, power: torch.Tensor, variance: float, like: torch.Tensor
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """An approximate inverse of ``A^T A + variance C^-1``, symmetric positive definite, the sum of two.
+
+    The first, ``D^T (diag(Q) + variance diag(1/P))^-1 D`` with Q the diagonal of ``D A^T A D^T``, averaged over a
+    neighbourhood of each frequency, is all it takes where every neighbourhood of the image is measured about as well as
+    another. In a hole it is not so, and the iteration would creep inwards from the border. There ``A^T A`` vanishes and
+    the inverse is ``C / variance``: that is the second, between weights that are 1 in the middle of a hole and 0
+    wherever the mean of the diagonal of ``A^T A`` over a neighbourhood is at least two thirds of that over all.
+    The border holds a hole's content: there is no more power in waves as long as the hole than in those half as long,
+    and P is limited to theirs.
+    """
+    like = like if operator.batch_size else like[:1]
+    in_space, in_frequency = local_diagonals(operator, like)
+    mean = in_space.mean(dim=(-3, -2, -1), keepdim=True).clamp(min=torch.finfo(like.dtype).tiny)
+    response = torch.maximum(in_frequency, SMALLEST_RESPONSE * mean)
+    everywhere = cosine_filter(power / (response * power + variance))
+    hole = (1 - in_space / (SPARSE * mean)).clamp(min=0)
+    hole = hole * (hole.amax(dim=(-3, -2, -1), keepdim=True) > 0.5)  # else chance among scattered pixels
+    if not hole.any():
+        return everywhere
+    side = hole.square().sum(dim=(-3, -2, -1), keepdim=True).sqrt()
+    short = cosine_frequency(*like.shape[-2:]).to(like) >= (2 / side).clamp(max=0.5)
+    limit = torch.where(short, power, 0).amax(dim=(-2, -1), keepdim=True)
+    within_holes = cosine_filter(torch.minimum(power, limit) / variance)
+    return lambda r: everywhere(r) + hole * within_holes(hole * r)
+
+
+def local_diagonals(operator: LinearOperator, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The diagonals of ``A^T A`` and of ``D A^T A D^T``, averaged over neighbourhoods and channels: ``[B, 1, H, W]``.
+
+    They are the means of ``w ⊙ B w`` over ``w ⊙ w``, for the matrix B, of random signs w (Bekas, Kokiopoulou and Saad
+    2007) and of their transforms. The signs are the same for every image and every call, so that an estimate does not
+    depend on the batch.
+    """
+    generator = torch.Generator("cpu").manual_seed(0)
+    in_space, in_frequency, square = (torch.zeros_like(like[:, :1]) for _ in range(3))
+    for _ in range(PROBES):
+        signs = torch.randint(0, 2, like.shape[1:], generator=generator, dtype=torch.int8, device="cpu") * 2 - 1
+        signs = signs.to(like).expand_as(like).contiguous()
+        response, wave = operator.adjoint(operator(signs)), cosine_transform(signs)
+        in_space += (signs * response).mean(dim=1, keepdim=True)
+        in_frequency += (wave * cosine_transform(response)).mean(dim=1, keepdim=True)
+        square += wave.square().mean(dim=1, keepdim=True)
+    average = cosine_filter(averaging(NEIGHBOURHOOD, like))
+    return average(in_space) / PROBES, average(in_frequency) / average(square)
+
+
+def averaging(deviation: float, like: torch.Tensor) -> torch.Tensor:
+    """The gain of a mean over a Gaussian neighbourhood of so many pixels, ``[H, W]``."""
+    return torch.exp(-2 * (math.pi * deviation * cosine_frequency(*like.shape[-2:])) ** 2).to(like)
+
+
+def power_on_grid(spectrum: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """The powers P of a radial spectrum at the frequencies of :func:`cosine_frequency`, ``[H, W]``, in its dtype.
+
+    Between two samples the logarithm of the power is interpolated linearly: it spans many orders of magnitude.
+    """
+    frequency = cosine_frequency(height, width).to(spectrum.device)
+    position = frequency * ((len(spectrum) - 1) / TOP_FREQUENCY)
+    left = position.long().clamp(max=len(spectrum) - 2)
+    logarithm = spectrum.double().log()
+    return torch.lerp(logarithm[left], logarithm[left + 1], position - left).exp().to(spectrum.dtype)
+
+
+def radial_spectrum(images: Iterable[torch.Tensor], bins: int = 128) -> torch.Tensor:
+    """The average radial power spectrum of pictures, ``[bins]`` in float32, as the module's text defines it.
+
+    From each channel of each picture its mean is subtracted; a Hann window, scaled to mean square 1, keeps the jump
+    between opposite borders from leaking into the high frequencies (its side lobes fall faster than the spectrum of
+    natural images); ``|F x|²`` is averaged over the frequencies nearest to each sample of the profile. Samples with no
+    frequency near them (the first, since the mean is gone; others if all pictures are small) are interpolated.
+
+    Args:
+        images: pictures ``[C, H, W]`` or batches ``[B, C, H, W]``, of any sizes from 8x8.
+        bins: number of samples of the profile, at least 2.
+
+    Raises:
+        ValueError: there are no pictures, one is smaller than 8x8, or all are constant.
+    """
+    power, count = torch.zeros(2, bins, dtype=torch.float64, device="cpu")
+    for image in images:
+        height, width = image.shape[-2:]
+        if min(height, width) < 8:
+            raise ValueError(f"a picture of {height}x{width} is too small to measure a spectrum on: at least 8x8")
+        hann = (torch.hann_window(size + 2, dtype=torch.float64, device="cpu")[1:-1] for size in (height, width))
+        window = torch.outer(*hann)
+        planes = image.detach().cpu().double().reshape(-1, height, width)
+        planes = planes - (planes * window).sum(dim=(-2, -1), keepdim=True) / window.sum()
+        planes = planes * window / window.square().mean().sqrt()
+        energy = torch.fft.fft2(planes, norm="ortho").abs().square().sum(dim=0)
+        vertical, horizontal = (torch.fft.fftfreq(size, dtype=torch.float64, device="cpu") for size in (height, width))
+        frequency = torch.hypot(vertical[:, None], horizontal)
+        nearest = (frequency * ((bins - 1) / TOP_FREQUENCY)).round().long()
+        kept = frequency > 0
+        power.index_add_(0, nearest[kept], energy[kept])
+        count.index_add_(0, nearest[kept], torch.full_like(energy[kept], len(planes)))
+    measured = power > 0
+    if not measured.any():
+        raise ValueError("a spectrum needs pictures, and not only constant ones")
+    known = measured.nonzero().flatten().numpy()
+    logarithm = np.interp(np.arange(bins), known, (power[measured] / count[measured]).log().numpy())
+    return torch.from_numpy(np.exp(logarithm)).float()

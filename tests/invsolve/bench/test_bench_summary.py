@@ -1,0 +1,73 @@
+"""The summary's overview and its sentences, from lines written by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from invsolve.bench.statistics import read_benchmark
+from invsolve.bench.store import append
+from invsolve.bench.summary import overview, table, winners, write_summary
+
+# method: evaluations, LPIPS of two images at sr4x, at denoise
+METHODS = {
+    "baseline": (0, (0.4, 0.5), (0.2, 0.2)),
+    "ncvsd": (4, (0.1, 0.2), (0.3, 0.3)),
+    "dps": (1000, (0.1, 0.1), None),
+}
+
+
+def line(task: str, method: str, i: int, evaluations: int, lpips: float) -> dict:
+    row = {"task": task, "method": method, "image": str(i), "index": i, "steps": evaluations}
+    scores = {"psnr": 20.0 + 2 * i, "ssim": None, "lpips": lpips}
+    return row | {"evaluations": evaluations, "seconds": 1 + i} | scores
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for method, (evaluations, *tasks) in METHODS.items():
+        for task, scores in zip(("sr4x", "denoise"), tasks, strict=True):
+            for i, lpips in enumerate(scores or ()):
+                append(tmp_path / "results.jsonl", [line(task, method, i, evaluations, lpips)])
+    return tmp_path
+
+
+def test_the_overview_marks_the_best_of_few_evaluations_and_of_all(folder):
+    assert overview(read_benchmark(folder)).splitlines() == [
+        "| Method | Evaluations | sr4x | denoise |",
+        "| --- | --- | --- | --- |",
+        "| baseline | 0 | 21.00 / 0.450 | **21.00 / 0.200** |",
+        "| ncvsd | 4 | **21.00 / 0.150** | 21.00 / 0.300 |",
+        "| dps | 1000 | 21.00 / 0.100 † | – |",
+    ]
+
+
+def test_evaluations_that_differ_between_tasks_are_a_range(tmp_path):
+    costs = {"sr4x": 20, "inpaint_box": 15, "denoise": 18}
+    append(tmp_path / "results.jsonl", [line(task, "pnpdm:6", 0, cost, 0.1) for task, cost in costs.items()])
+    assert overview(read_benchmark(tmp_path)).splitlines()[-1].startswith("| pnpdm:6 | 15 to 20 | ")
+
+
+def test_who_is_best_is_said_in_words(folder):
+    assert winners(read_benchmark(folder)) == [
+        "Lowest mean LPIPS of the methods of at most 20 evaluations, of 2 tasks: "
+        "ncvsd at 1 (sr4x); baseline at 1 (denoise). Behind by what may be chance: none.",
+        "Lowest mean LPIPS of all methods, of 2 tasks: dps at 1 (sr4x); baseline at 1 (denoise). "
+        "Behind by what may be chance: baseline, ncvsd at sr4x.",
+    ]
+
+
+def test_intervals_are_those_of_student(folder):
+    """Of 0.1 and 0.2: mean 0.15, standard error 0.05, and t_{0.975, 1} = tan(0.475 pi) = 12.7062."""
+    write_summary(folder)
+    entries = json.loads((folder / "summary.json").read_text())["entries"]
+    entry = next(e for e in entries if (e["task"], e["method"]) == ("sr4x", "ncvsd"))
+    assert entry["lpips"] == pytest.approx({"mean": 0.15, "half": 12.7062 * 0.05}, rel=1e-5)
+    assert entry["psnr"] == pytest.approx({"mean": 21.0, "half": 12.7062}, rel=1e-5)
+    assert entry["lpips_behind"] == pytest.approx({"mean": 0.05, "half": 12.7062 * 0.05}, rel=1e-5)  # 0 and 0.1
+    assert [e["method"] for e in entries if "lpips_behind" not in e] == ["dps", "baseline"]
+    assert (entry["ssim"], entry["seconds"], entry["images"]) == (None, 1.5, 2)
+    line = "| sr4x | ncvsd | 4 | 21.00 ± 12.71 | n/a | 0.150 ± 0.635 | 0.0500 ± 0.6353 | 1.5 | 2 |"
+    assert line in table(read_benchmark(folder))

@@ -1,0 +1,30 @@
+"""``benchmarks/results``: the figures in the repository are those of its priors, tasks and tuned settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from invsolve.bench.run_file import difference
+from invsolve.bench.runner import BenchOptions, definitions, prepare
+
+RESULTS = Path(__file__).resolve().parents[3] / "benchmarks" / "results"
+FOLDERS = sorted(record.parent for record in RESULTS.glob("*/run.json"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=[folder.name for folder in FOLDERS])
+def test_they_were_measured_with_what_is_here(folder):
+    """A setting or weights changed without a new measurement would be found here, and one measured but not written."""
+    run = json.loads((folder / "run.json").read_text())
+    networks = {name: run[name]["name"] for name in ("prior", "denoiser") if name in run}
+    options = BenchOptions(folder, folder, run["tasks"], run["methods"], run["options"]["steps"], **networks)
+    found = definitions(*prepare(options, torch.device("cpu")))
+    recorded = run["definitions"]
+    assert recorded.keys() == found.keys()
+    for method, tasks in recorded.items():  # a method may have been run at some of the tasks alone
+        assert {task: difference(was, found[method][task]) for task, was in tasks.items()} == dict.fromkeys(tasks), (
+            method
+        )

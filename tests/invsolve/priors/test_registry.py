@@ -1,0 +1,62 @@
+"""Priors that are loaded once for many calls of the solver."""
+
+from __future__ import annotations
+
+import gc
+import os
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+from prior_cases import RECORD, denoiser, pictures
+
+from invsolve.priors import file as checkpoint
+from invsolve.priors.denoiser import MeanDraw
+from invsolve.priors.file import CheckpointError, cached_prior, load_prior, save_denoiser
+from invsolve.runtime.random_streams import NoiseStreams
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "prior.safetensors"
+    save_denoiser(path, denoiser(conditional=True), RECORD, gamma=0.3)
+    return path
+
+
+def test_a_cached_prior_is_loaded_once_and_draws_as_a_fresh_one(saved, monkeypatch):
+    prior = cached_prior(saved)
+    assert not any(module.training for module in prior.modules())
+    draw = load_prior(saved).draw(pictures(), 0.5, NoiseStreams(0, range(2)))
+    assert torch.equal(prior.draw(pictures(), 0.5, NoiseStreams(0, range(2))), draw)
+    assert load_prior(saved) is not prior
+    monkeypatch.chdir(saved.parent)
+    assert cached_prior(saved.name, torch.device("cpu")) is prior
+
+
+def test_a_file_written_anew_is_loaded_anew(saved):
+    """Also one of the same size, within the resolution of the file system's clock."""
+    first, size = cached_prior(saved), saved.stat().st_size
+    times = saved.stat().st_atime_ns, saved.stat().st_mtime_ns
+    save_denoiser(saved, denoiser(conditional=True), RECORD, gamma=0.4)
+    os.utime(saved, ns=times)
+    assert saved.stat().st_size == size
+    assert (first.gamma, cached_prior(saved).gamma) == (0.3, 0.4)
+
+
+def test_the_cache_is_small_and_has_no_missing_files(saved, tmp_path):
+    first = weakref.ref(cached_prior(saved))
+    for i in range(2):
+        save_denoiser(tmp_path / f"{i}.safetensors", denoiser(), RECORD)
+        assert isinstance(cached_prior(tmp_path / f"{i}.safetensors"), MeanDraw)
+    gc.collect()
+    assert first() is None
+    with pytest.raises(CheckpointError, match="no prior named"):
+        cached_prior(tmp_path / "none.safetensors")
+
+
+def test_a_shipped_file_that_is_absent_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "checkpoints_folder", lambda: tmp_path)
+    for load in (load_prior, cached_prior):
+        with pytest.raises(CheckpointError, match=f"no checkpoint file {tmp_path}/default.safetensors"):
+            load("default")

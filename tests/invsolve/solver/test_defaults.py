@@ -1,0 +1,78 @@
+"""Settings for operators that nobody has tuned."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from invsolve import GaussianPrior, Settings, automatic_settings, load_prior, solve
+from invsolve.runtime.random_streams import NoiseStreams
+from operators import FunctionOperator, Identity, Mask, Resize, box_mask, random_mask
+
+SHAPE = (3, 64, 64)
+
+
+class Stationary:
+    """A prior of which only the spectrum matters: white, with so large a power."""
+
+    evaluations = 1
+
+    def __init__(self, power: float) -> None:
+        self.spectrum = torch.full((16,), power)
+
+
+def test_the_last_level_is_the_error_of_the_wiener_estimate():
+    """With A = I and a white spectrum P it is ``sqrt(P s² / (P + s²))`` per pixel."""
+    for power, sigma_y in ((0.04, 0.05), (0.01, 0.03)):
+        settings = automatic_settings(Identity(SHAPE), sigma_y, Stationary(power))
+        error = math.sqrt(power * sigma_y**2 / (power + sigma_y**2))
+        assert settings.sigma_min == pytest.approx(error, rel=0.03)
+        assert 12 * 0.9 * error < settings.sigma_max < 12 * 1.2 * error
+        assert settings.sigma_likelihood == sigma_y / 2
+    assert automatic_settings(Identity(SHAPE), 0.9, Stationary(0.04)).sigma_min == 0.1
+
+
+def test_the_first_level_is_that_of_the_worst_neighbourhood():
+    prior = load_prior("default")
+    box, scattered = box_mask((64, 64), (32, 32)), random_mask((64, 64), 0.25, 0)
+    hole, dots = (automatic_settings(Mask(SHAPE, mask), 0.05, prior) for mask in (box, scattered))
+    assert hole.sigma_max > 2.5 * dots.sigma_max
+    both = automatic_settings(Mask(SHAPE, torch.stack([scattered, box])), 0.05, prior)
+    assert both.sigma_max == pytest.approx(hole.sigma_max, rel=1e-3)
+
+
+def test_it_is_what_solve_takes_by_default_in_the_operators_own_dtype():
+    prior = load_prior("default").double()
+    operator = Resize(SHAPE, 2).double()
+    y = operator.measure(torch.zeros(1, *SHAPE, dtype=torch.float64), 0.05, NoiseStreams(0, [0], dtype=torch.float64))
+    settings = automatic_settings(operator, 0.05, prior)
+    assert settings == automatic_settings(operator, 0.05, prior)
+    assert torch.equal(solve(y, operator, 1, prior=prior), solve(y, operator, 1, prior=prior, settings=settings))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_types(dtype):
+    prior, operator = load_prior("default"), Mask(SHAPE, box_mask((64, 64), (32, 32)))
+    assert automatic_settings(operator, 0.05, prior) == automatic_settings(operator.to(dtype), 0.05, prior)
+    assert solve(torch.zeros(1, *SHAPE, dtype=dtype), operator.to(dtype), 1, prior=prior).dtype == dtype
+
+
+def test_a_prior_without_a_spectrum_gets_the_neutral_settings():
+    prior = GaussianPrior(torch.zeros(1, 2, 2), torch.eye(4))
+    assert automatic_settings(Identity((1, 2, 2)), 0.05, prior) == Settings()
+
+
+def test_an_operator_on_anything_but_images_is_refused():
+    line = FunctionOperator((8,), lambda x: x)
+    with pytest.raises(ValueError, match=r"the operator acts on \(8,\) but must act on images"):
+        automatic_settings(line, 0.05, load_prior("default"))
+
+
+@pytest.mark.parametrize("kind", ["missing", "smaller"])
+def test_the_default_prior_restores_better_with_them(kind):
+    x = F.interpolate(NoiseStreams(1, [0])((3, 6, 6)) / 2, size=SHAPE[1:], mode="bicubic").clamp(-1, 1)
+    operator = Mask(SHAPE, random_mask(SHAPE[1:], 0.7, 0)) if kind == "missing" else Resize(SHAPE, 4)
+    y = operator.measure(x, 0.05, NoiseStreams(2, [0]))
+    errors = [(solve(y, operator, settings=s) - x).square().mean().item() for s in (None, Settings())]
+    assert errors[0] < 0.7 * errors[1]

@@ -1,0 +1,244 @@
+"""Tasks: the shipped ones are what the literature means by them, and a wrong YAML is refused in one clear line."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import yaml
+
+from invsolve.solver.solve import Settings
+from invsolve.specs.task import list_tasks, load_task, tasks_folder
+
+SHAPE = (3, 256, 256)
+SHIPPED = ["colorize", "deblur_gaussian", "deblur_motion", "denoise", "inpaint_box", "inpaint_random", "sr4x"]
+VALID = yaml.safe_load(
+    """
+    name: mine
+    description: a test
+    operator: {type: super_resolution, factor: 2, filter: cubic}
+    sigma_y: 0.1
+    settings: [{steps: 1, sigma_max: 3}, {steps: 10, sigma_max: 7, warm_start: true}]
+    """
+)
+
+
+def impulse(height: int, width: int, row: int, column: int) -> torch.Tensor:
+    x = torch.zeros(1, 3, height, width)
+    x[..., row, column] = 1
+    return x
+
+
+def test_shipped_tasks():
+    assert list_tasks() == SHIPPED
+    for name in SHIPPED:
+        task = load_task(name)
+        assert task.name == name
+        assert task.sigma_y == 0.05
+        published = task.settings(50)
+        assert (published.sigma_max, published.sigma_min, published.exponent) == (80, 0.002, 2)
+        operator = task.make_operator((3, 96, 64))
+        assert task.image_shape(operator.out_shape) == (3, 96, 64)
+        assert load_task(tasks_folder() / f"{name}.yaml") == task
+
+
+def test_sr4x_reduces_as_pillow_does_inside():
+    import numpy as np
+    from PIL import Image
+
+    x = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    y = load_task("sr4x").make_operator((3, 64, 96))(x)
+    assert y.shape == (1, 3, 16, 24)
+    wanted = np.asarray(Image.fromarray(x[0, 0].numpy()).resize((24, 16), Image.Resampling.BICUBIC))
+    assert (y[0, 0] - torch.from_numpy(wanted.copy()))[2:-2, 2:-2].abs().max() < 1e-5
+
+
+def test_inpaint_box_misses_the_centre():
+    ones = torch.ones(1, 3, 256, 256)
+    observed = load_task("inpaint_box").make_operator(SHAPE)(ones)
+    wanted = ones.clone()
+    wanted[..., 64:192, 64:192] = 0
+    assert torch.equal(observed, wanted)
+    small = load_task("inpaint_box").make_operator((3, 40, 60))(torch.ones(1, 3, 40, 60))
+    assert small[0, 0].numel() - small[0, 0].sum() == 20 * 30
+
+
+def test_inpaint_random_misses_70_percent_by_seed():
+    task, ones = load_task("inpaint_random"), torch.ones(1, 3, 256, 256)
+    first, again, other = (task.make_operator(SHAPE, seed=seed)(ones) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert first[0, 0].sum() == other[0, 0].sum() == round(0.3 * 65536)
+    assert torch.equal(first[:, 0], first[:, 2])
+    agreement = (first == other).float().mean().item()
+    assert abs(agreement - (0.3**2 + 0.7**2)) < 0.02  # two independent masks
+
+
+def test_deblur_gaussian_is_circular_with_61_taps_of_std_3():
+    y = load_task("deblur_gaussian").make_operator((3, 96, 96))(impulse(96, 96, 0, 50))[0, 1]
+    offset = torch.arange(-30, 31, dtype=torch.float64)
+    taps = torch.exp(-(offset**2) / 18)
+    taps /= taps.sum()
+    wanted = torch.zeros(96, 96, dtype=torch.float64)
+    wanted[(offset.long() % 96)[:, None], (offset.long() + 50)[None]] = torch.outer(taps, taps)
+    assert (y - wanted).abs().max() < 1e-6
+
+
+def test_deblur_motion_has_61_taps_by_seed():
+    task = load_task("deblur_motion")
+    first, again, other = (
+        task.make_operator((3, 128, 128), seed=seed)(impulse(128, 128, 64, 64))[0, 0] for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert (first - other).abs().max() > 0.001
+    assert abs(first.sum().item() - 1) < 1e-5
+    rows, columns = (first > 1e-6).nonzero(as_tuple=True)
+    assert max(rows.max() - 64, 64 - rows.min(), columns.max() - 64, 64 - columns.min()) <= 30
+
+
+def test_boundary_is_a_key_away(tmp_path):
+    for name in ("deblur_gaussian", "deblur_motion"):
+        text = (tasks_folder() / f"{name}.yaml").read_text().replace("boundary: circular", "boundary: reflect")
+        (tmp_path / "reflect.yaml").write_text(text)
+        y = load_task(tmp_path / "reflect.yaml").make_operator((3, 80, 80))(impulse(80, 80, 0, 40))
+        assert y[..., 40:, :].abs().max() < 1e-6  # nothing comes round to the other side
+
+
+def test_a_mask_or_kernel_of_ones_own():
+    mask = torch.zeros(6, 8)
+    mask[2] = 1
+    x = torch.rand(1, 3, 6, 8)
+    for name in ("inpaint_box", "inpaint_random"):
+        assert torch.equal(load_task(name).make_operator((3, 6, 8), mask=mask)(x), x * mask)
+    shift = torch.tensor([[0.0, 0.0, 1.0]])
+    for name in ("deblur_gaussian", "deblur_motion"):
+        y = load_task(name).make_operator((3, 6, 8), kernel=shift)(x)
+        assert (y - x.roll(1, dims=3)).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("inpaint_box", {"mask": torch.ones(128, 128)}, "mask is 128x128 but the image is 256x256"),
+        ("deblur_gaussian", {"kernel": torch.ones(300, 3)}, "kernel is 300x3 but the image is only 256x256"),
+        ("sr4x", {"mask": torch.ones(256, 256)}, "the task sr4x takes no mask"),
+        ("inpaint_box", {"kernel": torch.ones(3, 3)}, "the task inpaint_box takes no kernel"),
+    ],
+)
+def test_a_mask_or_kernel_that_does_not_fit(name, given, message):
+    with pytest.raises(ValueError, match=message):
+        load_task(name).make_operator(SHAPE, **given)
+
+
+def test_a_motion_kernel_larger_than_the_picture_is_refused():
+    with pytest.raises(ValueError, match="kernel is 61x61 but the image is only 40x80"):
+        load_task("deblur_motion").make_operator((3, 40, 80))
+
+
+def test_settings_serve_from_their_steps_on(tmp_path):
+    (tmp_path / "t.yaml").write_text(yaml.safe_dump(VALID))
+    task = load_task(tmp_path / "t.yaml")
+    assert task.settings(1) == task.settings(9) == Settings(sigma_max=3)
+    assert task.settings(10) == task.settings(1000) == Settings(sigma_max=7, warm_start=True)
+    with pytest.raises(ValueError, match="steps is 0"):
+        task.settings(0)
+
+
+def test_numbers_that_yaml_takes_for_text_are_read(tmp_path):
+    (tmp_path / "t.yaml").write_text(
+        "{name: '1e-1', description: 1e-1 of noise, sigma_y: 5e-2, operator: {type: inpaint_random, missing: 3e-1},\n"
+        "settings: [{steps: 1, sigma_max: +1e+1, sigma_min: 1e-1, sigma_likelihood: .5E-1, exponent: 1.5e0}]}"
+    )
+    task = load_task(tmp_path / "t.yaml")
+    assert (task.name, task.description) == ("1e-1", "1e-1 of noise")
+    assert (task.sigma_y, task.parameters) == (0.05, {"missing": 0.3})
+    assert task.settings(1) == Settings(sigma_max=10, sigma_min=0.1, sigma_likelihood=0.05, exponent=1.5)
+
+
+def changed(path: str, value: object) -> dict:
+    """VALID with one value replaced (or, by None, left out): the path is as in ``settings.0.steps``."""
+    content = yaml.safe_load(yaml.safe_dump(VALID))
+    *parents, last = (int(key) if key.isdigit() else key for key in path.split("."))
+    place = content
+    for key in parents:
+        place = place[key]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("sigma", 0.1, r"unknown key 'sigma'; did you mean 'sigma_y'\?"),
+        ("qqq", 0.1, r"unknown key 'qqq'; expected one of description, name, operator, settings, sigma_y"),
+        ("sigma_y", -0.05, "sigma_y is -0.05 but must be a number at least 0"),
+        ("sigma_y", float("nan"), "sigma_y is nan but must be a number"),
+        ("sigma_y", "0.05", "sigma_y is '0.05' but must be a number"),
+        ("sigma_y", True, "sigma_y is True but must be a number"),
+        ("sigma_y", 10**400, r"sigma_y is 10{79}\.\.\. but must be a number at least 0 and at most 2"),
+        ("settings.1.sigma_max", -(10**400), r"entry 2: sigma_max is -10*\.\.\. but must be a number"),
+        ("settings.1.gamma", 10**400, r"entry 2: gamma is 10*\.\.\. but must be a number or null"),
+        ("sigma_y", None, "the key 'sigma_y' is missing"),
+        ("name", 3, "name is 3 but must be text"),
+        ("operator", "blur", "operator: expected a mapping with the key 'type'"),
+        ("operator.type", "super_resolutoin", r"unknown type 'super_resolutoin'; did you mean 'super_resolution'\?"),
+        ("operator.type", ["denoise"], "operator: unknown type"),
+        ("operator.factr", 4, r"operator: unknown key 'factr'; did you mean 'factor'\?"),
+        ("operator.factor", None, "operator: the key 'factor' is missing"),
+        ("operator.factor", 0, "operator: factor is 0 but must be an integer of at least 1"),
+        ("operator.factor", 2.0, "operator: factor is 2.0 but must be an integer"),
+        ("operator.filter", "cubik", "filter is 'cubik' but must be one of cubic, lanczos3, area"),
+        ("operator.filter", ["cubic"], "filter is .* but must be one of cubic, lanczos3, area"),
+        ("settings", [], "settings: expected a list"),
+        ("settings", {"steps": 1}, "settings: expected a list"),
+        ("settings.0", 4, "settings: entry 1: expected a mapping"),
+        ("settings.0.steps", 2, "settings: no entry serves from steps 1 on"),
+        ("settings.0.steps", 0, "entry 1: steps is 0 but must be an integer of at least 1"),
+        ("settings.1.steps", 1, "entry 2: a second entry for steps 1"),
+        ("settings.1.sigmamax", 1, r"entry 2: unknown key 'sigmamax'; did you mean 'sigma_max'\?"),
+        ("settings.1.sigma_max", "high", "entry 2: sigma_max is 'high' but must be a number"),
+        ("settings.1.sigma_max", -1, "entry 2: sigma_max is -1 but must be"),
+        ("settings.1.sigma_min", 9, "entry 2: sigma_min is 9 but must not exceed sigma_max"),
+        ("settings.1.average", 1, "entry 2: average is 1 but must be"),
+        ("settings.1.warm_start", 1, "entry 2: warm_start is 1 but must be true or false"),
+    ],
+)
+def test_a_wrong_yaml_is_refused_in_one_line(tmp_path, path, value, message):
+    file = tmp_path / "t.yaml"
+    file.write_text(yaml.safe_dump(changed(path, value)))
+    with pytest.raises(ValueError, match=message) as refusal:
+        load_task(file)
+    assert str(refusal.value).startswith(f"{file}: ")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: [1", "not a YAML file"),
+        ("- a\n- b\n", "found a list"),
+        ("", "found nothing"),
+        ("\xff", "not a YAML file"),
+        ("name: a\nsigma_y: 2024-13-45\n", r"not a YAML file \(no timestamp: month must be .*, line 2, column 10"),
+        (f"sigma_y: {'9' * 5000}", r"not a YAML file \(no int: Exceeds the limit"),
+        ("sigma_y: !!bool 3", r"not a YAML file \(no bool: "),
+        ("sigma_y: !!timestamp 3", r"not a YAML file \(no timestamp: "),
+        ("sigma_y: 0x" + "f" * 5000, "sigma_y is an integer of more than 4300 digits but must be a number"),
+        ("a: " + 5000 * "[" + 5000 * "]", "nested too deeply"),
+    ],
+)
+def test_files_that_are_no_mapping_of_values_are_refused(tmp_path, content, message):
+    file = tmp_path / "t.yaml"
+    file.write_bytes(content.encode("latin-1"))
+    with pytest.raises(ValueError, match=message) as refusal:
+        load_task(file)
+    assert str(refusal.value).startswith(f"{file}: ")
+    assert "\n" not in str(refusal.value)
+
+
+def test_unknown_tasks_are_refused():
+    with pytest.raises(ValueError, match=r"no task 'sr4'; did you mean 'sr4x'\?"):
+        load_task("sr4")
+    with pytest.raises(ValueError, match=r"gone\.yaml: No such file"):
+        load_task("gone.yaml")

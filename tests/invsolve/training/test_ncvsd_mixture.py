@@ -1,0 +1,284 @@
+"""NCVSD on a Gaussian mixture in the plane, where the denoising posterior is known exactly.
+
+The teacher is the exact posterior mean. Generator, fake denoiser and discriminator are small perceptrons inside
+the same ``Denoiser``, ``GenerativeDenoiser`` and ``DistillStep`` that train the image priors; points of the plane are
+images of shape [2, 1, 1]. What is asserted is what distillation is for: draws of the distilled generator follow the
+posterior ``p(x | u)``, which neither the posterior mean nor the undistilled start does; with the adversarial term and
+without it. A short training is tested at three noise levels, and a long one, slow, at six from 0.15 to 2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from invsolve.networks.layers import MPFourier
+from invsolve.priors.denoiser import Denoiser, GenerativeDenoiser
+from invsolve.priors.gaussian import GaussianMixturePrior
+from invsolve.specs.recipe import DistillConfig
+from invsolve.training.loop import Player, Samples
+from invsolve.training.ncvsd import Diffused
+from invsolve.training.steps import DistillStep
+
+DATA = 0.5
+WIDTH = 96
+SHORT = DistillConfig(
+    images=800 * 256,
+    batch=256,
+    precision="fp32",
+    warmup=20,
+    decay_after=200,
+    generator_rate=3e-3,
+    fake_rate=7e-3,
+    discriminator_rate=1e-3,
+    sigma_min=0.25,
+    sigma_max=0.9,
+    fake_first=60,
+    adversarial_weight=0.2,
+    adversarial_from=600,
+    discriminator_first=100,
+    ema=(0.2,),
+)
+LONG = replace(
+    SHORT,
+    images=3000 * 1024,
+    batch=1024,
+    generator_rate=2e-3,
+    fake_rate=5e-3,
+    sigma_min=0.15,
+    sigma_max=2.0,
+    fake_first=100,
+    adversarial_from=2000,
+    discriminator_first=300,
+)
+# Between two components, near one, and among all three; and their noise levels.
+POINTS = [((0.0, -0.35), 0.4), ((0.5, 0.1), 0.5), ((0.1, 0.0), 0.8)]
+DRAWS = 4000
+
+
+def ellipse(long: float, short: float, degrees: float) -> Tensor:
+    """Covariance with these standard deviations along its axes."""
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    axes = torch.tensor([[c, -s], [s, c]])
+    covariance = axes @ torch.diag(torch.tensor([long**2, short**2])) @ axes.T
+    return (covariance + covariance.T) / 2
+
+
+def mixture() -> GaussianMixturePrior:
+    """Three elongated components, well apart, of unequal weights; variance about 1/4 as the preconditioning assumes."""
+    means = torch.tensor([[-0.7, -0.3], [0.7, -0.4], [0.0, 0.7]]).reshape(3, 2, 1, 1)
+    covariances = torch.stack([ellipse(0.25, 0.08, 30), ellipse(0.2, 0.1, -50), ellipse(0.3, 0.07, 0)])
+    return GaussianMixturePrior(torch.tensor([0.3, 0.3, 0.4]), means, covariances)
+
+
+class Teacher(nn.Module):
+    """The exact posterior mean, with what the training asks of a denoiser."""
+
+    sigma_data = DATA
+
+    def __init__(self, prior: GaussianMixturePrior):
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, u: Tensor, sigma: Tensor) -> Tensor:
+        return self.prior(u, sigma)
+
+
+def level_features() -> MPFourier:
+    """Few and slow waves: the levels of this problem lie close together."""
+    features = MPFourier(16)
+    features.frequencies.mul_(0.3)
+    return features
+
+
+class PlaneNetwork(nn.Module):
+    """A conditional raw network as ``UNet`` is: the teacher's own plus a perceptron that starts at zero.
+
+    So generator and fake denoiser start as the teacher, which for images ``conditional_from`` sees to.
+    """
+
+    def __init__(self, prior: GaussianMixturePrior):
+        super().__init__()
+        self.prior = [prior]  # in a list: no part of what is trained, averaged or saved
+        self.features, self.condition_features, self.logvar_features = (level_features() for _ in range(3))
+        self.enter = nn.Linear(4 + 32, WIDTH)
+        self.hidden = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(2))
+        self.leave, self.logvar = nn.Linear(WIDTH, 2), nn.Linear(32, 1)
+        for layer in (self.leave, self.logvar):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def teachers(self, x: Tensor, c_noise: Tensor) -> Tensor:
+        """The ``F`` that preconditioning turns into the exact posterior mean (Karras 2022, table 1, solved for F)."""
+        sigma = (4 * c_noise).exp()
+        total = (sigma**2 + DATA**2)[:, None, None, None]
+        u = x * total.sqrt()
+        return (self.prior[0](u, sigma) - DATA**2 / total * u) * total.sqrt() / (sigma[:, None, None, None] * DATA)
+
+    def forward(self, x: Tensor, c_noise: Tensor, condition: Tensor, c_noise_condition: Tensor) -> Tensor:
+        levels = self.features(c_noise), self.condition_features(c_noise_condition)
+        h = nn.functional.silu(self.enter(torch.cat([x.flatten(1), condition.flatten(1), *levels], dim=1)))
+        for layer in self.hidden:
+            h = h + nn.functional.silu(layer(h))
+        return self.teachers(x, c_noise) + self.leave(h)[:, :, None, None]
+
+    def log_variance(self, c_noise: Tensor, c_noise_condition: Tensor) -> Tensor:
+        levels = self.logvar_features(c_noise), self.logvar_features(c_noise_condition)
+        return self.logvar(torch.cat(levels, dim=1))[:, 0]
+
+
+class PlaneDiscriminator(nn.Module):
+    """Logits ``[B, 1]`` from the sufficient statistic and its condition."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = level_features()
+        self.layers = nn.Sequential(
+            nn.Linear(4 + 32, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Linear(WIDTH, 1)
+        )
+
+    def forward(self, d: Diffused) -> Tensor:
+        points = [
+            (v / (s**2 + DATA**2).sqrt()[:, None, None, None]).flatten(1) for v, s in ((d.u_eff, d.s_eff), (d.u, d.s))
+        ]
+        levels = [self.features(s.log() / 4) for s in (d.s_eff, d.s)]
+        return self.layers(torch.cat([*points, *levels], dim=1))
+
+
+def normals(count: int, stream: torch.Generator) -> Callable[[tuple[int, ...]], Tensor]:
+    return lambda shape: torch.randn(count, *shape, generator=stream)
+
+
+def prior_samples(prior: GaussianMixturePrior, count: int, stream: torch.Generator) -> Tensor:
+    """The posterior under overwhelming noise is the prior."""
+    return prior.draw(torch.zeros(count, 2, 1, 1), 1e3, normals(count, stream))
+
+
+def distil(config: DistillConfig) -> GenerativeDenoiser:
+    """The averaged generator after training."""
+    prior = mixture()
+    torch.manual_seed(0)
+    generator, fake, judge = PlaneNetwork(prior), PlaneNetwork(prior), PlaneDiscriminator()
+    players = {
+        "generator": Player(generator, config.generator_rate, config.betas, config.ema),
+        "fake": Player(fake, config.fake_rate, config.betas),
+        "discriminator": Player(judge, config.discriminator_rate, config.betas),
+    }
+    student = GenerativeDenoiser(Denoiser(generator, DATA), config.gamma)
+    step = DistillStep(student, Denoiser(fake, DATA), judge, Teacher(prior), players, config)
+    stream = torch.Generator().manual_seed(0)
+    for number in range(1, config.images // config.batch + 1):
+        x = prior_samples(prior, config.batch, stream)
+        step(Samples(x, torch.randn(config.batch, 4, generator=stream), normals(config.batch, stream)), number)
+    assert (players["discriminator"].steps > 0) == (config.adversarial_weight > 0)
+    return GenerativeDenoiser(Denoiser(players["generator"].averages[0].network, DATA), config.gamma)
+
+
+def undistilled() -> GenerativeDenoiser:
+    return GenerativeDenoiser(Denoiser(PlaneNetwork(mixture()), DATA), SHORT.gamma)
+
+
+@pytest.fixture(scope="module", params=[0.2, 0.0], ids=["adversarial", "without"])
+def short(request) -> GenerativeDenoiser:
+    return distil(replace(SHORT, adversarial_weight=request.param))
+
+
+@pytest.fixture(scope="module", params=[0.2, 0.0], ids=["adversarial", "without"])
+def long(request) -> GenerativeDenoiser:
+    return distil(replace(LONG, adversarial_weight=request.param))
+
+
+def sliced_wasserstein(a: Tensor, b: Tensor, directions: int = 64) -> float:
+    """Mean over directions of the 1-Wasserstein distance between equally many projected points."""
+    angles = torch.arange(directions) * math.pi / directions
+    axes = torch.stack([angles.cos(), angles.sin()])
+    projected = [(points.flatten(1) @ axes).sort(dim=0).values for points in (a, b)]
+    return (projected[0] - projected[1]).abs().mean().item()
+
+
+@torch.no_grad()
+def distances(prior, generator, start, u: Tensor, sigma: float, seed: int) -> list[float]:
+    """To exact samples of ``p(x | u)``, of: the distilled, the undistilled, the mean, other exact samples."""
+    stream = torch.Generator().manual_seed(seed)
+    u, noise = u.reshape(1, 2, 1, 1).expand(DRAWS, -1, -1, -1), normals(DRAWS, stream)
+    exact = prior.draw(u, sigma, noise)
+    others = (
+        generator.draw(u, sigma, noise),
+        start.draw(u, sigma, noise),
+        prior(u, sigma),
+        prior.draw(u, sigma, noise),
+    )
+    return [sliced_wasserstein(points, exact) for points in others]
+
+
+def table(generator: GenerativeDenoiser, levels: list[float], count: int) -> dict[str, list[float]]:
+    """:func:`distances` at the points above, and their means over ``count`` noisy samples at each level; printed."""
+    prior, start, stream = mixture(), undistilled(), torch.Generator().manual_seed(2)
+    rows = {f"u = {u}, sigma = {s}": [distances(prior, generator, start, torch.tensor(u), s, 3)] for u, s in POINTS}
+    for sigma in levels:
+        x = prior_samples(prior, count, stream)
+        u = x + sigma * torch.randn(x.shape, generator=stream)
+        rows[f"{count} random u, sigma = {sigma}"] = [
+            distances(prior, generator, start, point, sigma, 10 + k) for k, point in enumerate(u)
+        ]
+    return {name: torch.tensor(values).mean(0).tolist() for name, values in rows.items()}
+
+
+def printed(distances: dict[str, list[float]]) -> str:
+    lines = [
+        f"{name:32}{ours:11.3f}{start:13.3f}{mean:8.3f}{exact:8.3f}"
+        for name, (ours, start, mean, exact) in distances.items()
+    ]
+    head = f"{'':32}{'distilled':>11}{'undistilled':>13}{'mean':>8}{'exact':>8}"
+    return "\n".join(["", "sliced Wasserstein distance to exact samples of p(x | u)", head, *lines])
+
+
+def assert_closer(distances: dict[str, list[float]], share: float, on_average: float) -> None:
+    """Than the undistilled start and than the posterior mean, everywhere and on average."""
+    for name, (ours, start, mean, floor) in distances.items():
+        assert floor < 0.02, name  # what 4000 samples can tell
+        assert ours < share * start, name
+        assert ours < share * mean, name
+    averages = torch.tensor(list(distances.values())).mean(0)
+    assert averages[0] < on_average * averages[1]
+    assert averages[0] < on_average * averages[2]
+
+
+@torch.no_grad()
+def visits(generator: GenerativeDenoiser) -> float:
+    """Largest error of the share of draws that go to a component, at the points above."""
+    prior, errors = mixture(), []
+    for u, sigma in POINTS:
+        points = torch.tensor(u).reshape(1, 2, 1, 1).expand(DRAWS, -1, -1, -1)
+        draws = generator.draw(points, sigma, normals(DRAWS, torch.Generator().manual_seed(4)))
+        visited = prior.responsibilities(draws, 0.05).mean(0)
+        errors.append((visited - prior.responsibilities(points[:1], sigma)[0]).abs().max().item())
+    return max(errors)
+
+
+def test_the_undistilled_start_is_the_teacher_on_an_over_noised_point():
+    prior, stream = mixture(), torch.Generator().manual_seed(1)
+    u, z = torch.randn(2, 50, 2, 1, 1, generator=stream)
+    expected = prior(u + math.sqrt(1.414**2 - 1) * 0.5 * z, 1.414 * 0.5)
+    assert (undistilled()(u, 0.5, z) - expected).abs().max() < 1e-5
+
+
+def test_a_short_distillation_approaches_the_exact_denoising_posterior(short):
+    found = table(short, [0.3, 0.5, 0.8], 3)
+    print(printed(found))
+    assert_closer(found, 0.85, 0.5)
+    assert visits(short) < 0.25
+
+
+@pytest.mark.slow
+def test_a_long_distillation_reproduces_it_at_every_noise_level(long, capsys):
+    found = table(long, [0.15, 0.3, 0.5, 0.8, 1.2, 2.0], 12)
+    with capsys.disabled():
+        print(printed(found))
+    assert_closer(found, 0.8, 0.35)
+    assert visits(long) < 0.1
