@@ -3,7 +3,7 @@
     python benchmarks/overhead.py [--size 256] [--batch 8] [--repeat 5] [--threads N] [--prior default] [--out FILE]
 
 First, per task: the time of ``solve`` with 4 network evaluations against that of 4 bare evaluations of the prior's
-network on images of the same size and batch; then with the evaluations in the portions that the solver takes, so that
+network on images of the same size and batch; then with the evaluations in the micro_batches that the solver takes, so that
 the difference is the solver's own. Second: one exact draw from the likelihood of bicubic super-resolution against 100
 Langevin steps whose gradient autograd computes, and how far each is from the exact law. All interleaved; the least
 time of each counts, in seconds of wall clock and, in parentheses, of processor time, which says more on a machine that
@@ -81,7 +81,7 @@ def seconds(value: Seconds) -> str:
 
 
 def overhead(options: argparse.Namespace, truth: Tensor) -> dict[str, Seconds]:
-    """Seconds of the bare evaluations, of those in portions and of each task, printed against the first two."""
+    """Seconds of the bare evaluations, of those in micro_batches and of each task, printed against the first two."""
     prior = load_prior(options.prior)
     level = torch.full((len(truth),), 0.5)
     u = truth + 0.5 * NoiseStreams(0, range(len(truth)))(truth.shape[1:])
@@ -91,7 +91,7 @@ def overhead(options: argparse.Namespace, truth: Tensor) -> dict[str, Seconds]:
         for _ in range(STEPS):
             denoiser(u, 1.414 * level, u, level)
 
-    calls = {"bare": lambda: evaluate(prior.denoiser.denoiser), "portions": lambda: evaluate(prior.denoiser)}
+    calls = {"bare": lambda: evaluate(prior.denoiser.denoiser), "micro_batches": lambda: evaluate(prior.denoiser)}
     for name in options.tasks:
         task = load_task(name)
         operator = task.make_operator(tuple(truth.shape[1:]))
@@ -100,11 +100,13 @@ def overhead(options: argparse.Namespace, truth: Tensor) -> dict[str, Seconds]:
         calls[name] = lambda y=y, how=how: solve(y, *how)
     times = least(calls, options.repeat)
     print(f"solve at {STEPS} evaluations, {len(truth)} images of {options.size}x{options.size}:")
-    print(f"{STEPS} bare evaluations: {seconds(times['bare'])} s; in portions: {seconds(times['portions'])} s\n")
-    print("| task | s | against bare evaluations | against evaluations in portions |\n|---|---|---|---|")
+    print(
+        f"{STEPS} bare evaluations: {seconds(times['bare'])} s; in micro_batches: {seconds(times['micro_batches'])} s\n"
+    )
+    print("| task | s | against bare evaluations | against evaluations in micro_batches |\n|---|---|---|---|")
     for name in options.tasks:
         found = times[name]
-        print(f"| {name} | {seconds(found)} | {ratio(found, times['bare'])} | {ratio(found, times['portions'])} |")
+        print(f"| {name} | {seconds(found)} | {ratio(found, times['bare'])} | {ratio(found, times['micro_batches'])} |")
     return times
 
 
@@ -130,7 +132,7 @@ def likelihood(options: argparse.Namespace, truth: Tensor) -> dict[str, dict]:
     x = truth + rho * NoiseStreams(2, range(len(truth)))(truth.shape[1:])
     streams = list(range(len(truth)))
     calls = {
-        "exact draw": lambda: operator.draw(x, y, sigma_y, rho, NoiseStreams(3, streams)),
+        "exact draw": lambda: operator.sample(x, y, sigma_y, rho, NoiseStreams(3, streams)),
         f"{LANGEVIN} Langevin steps": lambda: langevin(operator, x, y, sigma_y, rho),
     }
     times = least(calls, max(1, options.repeat // 3))

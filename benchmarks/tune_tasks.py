@@ -37,20 +37,20 @@ MEASUREMENT = -1  # keys the stream of the measurement noise
 FACTORS = {"sigma_min": 1.3, "sigma_likelihood": 1.4, "exponent": 1.35, "sigma_max": 1.4}
 SUMMANDS = {
     "overrelaxation": 0.2,
-    "isotropic": 0.3,
-    "isotropic_start": 0.3,
+    "renoise": 0.3,
+    "renoise_first": 0.3,
     "momentum": 0.15,
-    "excess": 0.15,
-    "average": 0.12,
+    "sigma_inflation": 0.15,
+    "output_ema": 0.12,
     "gamma": 0.2,
 }
 FLAGS = ("warm_start",)
 LARGEST = {
     "overrelaxation": 0.95,
-    "isotropic": 1.0,
-    "isotropic_start": 1.0,
+    "renoise": 1.0,
+    "renoise_first": 1.0,
     "momentum": 0.8,
-    "average": 0.8,
+    "output_ema": 0.8,
     "gamma": 0.414,
     "sigma_max": 20.0,  # the priors know no higher level
 }
@@ -129,7 +129,7 @@ def moves(settings: Settings, name: str, scale: float) -> Iterator[Settings]:
     else:
         value = getattr(settings, name)
         if value is None:  # unset: the true noise level, and the over-noising of the training
-            value = {"sigma_likelihood": 0.05, "gamma": LARGEST["gamma"], "isotropic_start": settings.isotropic}[name]
+            value = {"sigma_likelihood": 0.05, "gamma": LARGEST["gamma"], "renoise_first": settings.renoise}[name]
         step = FACTORS[name] ** scale if name in FACTORS else SUMMANDS[name] * scale
         values = [value * step, value / step] if name in FACTORS else [value + step, value - step]
     for value in values:

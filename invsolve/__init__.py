@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .networks.inference import Inference
-    from .priors.denoiser import Denoiser, DiffusionDraw, GenerativeDenoiser, MeanDraw
+    from .priors.denoiser import Denoiser, DiffusionSampler, GenerativeDenoiser, PosteriorMean
     from .priors.file import load_prior
     from .priors.gaussian import GaussianMixturePrior, GaussianPrior
     from .priors.gray import GrayPrior
     from .runtime.random_streams import NoiseStreams
-    from .solver.defaults import automatic_settings
+    from .solver.defaults import default_settings
     from .solver.solve import Posterior, posterior, solve
     from .specs.settings import Settings
     from .specs.task import load_task
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Denoiser",
-    "DiffusionDraw",
+    "DiffusionSampler",
     "GaussianMixturePrior",
     "GaussianPrior",
     "GenerativeDenoiser",
     "GrayPrior",
     "Inference",
-    "MeanDraw",
     "NoiseStreams",
     "Posterior",
+    "PosteriorMean",
     "Settings",
-    "automatic_settings",
+    "default_settings",
     "load_prior",
     "load_task",
     "posterior",
@@ -43,17 +43,17 @@ __all__ = [
 
 _HOMES = {
     "Denoiser": "priors.denoiser",
-    "DiffusionDraw": "priors.denoiser",
+    "DiffusionSampler": "priors.denoiser",
     "GaussianMixturePrior": "priors.gaussian",
     "GaussianPrior": "priors.gaussian",
     "GenerativeDenoiser": "priors.denoiser",
     "GrayPrior": "priors.gray",
     "Inference": "networks.inference",
-    "MeanDraw": "priors.denoiser",
+    "PosteriorMean": "priors.denoiser",
     "NoiseStreams": "runtime.random_streams",
     "Posterior": "solver.solve",
     "Settings": "specs.settings",
-    "automatic_settings": "solver.defaults",
+    "default_settings": "solver.defaults",
     "load_prior": "priors.file",
     "load_task": "specs.task",
     "posterior": "solver.solve",

@@ -90,7 +90,7 @@ class LinearOperator(torch.nn.Module):
         noise = torchs_noise(y) if noise is None else noise
         return self.observed(y + self._per_image("sigma_y", sigma_y, y) * noise(self.out_shape))
 
-    def draw(
+    def sample(
         self, x: Tensor | float, y: Tensor, sigma_y: float | Tensor, rho: float | Tensor, noise: Noise | None = None
     ) -> Tensor:
         """One exact sample of p(u | x, y) ∝ exp(-|A u - y|² / 2 sigma_y² - |u - x|² / 2 rho²).

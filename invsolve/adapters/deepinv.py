@@ -46,8 +46,8 @@ OurDenoiser = Callable[[Tensor, float | Tensor], Tensor]
 class DenoiserFromDeepinv(nn.Module):
     """A deepinv denoiser ``model(x, sigma)`` on [0, 1] as a denoiser ``denoiser(u, sigma)`` on [-1, 1].
 
-    ``D(u; sigma) = 2 model((u + 1) / 2, sigma / 2) - 1``. Not clipped, unless the model does it. ``MeanDraw`` and
-    ``DiffusionDraw`` make a prior of it. Keep to levels that the model was trained for: the ``sigma_max`` of
+    ``D(u; sigma) = 2 model((u + 1) / 2, sigma / 2) - 1``. Not clipped, unless the model does it. ``PosteriorMean`` and
+    ``DiffusionSampler`` make a prior of it. Keep to levels that the model was trained for: the ``sigma_max`` of
     ``Settings``, 2 by default, is 1 there.
     """
 
@@ -76,7 +76,7 @@ class PriorToDeepinv(deepinv.models.Denoiser):
     """A prior, of which one call is one draw from ``p(x | u)``, as a deepinv denoiser on [0, 1].
 
     Args:
-        prior: with ``draw(u, sigma, noise)``, on [-1, 1].
+        prior: with ``sample(u, sigma, noise)``, on [-1, 1].
         seed: of one stream for each image. Every call has the same noise and is a function of its input, as
             plug-and-play iterations need it to converge.
         generator: gives new noise at every call instead, as a posterior sampler needs it.
@@ -91,7 +91,7 @@ class PriorToDeepinv(deepinv.models.Denoiser):
         levels = _levels(sigma, x)
         if (levels != levels[0]).any():
             raise ValueError(f"sigma is {levels.tolist()} but a draw needs one level for all images")
-        return (self.prior.draw(2 * x - 1, 2 * levels[0].item(), self._noise(x)) + 1) / 2
+        return (self.prior.sample(2 * x - 1, 2 * levels[0].item(), self._noise(x)) + 1) / 2
 
     def _noise(self, x: Tensor) -> Callable[[tuple[int, ...]], Tensor]:
         if self.generator is None:

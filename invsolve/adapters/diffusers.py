@@ -40,7 +40,7 @@ class DenoiserFromDiffusers(nn.Module):
 
     Levels below the schedule's first (0.01 for DDPM's) have timestep 0; above its last (157 for DDPM's) the network
     knows nothing and the call is refused. Of a network that also predicts a variance (twice the channels) the first
-    half is used. ``MeanDraw`` and ``DiffusionDraw`` make a prior of the result.
+    half is used. ``PosteriorMean`` and ``DiffusionSampler`` make a prior of the result.
 
     Args:
         model: without classes; image sizes are those that it takes.

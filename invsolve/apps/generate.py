@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..images.files import grid, write_image
-from ..priors.denoiser import Denoiser, DiffusionDraw, GenerativeDenoiser, Noise, classes
+from ..priors.denoiser import Denoiser, DiffusionSampler, GenerativeDenoiser, Noise, classes
 from ..priors.file import GENERATIVE, load_denoiser, resolve
 from ..priors.schedule import karras
 from ..runtime.device import choose_device
@@ -132,7 +132,7 @@ def draw_prior(
     This is the published sampler: each later draw sees ``u``, which says little, together with the noised draw.
     """
     refine = [t / levels[0] for t in levels[1:]]
-    return GenerativeDenoiser(denoiser, gamma, refine).draw(u, levels[0], noise, labels)
+    return GenerativeDenoiser(denoiser, gamma, refine).sample(u, levels[0], noise, labels)
 
 
 def draw_diffusion(
@@ -140,8 +140,8 @@ def draw_diffusion(
 ) -> Tensor:
     """The reverse diffusion of a plain denoiser over the same levels, without new noise: it is the better at few."""
     plain = partial(denoiser, **classes(labels))
-    diffusion = DiffusionDraw(plain, len(levels), stochastic=False, sigma_min=levels[-1], exponent=EXPONENT)
-    return diffusion.draw(u, levels[0], noise)
+    diffusion = DiffusionSampler(plain, len(levels), stochastic=False, sigma_min=levels[-1], exponent=EXPONENT)
+    return diffusion.sample(u, levels[0], noise)
 
 
 def tile(pictures: Sequence[Tensor]) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor
 from operators import LinearOperator
 from operators.spectral import spectral_filter
 
-from ..priors.denoiser import DiffusionDraw, MeanDraw
+from ..priors.denoiser import DiffusionSampler, PosteriorMean
 from ..runtime.random_streams import NoiseStreams
 from ..solver.sampler import Prior
 from ..solver.solve import Index, check_warm_start, solve
@@ -45,7 +45,7 @@ class Tools:
     steps: int
     seed: int
     prior: Prior | None = None
-    denoiser: MeanDraw | None = None
+    denoiser: PosteriorMean | None = None
     highest: float = math.inf
 
 
@@ -124,9 +124,9 @@ def _teacher(name: str, number: int | None, task: Task, tools: Tools) -> Method:
 
 def _teacher_diffusion(name: str, number: int | None, task: Task, tools: Tools) -> Method:
     plain = tools.denoiser
-    draw = DiffusionDraw(plain.denoiser, evaluations=number or DRAW, spectrum=plain.spectrum)
+    draw = DiffusionSampler(plain.denoiser, evaluations=number or DRAW, spectrum=plain.spectrum)
     method = _in_loop(name, draw, tools.steps, task, tools)
-    return replace(method, settings={**method.settings, "draw": draw.evaluations})
+    return replace(method, settings={**method.settings, "sample": draw.evaluations})
 
 
 def _in_loop(name: str, prior: Prior, levels: int, task: Task, tools: Tools) -> Method:

@@ -20,7 +20,7 @@ from operators import LinearOperator
 from ..images.metrics import TRUNK_VARIABLE, Metric, load_metrics
 from ..networks.inference import Inference
 from ..peers import highest_level
-from ..priors.denoiser import MeanDraw
+from ..priors.denoiser import PosteriorMean
 from ..priors.file import load_prior, read_checkpoint, resolve
 from ..runtime.device import choose_device
 from ..runtime.processes import alone, count, joined, rank
@@ -171,7 +171,7 @@ def _load(network: str, options: BenchOptions, device: torch.device) -> Prior:
     """The ``prior`` or the ``denoiser`` of the options."""
     name = getattr(options, network)
     loaded = load_prior(name, device, Inference(options.precision))
-    if network == "denoiser" and not isinstance(loaded, MeanDraw):
+    if network == "denoiser" and not isinstance(loaded, PosteriorMean):
         raise ValueError(f"--denoiser {name}: is a generative denoiser but must be a plain one, as teacher is")
     return loaded
 

@@ -22,7 +22,7 @@ def read_mask(path: Path) -> torch.Tensor:
     Raises:
         ValueError: unreadable, not black and white, or black all over.
     """
-    values = torch.from_numpy(read_plane(path))
+    values = torch.from_numpy(read_values(path))
     low, high = values.min().item(), values.max().item()
     if high == 255 and low >= 0 and torch.equal(values, values.round()):
         values, high = values / 255, 1.0
@@ -41,13 +41,13 @@ def read_mask(path: Path) -> torch.Tensor:
 
 def read_kernel(path: Path) -> torch.Tensor:
     """A blur kernel file as ``[h, w]`` float64, scaled to sum to 1. Raises ValueError where its sum is not positive."""
-    kernel = torch.from_numpy(read_plane(path)).double()
+    kernel = torch.from_numpy(read_values(path)).double()
     if not kernel.sum() > 0:
         raise ValueError(f"kernel {path}: its sum is {kernel.sum().item():g} but must be positive")
     return kernel / kernel.sum()
 
 
-def read_plane(path: str | Path) -> np.ndarray:
+def read_values(path: str | Path) -> np.ndarray:
     """Read a mask or a kernel: a picture (as gray, black 0 and white 1) or a 2-D ``.npy`` array; float32 ``[H, W]``.
 
     What is transparent in a picture is black: missing in a mask, zero in a kernel.

@@ -37,13 +37,13 @@ def pnpdm(
 ) -> Tensor:
     """Algorithm 1: a draw from the likelihood and one from the denoising posterior in turn, rho annealed.
 
-    The likelihood draw is exact, ``operator.draw``; the prior's (algorithm 2) is the reverse diffusion
+    The likelihood draw is exact, ``operator.sample``; the prior's (algorithm 2) is the reverse diffusion
     from level rho, in the EDM parametrisation. Returns the last iteration's sample (the paper averages some for PSNR).
     It starts at the measurement's mean colour instead of gray, see ``start.py``.
     """
     x = mean_colour(y, operator)
     for rho in couplings(settings):
-        u = operator.draw(x, y, sigma_y, rho, noise)
+        u = operator.sample(x, y, sigma_y, rho, noise)
         x = reverse_diffusion(u, reverse_levels(rho, settings), denoiser, noise, settings.stochastic)
     return x
 

@@ -101,11 +101,11 @@ class GenerativeDenoiser(nn.Module):
     The noise enters as an over-noised copy: ``s' = (1 + gamma) s``, ``u' = u + sqrt(s'² - s²) z``. ``refine`` lists
     levels ``t``, as fractions of ``s``, of further evaluations per draw: each noises the last draw to
     ``x_t = x + t n``, merges it with ``u`` into their sufficient statistic and draws again. ``spectrum`` is the radial
-    power spectrum of the training pictures, for the solver's warm start (see ``wiener.py``). ``excess`` overstates the
+    power spectrum of the training pictures, for the solver's warm start (see ``wiener.py``). ``sigma_inflation`` overstates the
     level ``s'``, see :meth:`over_noised`.
 
     Raises:
-        ValueError: ``gamma`` or ``excess`` is negative, or a level of ``refine`` is not positive.
+        ValueError: ``gamma`` or ``sigma_inflation`` is negative, or a level of ``refine`` is not positive.
     """
 
     def __init__(
@@ -114,44 +114,46 @@ class GenerativeDenoiser(nn.Module):
         gamma: float = GAMMA,
         refine: Sequence[float] = (),
         spectrum: Tensor | None = None,
-        excess: float = 0.0,
+        sigma_inflation: float = 0.0,
     ):
         super().__init__()
         self.register_buffer("spectrum", spectrum, persistent=False)
-        if gamma < 0 or excess < 0 or any(t <= 0 for t in refine):
-            found = f"{gamma}, {excess} and {tuple(refine)}"
-            raise ValueError(f"gamma and excess must be at least 0, the levels of refine above 0, found {found}")
+        if gamma < 0 or sigma_inflation < 0 or any(t <= 0 for t in refine):
+            found = f"{gamma}, {sigma_inflation} and {tuple(refine)}"
+            raise ValueError(
+                f"gamma and sigma_inflation must be at least 0, the levels of refine above 0, found {found}"
+            )
         self.denoiser = denoiser
         self.gamma = gamma
-        self.excess = excess
+        self.sigma_inflation = sigma_inflation
         self.refine = tuple(refine)
 
     @property
     def evaluations(self) -> int:
         return 1 + len(self.refine)
 
-    def over_noised(self, gamma: float | None = None, excess: float = 0.0) -> GenerativeDenoiser:
+    def over_noised(self, gamma: float | None = None, sigma_inflation: float = 0.0) -> GenerativeDenoiser:
         """The same network with another over-noising than it was trained with; None leaves ``gamma`` as it is.
 
         Less makes it discard less of ``u`` and draw with less spread, at 0 none: of what a noise free to choose would
         fill in, it then takes what the noise in ``u`` itself suggests, or, where it was fine-tuned for that (see
-        ``training/finetune.py``), the picture that looks most like x. With ``excess`` it is told that ``u'`` is at
-        ``(1 + excess) s'``, though it is at ``s'``: it trusts the detail less and draws smoother. Neither is a sampler
+        ``training/finetune.py``), the picture that looks most like x. With ``sigma_inflation`` it is told that ``u'`` is at
+        ``(1 + sigma_inflation) s'``, though it is at ``s'``: it trusts the detail less and draws smoother. Neither is a sampler
         of ``p(x | u)`` any more, but in the solver's loop, whose likelihood draws bring noise of their own, restored
         pictures come out nearer to the truth.
         """
         gamma = self.gamma if gamma is None else gamma
-        return GenerativeDenoiser(self.denoiser, gamma, self.refine, self.spectrum, excess)
+        return GenerativeDenoiser(self.denoiser, gamma, self.refine, self.spectrum, sigma_inflation)
 
     def forward(self, u: Tensor, sigma: float | Tensor, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """One draw from ``u`` ``[B, C, H, W]`` at ``sigma`` (float or ``[B]``) and standard normals ``z`` like u."""
         sigma = as_levels(sigma, u)
         extra = math.sqrt((1 + self.gamma) ** 2 - 1) * sigma
         u_over = u + extra[:, None, None, None] * z
-        told = (1 + self.gamma) * (1 + self.excess) * sigma
+        told = (1 + self.gamma) * (1 + self.sigma_inflation) * sigma
         return self.denoiser(u_over, told, u, sigma, **classes(labels))
 
-    def draw(self, u: Tensor, sigma: float, noise: Noise, labels: Tensor | None = None) -> Tensor:
+    def sample(self, u: Tensor, sigma: float, noise: Noise, labels: Tensor | None = None) -> Tensor:
         """A sample of ``p(x | u)``, or given the classes, in :attr:`evaluations` network evaluations."""
         x = self(u, sigma, noise(u.shape[1:]), **classes(labels))
         s = as_levels(sigma, u)
@@ -162,7 +164,7 @@ class GenerativeDenoiser(nn.Module):
         return x
 
 
-class MeanDraw(nn.Module):
+class PosteriorMean(nn.Module):
     """A plain denoiser used as if its posterior mean were a draw, as many plug-and-play methods do."""
 
     evaluations = 1
@@ -172,12 +174,12 @@ class MeanDraw(nn.Module):
         self.denoiser = denoiser
         self.register_buffer("spectrum", spectrum, persistent=False)
 
-    def draw(self, u: Tensor, sigma: float, noise: Noise) -> Tensor:
+    def sample(self, u: Tensor, sigma: float, noise: Noise) -> Tensor:
         """``E[x | u]`` for ``u`` ``[B, C, H, W]`` at ``sigma``; no noise is drawn."""
         return self.denoiser(u, sigma)
 
 
-class DiffusionDraw(nn.Module):
+class DiffusionSampler(nn.Module):
     """A k-evaluation sample of ``p(x | u)`` from a plain denoiser, so that any diffusion model can be the prior.
 
     Reverse diffusion started at ``u`` instead of pure noise, over Karras levels from ``sigma`` to ``sigma_min`` and
@@ -205,7 +207,7 @@ class DiffusionDraw(nn.Module):
         self.sigma_min, self.exponent = sigma_min, exponent
         self.register_buffer("spectrum", spectrum, persistent=False)
 
-    def draw(self, u: Tensor, sigma: float, noise: Noise) -> Tensor:
+    def sample(self, u: Tensor, sigma: float, noise: Noise) -> Tensor:
         """A sample of ``p(x | u)`` for ``u`` ``[B, C, H, W]`` at ``sigma``, in ``evaluations`` network evaluations."""
         # The last level is the final evaluation's; from it the jump goes to 0, where x = x0.
         levels = [float(s) for s in karras(self.evaluations, sigma, min(self.sigma_min, sigma / 2), self.exponent)]

@@ -20,7 +20,7 @@ from ..images.files import write_atomically
 from ..networks.inference import Inference, accelerate
 from ..networks.layers import fold, normalize_weights
 from ..networks.unet import UNet, UNetConfig
-from .denoiser import GAMMA, Denoiser, GenerativeDenoiser, MeanDraw
+from .denoiser import GAMMA, Denoiser, GenerativeDenoiser, PosteriorMean
 from .tiled import OVERLAP, TILE, Tiled
 
 FORMAT = "invsolve-prior-1"
@@ -188,10 +188,10 @@ def load_prior(
     device: torch.device | str = "cpu",
     inference: Inference | None = None,
     tile: int | None = None,
-) -> GenerativeDenoiser | MeanDraw:
-    """The prior of a name or a file (see :func:`resolve`), ready to ``draw`` on ``device``.
+) -> GenerativeDenoiser | PosteriorMean:
+    """The prior of a name or a file (see :func:`resolve`), ready to ``sample`` on ``device``.
 
-    A plain denoiser's file gives a :class:`MeanDraw`. ``inference`` says how the network is evaluated. Images of any
+    A plain denoiser's file gives a :class:`PosteriorMean`. ``inference`` says how the network is evaluated. Images of any
     size are taken: in tiles where the network needs it, or in tiles of ``tile`` pixels a side; see :class:`Tiled`. A
     network that knows one size only has it in its file's header, as ``image_size``.
 
@@ -207,11 +207,13 @@ def load_prior(
     if header["kind"] == GENERATIVE:
         prior = GenerativeDenoiser(denoiser, header["gamma"], spectrum=spectrum)
     else:
-        prior = MeanDraw(denoiser, spectrum)
+        prior = PosteriorMean(denoiser, spectrum)
     return prior.to(device).eval()
 
 
-def cached_prior(name: str | Path = "default", device: torch.device | str = "cpu") -> GenerativeDenoiser | MeanDraw:
+def cached_prior(
+    name: str | Path = "default", device: torch.device | str = "cpu"
+) -> GenerativeDenoiser | PosteriorMean:
     """:func:`load_prior`, but what the last calls loaded is shared as long as its file is the same: not to be changed.
 
     Two are kept, with their device's memory. Raises :class:`CheckpointError`.
@@ -225,6 +227,6 @@ def cached_prior(name: str | Path = "default", device: torch.device | str = "cpu
 
 
 @lru_cache(maxsize=2)
-def _loaded(path: Path, version: tuple[int, ...], device: torch.device) -> GenerativeDenoiser | MeanDraw:
+def _loaded(path: Path, version: tuple[int, ...], device: torch.device) -> GenerativeDenoiser | PosteriorMean:
     """The prior of a file as it was at ``version``."""
     return load_prior(path, device)

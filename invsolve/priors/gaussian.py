@@ -1,7 +1,7 @@
 """Priors whose denoising posterior is known in closed form: a Gaussian and a mixture of Gaussians.
 
 Both are everything a prior can be at once, exactly: a posterior-mean denoiser (``prior(u, sigma)``), a posterior
-sampler (``draw``), a score and a density of the noisy image, at any noise level. They serve to test samplers and
+sampler (``sample``), a score and a density of the noisy image, at any noise level. They serve to test samplers and
 distillation, and to see what either should have done.
 """
 
@@ -56,7 +56,7 @@ class GaussianPrior(nn.Module):
         gain = self.variances / (self.variances + variance_column(sigma, u))
         return self.mean + self._from_axes(gain * self._to_axes(u))
 
-    def draw(self, u: torch.Tensor, sigma: float | torch.Tensor, noise: Noise) -> torch.Tensor:
+    def sample(self, u: torch.Tensor, sigma: float | torch.Tensor, noise: Noise) -> torch.Tensor:
         """An exact sample of ``p(x | u)``, ``[B, C, H, W]``."""
         noise_variance = variance_column(sigma, u)
         gain = self.variances / (self.variances + noise_variance)
@@ -118,13 +118,13 @@ class GaussianMixturePrior(nn.Module):
         means = torch.stack([component(u, sigma) for component in self.components], dim=1)
         return torch.einsum("bk,bkchw->bchw", self.responsibilities(u, sigma), means)
 
-    def draw(self, u: torch.Tensor, sigma: float | torch.Tensor, noise: Noise) -> torch.Tensor:
+    def sample(self, u: torch.Tensor, sigma: float | torch.Tensor, noise: Noise) -> torch.Tensor:
         """An exact sample of ``p(x | u)``, ``[B, C, H, W]``: choose a component, then draw from its posterior."""
         uniform = torch.special.ndtr(noise((1,)))
         below = uniform > self.responsibilities(u, sigma).cumsum(dim=1)[:, :-1]
         chosen = below.sum(dim=1)
         image_noise = noise(u.shape[1:])
-        draws = torch.stack([component.draw(u, sigma, lambda _: image_noise) for component in self.components], dim=1)
+        draws = torch.stack([component.sample(u, sigma, lambda _: image_noise) for component in self.components], dim=1)
         return draws[torch.arange(len(u), device=u.device), chosen]
 
     def log_density(self, u: torch.Tensor, sigma: float | torch.Tensor = 0.0) -> torch.Tensor:

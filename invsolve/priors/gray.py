@@ -21,7 +21,7 @@ class GrayPrior(nn.Module):
     whose noise is white and whose mean over the channels is u; the draw from u' is averaged over its channels. That is
     exact under a prior of gray images alone. A prior of colour images gives its draw's luminance.
 
-    ``prior`` may be anything with ``draw`` and ``evaluations``; see :func:`invsolve.load_prior`.
+    ``prior`` may be anything with ``sample`` and ``evaluations``; see :func:`invsolve.load_prior`.
 
     Raises:
         ValueError: ``channels`` is less than 2.
@@ -34,16 +34,16 @@ class GrayPrior(nn.Module):
         self.prior, self.channels, self.evaluations = prior, channels, prior.evaluations
         self.register_buffer("spectrum", getattr(prior, "spectrum", None), persistent=False)
 
-    def over_noised(self, gamma: float | None = None, excess: float = 0.0) -> GrayPrior:
+    def over_noised(self, gamma: float | None = None, sigma_inflation: float = 0.0) -> GrayPrior:
         """The same with :meth:`GenerativeDenoiser.over_noised` draws, where the prior has them."""
         change = getattr(self.prior, "over_noised", None)
-        return self if change is None else GrayPrior(change(gamma, excess), self.channels)
+        return self if change is None else GrayPrior(change(gamma, sigma_inflation), self.channels)
 
-    def draw(self, u: Tensor, sigma: float, noise: Noise) -> Tensor:
+    def sample(self, u: Tensor, sigma: float, noise: Noise) -> Tensor:
         """A sample of ``p(g | u)``, both ``[B, 1, H, W]``. Raises ValueError for images of other channels."""
         if u.shape[1] != 1:
             raise ValueError(f"the images have {u.shape[1]} channels but must be gray, with 1")
         level = math.sqrt(self.channels) * sigma
         e = noise((self.channels, *u.shape[2:]))
-        x = self.prior.draw(u + level * (e - e.mean(dim=1, keepdim=True)), level, noise)
+        x = self.prior.sample(u + level * (e - e.mean(dim=1, keepdim=True)), level, noise)
         return x.mean(dim=1, keepdim=True)

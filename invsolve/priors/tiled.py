@@ -1,4 +1,4 @@
-"""Large batches through a network in portions, and large images in overlapping tiles where it must be."""
+"""Large batches through a network in micro_batches, and large images in overlapping tiles where it must be."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..runtime.memory import in_portions, release
+from ..runtime.memory import in_micro_batches, release
 from .denoiser import Denoiser, as_levels, classes
 
 TILE = 512  # pixels a side, for networks of any size
 OVERLAP = 64  # pixels that neighbouring tiles share, at least
 
 # Bytes of a network's finest layer on a CPU. A float32 network takes about 20 times as much.
-PORTION = 2**23  # at a time: tensors larger than this cost page faults at every operation
+MICRO_BATCH = 2**23  # at a time: tensors larger than this cost page faults at every operation
 LARGEST = 2**27  # for an image as a whole
 UNKNOWN = 512.0  # a pixel's, for networks that do not tell: 128 channels
 
 
 class Tiled(nn.Module):
-    """A denoiser that takes large batches in portions and large images in overlapping tiles of ``tile`` pixels a side.
+    """A denoiser that takes large batches in micro_batches and large images in overlapping tiles of ``tile`` pixels a side.
 
     Called as the :class:`Denoiser` it wraps. A ``fixed`` one knows images of ``tile`` x ``tile`` pixels only: it never
     gets anything else, and a smaller image is extended by reflection. Otherwise tiles are for images with a side
@@ -84,17 +84,17 @@ class Tiled(nn.Module):
             return False
         return self.always or (not u.is_cuda and self.pixel_bytes * height * width > LARGEST)
 
-    def _portion(self, u: Tensor, count: int, pixels: int) -> int:
+    def _micro_batch(self, u: Tensor, count: int, pixels: int) -> int:
         """How many of ``count`` images or tiles of so many pixels are evaluated at a time."""
-        return count if u.is_cuda else max(1, int(PORTION / (self.pixel_bytes * pixels)))
+        return count if u.is_cuda else max(1, int(MICRO_BATCH / (self.pixel_bytes * pixels)))
 
     def _whole(self, inputs: dict[str, Tensor]) -> Tensor:
         u = inputs["u"]
-        portion = self._portion(u, len(u), u.shape[-2] * u.shape[-1])
-        if portion >= len(u):
+        micro_batch = self._micro_batch(u, len(u), u.shape[-2] * u.shape[-1])
+        if micro_batch >= len(u):
             return self.denoiser(**inputs)
-        portions = zip(*(value.split(portion) for value in inputs.values()), strict=True)
-        return torch.cat([self.denoiser(**dict(zip(inputs, values, strict=True))) for values in portions])
+        micro_batches = zip(*(value.split(micro_batch) for value in inputs.values()), strict=True)
+        return torch.cat([self.denoiser(**dict(zip(inputs, values, strict=True))) for values in micro_batches])
 
     def _in_tiles(self, inputs: dict[str, Tensor]) -> Tensor:
         u, tile = inputs["u"], self.tile
@@ -110,12 +110,12 @@ class Tiled(nn.Module):
         def cut(value: Tensor, b: int, i: int, j: int) -> Tensor:
             return value[b, :, rows[i] :, columns[j] :][:, :tile, :tile] if value.ndim == 4 else value[b]
 
-        def work(portion: slice) -> None:
-            here = places[portion]
+        def work(micro_batch: slice) -> None:
+            here = places[micro_batch]
             cuts = {name: torch.stack([cut(value, *place) for place in here]) for name, value in inputs.items()}
-            denoised[portion] = self.denoiser(**cuts)
+            denoised[micro_batch] = self.denoiser(**cuts)
 
-        in_portions(len(places), self._portion(u, len(places), tile**2), work)
+        in_micro_batches(len(places), self._micro_batch(u, len(places), tile**2), work)
         blended = torch.zeros_like(inputs["u"])
         for (b, i, j), value in zip(places, denoised, strict=True):
             blended[b, :, rows[i] :, columns[j] :][:, :tile, :tile] += vertical[i].mT * value * horizontal[j]

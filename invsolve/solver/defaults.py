@@ -21,7 +21,7 @@ EXCESS = 0.1
 
 
 @torch.no_grad()
-def automatic_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -> Settings:
+def default_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -> Settings:
     """Settings for few evaluations, from how well a linear estimate does at this operator and noise.
 
     A picture is drawn from the stationary Gaussian law of the prior's spectrum (see ``wiener.py``), measured, and
@@ -56,9 +56,9 @@ def automatic_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -
         sigma_min=min(overall, LARGEST_LAST),
         sigma_likelihood=LIKELIHOOD * sigma_y,
         warm_start=True,
-        isotropic_start=1.0,
+        renoise_first=1.0,
         gamma=0.0,
-        excess=EXCESS,
+        sigma_inflation=EXCESS,
     )
 
 

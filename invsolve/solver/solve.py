@@ -13,10 +13,10 @@ from tqdm import tqdm
 from operators import LinearOperator
 
 from ..priors.schedule import karras
-from ..runtime.memory import in_portions
+from ..runtime.memory import in_micro_batches
 from ..runtime.random_streams import NoiseStreams
 from ..specs.settings import Settings, check_integer, check_number
-from .defaults import automatic_settings, check_acts_on_images
+from .defaults import check_acts_on_images, default_settings
 from .sampler import Prior, split_gibbs
 from .wiener import wiener_estimate
 
@@ -54,11 +54,11 @@ def solve(
         sigma_y: standard deviation of the measurement noise on [-1, 1]; 0 for none: then the last draw is projected
             onto ``A x = y``.
         prior: a shipped prior's name or a checkpoint's path, loaded onto y's device; or any object with
-            ``draw(u, sigma, noise)`` and ``evaluations``. By its name its network runs in bf16 on a GPU that has it;
+            ``sample(u, sigma, noise)`` and ``evaluations``. By its name its network runs in bf16 on a GPU that has it;
             ``load_prior(name, device, Inference("fp32"))`` in float32.
         seed: of the noise. Image b draws from the stream ``(seed, indices[b])`` and no other, so its result depends
             neither on its neighbours nor on ``batch``, for the same ``settings``.
-        settings: of the sampler; by default they are chosen for the operator by :func:`automatic_settings`, and of one
+        settings: of the sampler; by default they are chosen for the operator by :func:`default_settings`, and of one
             with parameters per image for its worst image. Those of the shipped tasks are better for their operators
             (``load_task(name).settings(steps)``).
         indices: one stream index (an integer or a tuple of them) per image; ``0 .. B-1`` by default.
@@ -126,16 +126,16 @@ class _Run:
         evaluations = len(self.levels) * self.prior.evaluations
         with tqdm(total=len(positions) * evaluations, unit="evaluation", disable=not self.progress) as bar:
 
-            def restore(portion: slice) -> None:
-                bar.n = portion.start * evaluations  # a portion that ran out of memory is begun again
-                y, operator = self.y[positions[portion]], self._operator(positions[portion])
-                for x in self._sample(y, operator, streams[portion]):
-                    restored[portion] = x  # until the next, better one
+            def restore(micro_batch: slice) -> None:
+                bar.n = micro_batch.start * evaluations  # a micro_batch that ran out of memory is begun again
+                y, operator = self.y[positions[micro_batch]], self._operator(positions[micro_batch])
+                for x in self._sample(y, operator, streams[micro_batch]):
+                    restored[micro_batch] = x  # until the next, better one
                     bar.update(len(x) * self.prior.evaluations)
                 if self.sigma_y == 0:
-                    restored[portion] = operator.prox(restored[portion], y, 0.0)
+                    restored[micro_batch] = operator.prox(restored[micro_batch], y, 0.0)
 
-            in_portions(len(positions), self.batch, restore)
+            in_micro_batches(len(positions), self.batch, restore)
         return restored
 
     def _operator(self, positions: list[int]) -> LinearOperator:
@@ -154,11 +154,11 @@ class _Run:
             self.sigma_y if settings.sigma_likelihood is None else settings.sigma_likelihood,
             noise,
             start,
-            settings.average,
-            settings.isotropic,
+            settings.output_ema,
+            settings.renoise,
             settings.momentum,
             settings.overrelaxation,
-            settings.isotropic_start,
+            settings.renoise_first,
         )
 
 
@@ -191,7 +191,7 @@ def _prepare(
     prior = _resolve(prior, y)
     if steps % prior.evaluations:
         raise ValueError(f"steps is {steps} but must be a multiple of {prior.evaluations}, the evaluations of a draw")
-    settings = automatic_settings(operator, sigma_y, prior) if settings is None else settings
+    settings = default_settings(operator, sigma_y, prior) if settings is None else settings
     check_warm_start(settings, prior)
     levels = karras(steps // prior.evaluations, settings.sigma_max, settings.sigma_min, settings.exponent)
     return _Run(y, operator, prior, levels, sigma_y, seed, settings, indices, batch or len(y), progress)
@@ -230,7 +230,7 @@ def _resolve(prior: str | Path | Prior, y: torch.Tensor) -> Prior:
         from ..priors.file import cached_prior  # only when a checkpoint is asked for
 
         return cached_prior(prior, y.device)
-    if not hasattr(prior, "draw") or not hasattr(prior, "evaluations"):
+    if not hasattr(prior, "sample") or not hasattr(prior, "evaluations"):
         raise TypeError(f"prior is a {type(prior).__name__} but must be a name, a path, or have draw and evaluations")
     _check_device("prior", prior, y)
     return prior
@@ -238,10 +238,10 @@ def _resolve(prior: str | Path | Prior, y: torch.Tensor) -> Prior:
 
 def _over_noised(prior: Prior, settings: Settings, draws: int) -> list[Prior]:
     """The prior of every draw: a generative denoiser with the settings' over-noising, any other as it is."""
-    if not hasattr(prior, "over_noised") or (settings.gamma is None and not settings.excess):
+    if not hasattr(prior, "over_noised") or (settings.gamma is None and not settings.sigma_inflation):
         return [prior] * draws
     left = [1 - i / (draws - 1) if draws > 1 else 0.0 for i in range(draws)]
-    return [prior.over_noised(settings.gamma, settings.excess * share) for share in left]
+    return [prior.over_noised(settings.gamma, settings.sigma_inflation * share) for share in left]
 
 
 def _as_tuple(index: Index) -> tuple[int, ...]:

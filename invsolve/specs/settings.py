@@ -12,7 +12,7 @@ class Settings:
     """What a task may tune of the sampler. Noise levels are on the images' scale [-1, 1].
 
     What is left out is neutral: the sampler of the paper, with the true noise level and the prior's own draws. See
-    :func:`invsolve.automatic_settings` for values that serve the shipped prior.
+    :func:`invsolve.default_settings` for values that serve the shipped prior.
 
     Raises:
         ValueError: a value is out of range; TypeError: it is not a number.
@@ -21,29 +21,31 @@ class Settings:
     sigma_max: float = 2.0  # first noise level of the annealing
     sigma_min: float = 0.1  # last noise level
     exponent: float = 3.0  # of the Karras schedule between them (1: linear; larger: more small levels)
-    average: float = 0.0  # decay of the exponential average over the draws (0: the last draw alone)
+    output_ema: float = 0.0  # decay of the exponential average over the draws (0: the last draw alone)
     sigma_likelihood: float | None = None  # noise level the likelihood draws assume; None: the true sigma_y
     warm_start: bool = False  # make the first likelihood draw near the Wiener estimate instead of near gray
-    isotropic: float = 0.0  # how much noise hides what is measured again, up to 1: white (see LikelihoodDraws)
-    isotropic_start: float | None = None  # the same, for the first draw alone; None: as isotropic
+    renoise: float = 0.0  # how much noise hides what is measured again, up to 1: white (see LikelihoodDraws)
+    renoise_first: float | None = None  # the same, for the first draw alone; None: as renoise
     momentum: float = 0.0  # how far likelihood draws go on from one prior draw to the next
     overrelaxation: float = 0.0  # how far they go to the other side of their mean, each time
     gamma: float | None = None  # over-noising of a generative denoiser's draws; None: what it was trained with
-    excess: float = 0.0  # how much noise they are told beyond what there is; falls to 0 from the first to the last
+    sigma_inflation: float = (
+        0.0  # how much noise they are told beyond what there is; falls to 0 from the first to the last
+    )
 
     def __post_init__(self) -> None:
         for name in ("sigma_max", "sigma_min", "exponent"):
             check_number(name, getattr(self, name), above=0)
-        for name in ("average", "momentum", "overrelaxation"):
+        for name in ("output_ema", "momentum", "overrelaxation"):
             check_number(name, getattr(self, name), at_least=0, below=1)
         if self.sigma_likelihood is not None:
             check_number("sigma_likelihood", self.sigma_likelihood, at_least=0)
         if self.gamma is not None:
             check_number("gamma", self.gamma, at_least=0)
-        check_number("excess", self.excess, at_least=0)
-        check_number("isotropic", self.isotropic, at_least=0, at_most=1)
-        if self.isotropic_start is not None:
-            check_number("isotropic_start", self.isotropic_start, at_least=0, at_most=1)
+        check_number("sigma_inflation", self.sigma_inflation, at_least=0)
+        check_number("renoise", self.renoise, at_least=0, at_most=1)
+        if self.renoise_first is not None:
+            check_number("renoise_first", self.renoise_first, at_least=0, at_most=1)
         if self.sigma_min > self.sigma_max:
             raise ValueError(f"sigma_min is {self.sigma_min} but must not exceed sigma_max, {self.sigma_max}")
         if not isinstance(self.warm_start, bool):

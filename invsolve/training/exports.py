@@ -10,7 +10,7 @@ from ..priors.file import CheckpointError, read_checkpoint
 from ..specs.recipe import RunConfig
 from .identity import check_identity
 from .posthoc import snapshot_path
-from .trainee import Player
+from .trainee import Trainee
 
 
 def export_path(out: Path, name: str, std: float) -> Path:
@@ -22,26 +22,26 @@ def last_step(config: RunConfig) -> int:
     return math.ceil(config.images / config.batch)
 
 
-def snapshot_due(config: RunConfig, player: Player, step: int) -> bool:
-    """Whether averages are stored after a step; there are none before the player's first update."""
+def snapshot_due(config: RunConfig, trainee: Trainee, step: int) -> bool:
+    """Whether averages are stored after a step; there are none before the trainee's first update."""
     due = step % config.snapshot_every == 0 or step == last_step(config) if config.snapshot_every else False
-    return due and player.steps > 0
+    return due and trainee.steps > 0
 
 
-def snapshot_record(player: Player, identity: dict[str, object]) -> dict[str, object]:
+def snapshot_record(trainee: Trainee, identity: dict[str, object]) -> dict[str, object]:
     """What the record of a snapshot says beyond that of weights: updates so far, and the training that it is of."""
-    return {"steps": player.steps, "training": identity}
+    return {"steps": trainee.steps, "training": identity}
 
 
 def exports_missing(
-    out: Path, name: str, config: RunConfig, player: Player, identity: dict[str, object], step: int
+    out: Path, name: str, config: RunConfig, trainee: Trainee, identity: dict[str, object], step: int
 ) -> bool:
     """Whether a file is not there that no later step would write: a snapshot, or after the last step the weights.
 
     A snapshot of another training than that of this ``identity`` does not count.
     """
-    stds = [average.std for average in player.averages]
-    due = snapshot_due(config, player, step)
+    stds = [average.std for average in trainee.averages]
+    due = snapshot_due(config, trainee, step)
     if due and not all(is_snapshot(snapshot_path(out, step, std), identity) for std in stds):
         return True
     exported = [images_seen(export_path(out, name, std)) for std in stds] if step >= last_step(config) else []

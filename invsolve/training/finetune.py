@@ -45,7 +45,7 @@ from .teacher import (
     export_generator,
     validate,
 )
-from .trainee import Player
+from .trainee import Trainee
 
 DISTANCE_LEVELS = (0.1, 0.5, 2.0)  # of the noise removed, where validation takes perceptual distances
 
@@ -64,15 +64,15 @@ class FinetuneStep:
         before: Denoiser,
         teacher: Denoiser,
         gamma: float,
-        player: Player,
+        trainee: Trainee,
         config: FinetuneConfig,
     ):
         self.denoiser, self.before, self.teacher = compiled(denoiser, config), before, teacher
-        self.gamma, self.player, self.config = gamma, player, config
+        self.gamma, self.trainee, self.config = gamma, trainee, config
 
     def __call__(self, samples: Samples, number: int) -> dict[str, Tensor]:
         parts = [self.learn(part) for part in samples.split(self.config.accumulate)]
-        self.player.update(self.config)
+        self.trainee.update(self.config)
         return {name: sum(part[name] for part in parts) for name in parts[0]}
 
     def levels(self, normals: Tensor) -> tuple[Tensor, Tensor]:
@@ -183,18 +183,18 @@ def finetune(
         origins = {"generator": of_weights(student.network), "teacher": of_weights(judge.network)}
         this = identity("finetune", settings, describe_data(data, shape.labels), **origins)
         network = student.network.to(where, memory_format=layout)
-        player = Player(network, settings.learning_rate, settings.betas, settings.ema)
-        step = FinetuneStep(Denoiser(network, student.sigma_data), before, judge, traits.gamma, player, settings)
+        trainee = Trainee(network, settings.learning_rate, settings.betas, settings.ema)
+        step = FinetuneStep(Denoiser(network, student.sigma_data), before, judge, traits.gamma, trainee, settings)
 
         def checkpoint(number: int) -> dict[str, float]:
-            denoiser = export_generator(out, settings, player, number, traits, record, this)
+            denoiser = export_generator(out, settings, trainee, number, traits, record, this)
             if len(held_out.images):
                 shown = held_out.first(PICTURES)
                 write_grid(out, number, denoised(partial(picture, denoiser), shown.images, shown.labels))
             return validation(denoiser, judge, held_out.images, settings.feature_level, held_out.labels)
 
-        missing = partial(exports_missing, out, "generator", settings, player, this)
+        missing = partial(exports_missing, out, "generator", settings, trainee, this)
         checkpoints = Checkpoints(out, this, checkpoint, missing)
         with processes.alone(out):
-            train_loop(settings, crops, {"generator": player}, step, checkpoints, where, max_minutes)
+            train_loop(settings, crops, {"generator": trainee}, step, checkpoints, where, max_minutes)
         return export_path(out, "generator", settings.ema[0])

@@ -19,7 +19,7 @@ from ..runtime.signals import Stopped, StopSignals
 from ..specs.recipe import RunConfig
 from .exports import last_step
 from .log import Log, finite_means
-from .trainee import Player, load_state, save_state
+from .trainee import Trainee, load_state, save_state
 
 LOG_EVERY = 50  # steps
 # A training has diverged where, of its last so many updates, so many had gradients that are not finite.
@@ -63,11 +63,11 @@ def seed_dropout(seed: int, number: int) -> None:
     torch.manual_seed(seed_of(seed, (number, 2) if processes.rank() == 0 else (number, 2, processes.rank())))
 
 
-def check_progress(players: dict[str, Player], number: int) -> None:
-    """Raise FloatingPointError where a player was not updated 20 times in a row, or in half of the last 100 times."""
-    for name, player in players.items():
+def check_progress(trainees: dict[str, Trainee], number: int) -> None:
+    """Raise FloatingPointError where a trainee was not updated 20 times in a row, or in half of the last 100 times."""
+    for name, trainee in trainees.items():
         for updates, limit in DIVERGED.items():
-            skipped = sum(list(player.recent)[-updates:])
+            skipped = sum(list(trainee.recent)[-updates:])
             if skipped >= limit:
                 raise FloatingPointError(
                     f"the {name}'s training diverged: the gradients of {skipped} of its last {updates} updates, up to "
@@ -105,7 +105,7 @@ class Checkpoints:
 def train_loop(
     config: RunConfig,
     crops: Crops,
-    players: dict[str, Player],
+    trainees: dict[str, Trainee],
     step: Callable[[Samples, int], dict[str, Tensor]],
     checkpoints: Checkpoints,
     device: torch.device,
@@ -113,7 +113,7 @@ def train_loop(
 ) -> int:
     """Run until ``config.images`` or the time limit. The same call resumes from ``state.pt`` in ``checkpoints.out``.
 
-    ``step(samples, number)`` updates the players and returns metrics; ``checkpoints.write`` is called after each saved
+    ``step(samples, number)`` updates the trainees and returns metrics; ``checkpoints.write`` is called after each saved
     state. Returns the number of steps done in all. What a step draws from torch's global generator (dropout) is a
     function of ``(config.seed, number)``, so that a restart changes nothing.
 
@@ -131,13 +131,13 @@ def train_loop(
     """
     out = checkpoints.out
     out.mkdir(parents=True, exist_ok=True)
-    first = load_state(out / "state.pt", players, device, checkpoints.identity)
+    first = load_state(out / "state.pt", trainees, device, checkpoints.identity)
     if processes.largest([first, -first], device) != [first, -first]:
         raise ValueError(f"{out} holds different states for different processes; they must all see one folder")
     if not first:
         check_fresh(out)
-    for player in players.values():
-        for network in (player.network, *(average.network for average in player.averages)):
+    for trainee in trainees.values():
+        for network in (trainee.network, *(average.network for average in trainee.averages)):
             processes.align(network)
     checkpoints.catch_up(first)
     total = last_step(config)
@@ -154,19 +154,21 @@ def train_loop(
             seed_dropout(config.seed, number)
             for name, value in step(on_device(next(batches), config, crops.classes, device), number).items():
                 values.setdefault(name, []).append(value.detach())
-            check_progress(players, number)
+            check_progress(trainees, number)
             done = number
             out_of_time = (time.monotonic() - started) / 60 > max_minutes
             stopped, out_of_time = processes.largest([stop.received, out_of_time], device)
             saves = number % config.checkpoint_every == 0 or number == total or out_of_time or stopped
             if number % LOG_EVERY == 0 or saves:
                 means, values = finite_means(values), {}
-                means.update({f"skipped_{name}": player.skipped for name, player in players.items() if player.skipped})
+                means.update(
+                    {f"skipped_{name}": trainee.skipped for name, trainee in trainees.items() if trainee.skipped}
+                )
                 progress.set_postfix({name: f"{mean:.4g}" for name, mean in means.items()})
                 log.write(number, {"seconds": round(time.monotonic() - started, 1), **means})
             if saves:
                 if processes.rank() == 0:
-                    save_state(out / "state.pt", players, number, checkpoints.identity)
+                    save_state(out / "state.pt", trainees, number, checkpoints.identity)
                 processes.wait(device)
                 if processes.rank() == 0 and (not stopped or checkpoints.missing(number)):  # a signal does not wait
                     log.write(number, checkpoints.write(number), "validation")

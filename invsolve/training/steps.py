@@ -15,7 +15,7 @@ from .discriminator import Discriminator
 from .edm import edm_loss
 from .loop import Samples
 from .ncvsd import Diffused, adversarial_gradient, balance, diffuse, discriminator_loss, fake_loss, generator_gradient
-from .trainee import Player
+from .trainee import Trainee
 
 
 def autocast(config: RunConfig, like: Tensor) -> torch.autocast:
@@ -42,8 +42,8 @@ def backward(loss: Tensor, config: RunConfig) -> Tensor:
 class TeacherStep:
     """EDM: ``ln sigma ~ N(mean, std²)``, denoising loss, Adam."""
 
-    def __init__(self, denoiser: Denoiser, player: Player, config: TrainConfig):
-        self.denoiser, self.player, self.config = compiled(denoiser, config), player, config
+    def __init__(self, denoiser: Denoiser, trainee: Trainee, config: TrainConfig):
+        self.denoiser, self.trainee, self.config = compiled(denoiser, config), trainee, config
 
     def __call__(self, samples: Samples, number: int) -> dict[str, Tensor]:
         c, losses = self.config, []
@@ -52,7 +52,7 @@ class TeacherStep:
             with autocast(c, part.x):
                 loss = edm_loss(self.denoiser, part.x, sigma, part.noise(part.x.shape[1:]), part.labels).mean()
             losses.append(backward(loss, c))
-        self.player.update(c)
+        self.trainee.update(c)
         return {"loss": sum(losses)}
 
 
@@ -87,13 +87,13 @@ class DistillStep:
         fake: Denoiser,
         discriminator: Discriminator,
         teacher: Denoiser,
-        players: dict[str, Player],
+        trainees: dict[str, Trainee],
         config: DistillConfig,
     ):
         generator.denoiser = compiled(generator.denoiser, config)
         self.generator, self.fake = generator, compiled(fake, config)
         self.discriminator, self.teacher = compiled(discriminator, config), compiled(teacher, config)
-        self.players, self.config = players, config
+        self.trainees, self.config = trainees, config
 
     def levels(self, normals: Tensor) -> tuple[Tensor, Tensor]:
         """``s`` uniform on the Karras scale or its grid, and ``ln t`` normal, from independent standard normals."""
@@ -110,12 +110,12 @@ class DistillStep:
         c = self.config
         parts = [self.generate(part) for part in samples.split(c.accumulate)]
         metrics = {"fake": sum(self.learn_fake(part) for part in parts)}
-        self.players["fake"].update(c)
+        self.trainees["fake"].update(c)
         gradient = torch.cat([self.distillation_gradient(part) for part in parts])
         metrics["distillation"] = norm_per_image(gradient)
         if c.adversarial_weight > 0 and number > c.adversarial_from - c.discriminator_first:
             metrics["discriminator"] = sum(self.learn_discriminator(part) for part in parts)
-            self.players["discriminator"].update(c)
+            self.trainees["discriminator"].update(c)
             if number > c.adversarial_from:
                 adversarial = torch.cat([self.adversarial_gradient(part) for part in parts])
                 metrics["adversarial"] = norm_per_image(adversarial)
@@ -124,7 +124,7 @@ class DistillStep:
             shares = (gradient / len(gradient)).chunk(len(parts))
             for part, share in zip(parts, shares, strict=True):
                 part.x.backward(share)
-            self.players["generator"].update(c)
+            self.trainees["generator"].update(c)
         return metrics
 
     def generate(self, samples: Samples) -> Generated:

@@ -27,7 +27,7 @@ from .identity import identity, of_network, of_weights
 from .loop import Checkpoints, train_loop
 from .posthoc import snapshot_path
 from .steps import DistillStep, TeacherStep, memory_format
-from .trainee import Player
+from .trainee import Trainee
 
 VALIDATION_LEVELS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
@@ -126,7 +126,7 @@ def generator_to_continue(path: str | Path, start: UNet, traits: Traits) -> tupl
 def export_generator(
     out: Path,
     settings: RunConfig,
-    player: Player,
+    trainee: Trainee,
     step: int,
     traits: Traits,
     extra: dict[str, object],
@@ -137,12 +137,12 @@ def export_generator(
     ``extra`` belongs to the record, ``this`` is the identity of the training, for the snapshots.
     """
     beside = {"gamma": traits.gamma, "spectrum": traits.spectrum, "image_size": traits.image_size}
-    for average in reversed(player.averages):
+    for average in reversed(trainee.averages):
         denoiser = Denoiser(average.network, traits.sigma_data)
         record = training_record(settings, step, **extra, ema=average.std)
         save_denoiser(export_path(out, "generator", average.std), denoiser, record, **beside)
-        if snapshot_due(settings, player, step):
-            record |= snapshot_record(player, this)
+        if snapshot_due(settings, trainee, step):
+            record |= snapshot_record(trainee, this)
             save_denoiser(snapshot_path(out, step, average.std), denoiser, record, **beside, normalized=False)
     return denoiser
 
@@ -176,23 +176,23 @@ def train(
         crops, *rest = read_data(data, settings, cache_folder(cache, out), shape.labels)
         held_out = held_out_images(*rest, settings.crop, shape.labels, where)
         extra = class_record(data, shape.labels)
-        player = Player(network, settings.learning_rate, settings.betas, settings.ema)
+        trainee = Trainee(network, settings.learning_rate, settings.betas, settings.ema)
         this = identity("train", settings, describe_data(data, shape.labels), **of_network(shape))
-        missing = partial(exports_missing, out, "denoiser", settings, player, this)
+        missing = partial(exports_missing, out, "denoiser", settings, trainee, this)
         spectrum = training_spectrum(crops)
-        step = TeacherStep(Denoiser(network), player, settings)
+        step = TeacherStep(Denoiser(network), trainee, settings)
 
         def checkpoint(number: int) -> dict[str, float]:
             figures = {}
-            for average in reversed(player.averages):
+            for average in reversed(trainee.averages):
                 denoiser = Denoiser(average.network)
                 figures = validate(denoiser, held_out.images, held_out.labels)
                 path = export_path(out, "denoiser", average.std)
                 record = training_record(settings, number, **extra, validation=figures, ema=average.std)
                 save_denoiser(path, denoiser, record, spectrum=spectrum)
-                if snapshot_due(settings, player, number):
+                if snapshot_due(settings, trainee, number):
                     record = training_record(settings, number, **extra, ema=average.std)
-                    record |= snapshot_record(player, this)
+                    record |= snapshot_record(trainee, this)
                     path = snapshot_path(out, number, average.std)
                     save_denoiser(path, denoiser, record, spectrum=spectrum, normalized=False)
             if len(held_out.images):
@@ -202,7 +202,7 @@ def train(
 
         checkpoints = Checkpoints(out, this, checkpoint, missing)
         with processes.alone(out):
-            train_loop(settings, crops, {"teacher": player}, step, checkpoints, where, max_minutes)
+            train_loop(settings, crops, {"teacher": trainee}, step, checkpoints, where, max_minutes)
         return export_path(out, "denoiser", settings.ema[0])
 
 
@@ -251,19 +251,19 @@ def distill(
         source = source.eval().requires_grad_(False).to(where, memory_format=layout)
         drawing, fake, judge = (network.to(where, memory_format=layout) for network in starts)
         discriminator = Discriminator(judge, source.sigma_data).to(where)
-        players = {
-            "generator": Player(drawing, settings.generator_rate, settings.betas, settings.ema),
-            "fake": Player(fake, settings.fake_rate, settings.betas),
-            "discriminator": Player(discriminator, settings.discriminator_rate, settings.betas),
+        trainees = {
+            "generator": Trainee(drawing, settings.generator_rate, settings.betas, settings.ema),
+            "fake": Trainee(fake, settings.fake_rate, settings.betas),
+            "discriminator": Trainee(discriminator, settings.discriminator_rate, settings.betas),
         }
-        player = players["generator"]
-        missing = partial(exports_missing, out, "generator", settings, player, this)
+        trainee = trainees["generator"]
+        missing = partial(exports_missing, out, "generator", settings, trainee, this)
         student = GenerativeDenoiser(Denoiser(drawing, source.sigma_data), settings.gamma)
-        step = DistillStep(student, Denoiser(fake, source.sigma_data), discriminator, source, players, settings)
+        step = DistillStep(student, Denoiser(fake, source.sigma_data), discriminator, source, trainees, settings)
 
         def checkpoint(number: int) -> dict[str, float]:
             record = {**extra, "teacher": header["record"]}
-            denoiser = export_generator(out, settings, player, number, traits, record, this)
+            denoiser = export_generator(out, settings, trainee, number, traits, record, this)
             if len(held_out.images):
                 averaged = GenerativeDenoiser(denoiser, settings.gamma)
                 write_grid(out, number, drawn(averaged, held_out.images, held_out.labels))
@@ -271,5 +271,5 @@ def distill(
 
         checkpoints = Checkpoints(out, this, checkpoint, missing)
         with processes.alone(out):
-            train_loop(settings, crops, players, step, checkpoints, where, max_minutes)
+            train_loop(settings, crops, trainees, step, checkpoints, where, max_minutes)
         return export_path(out, "generator", settings.ema[0])

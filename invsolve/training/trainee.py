@@ -1,6 +1,6 @@
 """A network in training, and the file that a restart goes on from.
 
-``state.pt`` is a dictionary ``{"step": steps done, "training": its identity, player's name: Player.state_dict(), ...}``
+``state.pt`` is a dictionary ``{"step": steps done, "training": its identity, trainee's name: Trainee.state_dict(), ...}``
 written by ``torch.save``, and read with ``weights_only``: tensors, numbers, text and plain containers.
 """
 
@@ -21,7 +21,7 @@ from ..specs.recipe import RunConfig
 from .ema import PowerEMA
 from .identity import check_identity
 
-REMEMBERED = 100  # updates of which a player knows whether they were skipped
+REMEMBERED = 100  # updates of which a trainee knows whether they were skipped
 
 # What torch.load and load_state_dict raise for a damaged file or for one of other networks.
 UNUSABLE_STATE = (RuntimeError, LookupError, ValueError, TypeError, AttributeError, EOFError, pickle.UnpicklingError)
@@ -32,7 +32,7 @@ def rate_at(step: int, reference: float, warmup: int, decay_after: int) -> float
     return reference * min(1.0, step / max(warmup, 1)) / math.sqrt(max(1.0, step / decay_after))
 
 
-class Player:
+class Trainee:
     """A network in training with its optimiser and averages: one of teacher, generator, fake, discriminator.
 
     ``skipped`` counts the updates left out because a gradient was not finite; ``recent`` says of the latest ones, the
@@ -96,14 +96,14 @@ def gradients_are_finite(network: nn.Module) -> bool:
     return bool(torch.stack(norms).isfinite().all())
 
 
-def save_state(path: Path, players: dict[str, Player], step: int, identity: dict[str, object]) -> None:
+def save_state(path: Path, trainees: dict[str, Trainee], step: int, identity: dict[str, object]) -> None:
     """Atomically write everything a restart needs."""
-    state = {"step": step, "training": identity, **{name: player.state_dict() for name, player in players.items()}}
+    state = {"step": step, "training": identity, **{name: trainee.state_dict() for name, trainee in trainees.items()}}
     write_atomically(path, lambda file: torch.save(state, file))
 
 
-def load_state(path: Path, players: dict[str, Player], device: torch.device, identity: dict[str, object]) -> int:
-    """Restore the players; returns the number of steps already done (0 where there is no state).
+def load_state(path: Path, trainees: dict[str, Trainee], device: torch.device, identity: dict[str, object]) -> int:
+    """Restore the trainees; returns the number of steps already done (0 where there is no state).
 
     Raises:
         ValueError: the file is damaged, or is the state of another training than that of this ``identity``.
@@ -113,8 +113,8 @@ def load_state(path: Path, players: dict[str, Player], device: torch.device, ide
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         check_identity(state.get("training", {}), identity)  # absent from the states of earlier versions
-        for name, player in players.items():
-            player.load_state_dict(state[name])
+        for name, trainee in trainees.items():
+            trainee.load_state_dict(state[name])
         return state["step"]
     except UNUSABLE_STATE as error:
         reason = " ".join(str(error).split())[:200]

@@ -18,7 +18,7 @@ def test_what_it_prints_is_recorded(tiny_prior, tmp_path, monkeypatch, capsys):
     load_script("overhead").main()
     found, printed = json.loads(out.read_text()), capsys.readouterr().out
     assert {name: found[name] for name in ("size", "batch", "threads")} == {"size": 32, "batch": 2, "threads": 1}
-    assert list(found["solve"]) == ["bare", "portions", "sr4x", "denoise"]
+    assert list(found["solve"]) == ["bare", "micro_batches", "sr4x", "denoise"]
     bare = found["solve"]["bare"]
     for task in ("sr4x", "denoise"):
         times = found["solve"][task]

@@ -130,11 +130,11 @@ def test_tasks_are_tuned_in_float32_unless_asked_otherwise(tiny_prior, pictures,
 
 
 def test_a_search_over_a_tasks_settings_goes_downhill_only_by_more_than_chance():
-    """The minimum is at no overrelaxation and a sigma_min of 0.05; isotropic changes next to nothing."""
+    """The minimum is at no overrelaxation and a sigma_min of 0.05; renoise changes next to nothing."""
     script = load_script("tune_tasks")
 
     def loss(settings: Settings) -> float:
-        return math.log(settings.sigma_min / 0.05) ** 2 + settings.overrelaxation - 1e-4 * settings.isotropic
+        return math.log(settings.sigma_min / 0.05) ** 2 + settings.overrelaxation - 1e-4 * settings.renoise
 
     start = Settings(sigma_min=0.2, overrelaxation=0.6)
     found = script.search(loss, start, math.inf)

@@ -60,12 +60,12 @@ def test_a_composition_measures_as_its_outer_operator():
 def test_noise_is_torchs_unless_given():
     op, x = Resize((1, 6, 6), 2), random(3, 1, 6, 6).float()
     torch.manual_seed(3)
-    y, u = op.measure(x, 0.5), op.draw(x, op(x), 0.2, 0.5)
+    y, u = op.measure(x, 0.5), op.sample(x, op(x), 0.2, 0.5)
     torch.manual_seed(3)
     n, e1, e2 = (torch.randn(3, *shape) for shape in (op.out_shape, op.in_shape, op.out_shape))
     given = iter((e1, e2))
     assert torch.equal(y, op.measure(x, 0.5, lambda shape: n))
-    assert torch.equal(u, op.draw(x, op(x), 0.2, 0.5, lambda shape: next(given)))
+    assert torch.equal(u, op.sample(x, op(x), 0.2, 0.5, lambda shape: next(given)))
 
 
 def test_which_constants_are_of_one_image_is_said_and_not_guessed():
@@ -153,7 +153,7 @@ def test_draw_by_monte_carlo():
     mean = covariance @ (a.T @ y.flatten() / sigma_y**2 + x.flatten() / rho**2)
     generator = torch.Generator().manual_seed(0)
     noise = lambda shape: torch.randn(draws, *shape, generator=generator, dtype=torch.float64)  # noqa: E731
-    u = op.draw(x.expand(draws, -1, -1, -1), y.expand(draws, -1, -1, -1), sigma_y, rho, noise).flatten(1)
+    u = op.sample(x.expand(draws, -1, -1, -1), y.expand(draws, -1, -1, -1), sigma_y, rho, noise).flatten(1)
     variance = covariance.diag()
     assert ((u.mean(0) - mean).abs() < 5 * (variance / draws).sqrt()).all()
     standard_error = ((torch.outer(variance, variance) + covariance.square()) / draws).sqrt()
@@ -164,8 +164,8 @@ def test_draw_from_a_constant_and_without_measurement_noise():
     op, y = Resize((1, 6, 6), 2).double(), random(2, 1, 3, 3)
     noise = lambda shape: random(2, *shape, seed=len(shape))  # noqa: E731
     zero = torch.zeros(2, 1, 6, 6, dtype=torch.float64)
-    assert torch.equal(op.draw(0, y, 0.1, 0.5, noise), op.draw(zero, y, 0.1, 0.5, noise))
-    u = op.draw(0, y, 0.0, 0.5, noise)
+    assert torch.equal(op.sample(0, y, 0.1, 0.5, noise), op.sample(zero, y, 0.1, 0.5, noise))
+    u = op.sample(0, y, 0.0, 0.5, noise)
     assert (op(u) - y).abs().max() < 1e-12
     assert (u - op.pinv(y)).abs().max() > 0.1
 
@@ -174,9 +174,9 @@ def test_draw_with_noise_levels_of_their_own():
     op, y = Resize((1, 6, 6), 2).double(), random(2, 1, 3, 3)
     noise = lambda shape: random(2, *shape, seed=5)  # noqa: E731
     sigma_y, rho = torch.tensor([0.1, 0.4]), torch.tensor([1.0, 0.2])
-    together = op.draw(0, y, sigma_y, rho, noise)
+    together = op.sample(0, y, sigma_y, rho, noise)
     for i in range(2):
-        one = op.draw(0, y, float(sigma_y[i]), float(rho[i]), noise)[i]
+        one = op.sample(0, y, float(sigma_y[i]), float(rho[i]), noise)[i]
         assert (together[i] - one).abs().max() < 1e-6  # the float32 noise levels
 
 
@@ -202,11 +202,15 @@ def test_prox_is_differentiable():
         (lambda op, x: op.prox(x, op(x), torch.tensor(torch.nan)), ValueError, "lam is nan but must be finite"),
         (lambda op, x: op.measure(x, torch.tensor([0.1, torch.inf])), ValueError, "sigma_y is .*inf.* but must be"),
         (
-            lambda op, x: op.draw(x, op(x), 0.1, torch.tensor([0.1, 0.0])),
+            lambda op, x: op.sample(x, op(x), 0.1, torch.tensor([0.1, 0.0])),
             ValueError,
             r"rho is \[0.1.*, 0.0\] but must be positive and finite",
         ),
-        (lambda op, x: op.draw(x, op(x), 0.1, float("inf")), ValueError, "rho is inf but must be positive and finite"),
+        (
+            lambda op, x: op.sample(x, op(x), 0.1, float("inf")),
+            ValueError,
+            "rho is inf but must be positive and finite",
+        ),
         (lambda op, x: LinearOperator.prox(op, x, x, 0.1), ValueError, r"y has shape \[2, 3, 8, 8\]"),
         (
             lambda op, x: op(x.double()),
@@ -216,8 +220,12 @@ def test_prox_is_differentiable():
         (lambda op, x: op(x.to(torch.uint8)), TypeError, "x is torch.uint8 but Resize takes a floating-point tensor"),
         (lambda op, x: op(x.numpy()), TypeError, "x is ndarray but Resize takes a floating-point tensor"),
         (lambda op, x: op.measure(x, -1, torch.zeros), ValueError, "sigma_y is -1 but must be finite and not negative"),
-        (lambda op, x: op.draw(x, op(x), 0.1, 0, torch.zeros), ValueError, "rho is 0 but must be positive"),
-        (lambda op, x: op.draw(x[:1], op(x), 0.1, 1, torch.zeros), ValueError, "x holds 1 images but 2 were expected"),
+        (lambda op, x: op.sample(x, op(x), 0.1, 0, torch.zeros), ValueError, "rho is 0 but must be positive"),
+        (
+            lambda op, x: op.sample(x[:1], op(x), 0.1, 1, torch.zeros),
+            ValueError,
+            "x holds 1 images but 2 were expected",
+        ),
     ],
 )
 def test_wrong_calls(call, error, message):
@@ -267,8 +275,8 @@ def test_noise_levels_of_any_shape_with_one_value_for_each_image():
     op, y = Resize((1, 6, 6), 2), random(2, 1, 3, 3).float()
     noise = lambda shape: random(2, *shape, seed=5).float()  # noqa: E731
     sigma_y, rho = torch.tensor([0.1, 0.4]), torch.tensor([1.0, 0.2])
-    shaped = op.draw(0, y, sigma_y.reshape(2, 1, 1, 1), rho, noise)
-    assert torch.equal(shaped, op.draw(0, y, sigma_y, rho, noise))
+    shaped = op.sample(0, y, sigma_y.reshape(2, 1, 1, 1), rho, noise)
+    assert torch.equal(shaped, op.sample(0, y, sigma_y, rho, noise))
 
 
 def test_parameters_under_vmap_are_not_looked_at():

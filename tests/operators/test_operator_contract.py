@@ -115,9 +115,9 @@ def test_draw_is_exact(op, v, y):
     x, measurement = v[1:2].expand(n + m, *op.in_shape), y[1:2].expand(n + m, *op.out_shape)
     covariance = torch.linalg.inv(a.T @ a / sigma_y**2 + torch.eye(n, dtype=a.dtype) / rho**2)
     mean = covariance @ (a.T @ y[1].flatten() / sigma_y**2 + v[1].flatten() / rho**2)
-    factor = (one.draw(x, measurement, sigma_y, rho, one_direction_each).flatten(1) - mean).T
+    factor = (one.sample(x, measurement, sigma_y, rho, one_direction_each).flatten(1) - mean).T
     assert error(factor @ factor.T, covariance) < 1e-9
-    still = op.draw(v, y, sigma_y, rho, lambda shape: torch.zeros(BATCH, *shape, dtype=torch.float64))
+    still = op.sample(v, y, sigma_y, rho, lambda shape: torch.zeros(BATCH, *shape, dtype=torch.float64))
     assert error(still[1].flatten(), mean) < 1e-9
 
 
@@ -135,7 +135,7 @@ def test_no_images_give_no_images(op):
     none = op.select([])
     v, y = random(0, *op.in_shape), random(0, *op.out_shape)
     assert none(v).shape == y.shape
-    for image in (none.adjoint(y), none.prox(v, y, 0.1), none.pinv(y), none.draw(v, y, 0.1, 0.5)):
+    for image in (none.adjoint(y), none.prox(v, y, 0.1), none.pinv(y), none.sample(v, y, 0.1, 0.5)):
         assert image.shape == v.shape
     assert none.measure(v, 0.1).shape == y.shape
 

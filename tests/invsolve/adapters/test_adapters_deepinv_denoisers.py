@@ -8,7 +8,7 @@ import pytest
 import torch
 from adapter_cases import SHAPE, random, seeded
 
-from invsolve import Denoiser, DiffusionDraw, GaussianPrior, MeanDraw, Settings, posterior, solve
+from invsolve import Denoiser, DiffusionSampler, GaussianPrior, PosteriorMean, Settings, posterior, solve
 from invsolve.priors.denoiser import GenerativeDenoiser
 from invsolve.runtime.optional import import_optional
 from invsolve.runtime.random_streams import NoiseStreams
@@ -100,7 +100,7 @@ def test_a_generative_prior_draws_with_a_seed_or_a_generator():
     prior = GenerativeDenoiser(Denoiser(Network()), refine=(0.5,))
     x = torch.rand(3, *SHAPE, generator=seeded(0))
     adapted = PriorToDeepinv(prior, seed=5)
-    wanted = (prior.draw(2 * x - 1, 0.4, NoiseStreams(5, range(3))) + 1) / 2
+    wanted = (prior.sample(2 * x - 1, 0.4, NoiseStreams(5, range(3))) + 1) / 2
     for sigma in (0.2, torch.tensor(0.2), torch.full((3, 1, 1, 1), 0.2)):
         assert (adapted(x, sigma) - wanted).abs().max() < 1e-6  # every call has the same noise
     assert (adapted(x[:1], 0.2) - wanted[:1]).abs().max() < 1e-6  # whatever the batch
@@ -125,7 +125,7 @@ def test_solve_with_a_deepinv_denoiser_and_physics_has_the_closed_form_posterior
     mean = gaussian.mean.flatten() + gain @ (y.flatten() - matrix @ gaussian.mean.flatten())
     std = (covariance - gain @ matrix @ covariance).diagonal().sqrt()
     assert ((gaussian.mean.flatten() - mean).abs() / std).max() > 1  # the measurement tells something
-    prior = DiffusionDraw(DenoiserFromDeepinv(model), evaluations=8, exponent=3.0, sigma_min=0.02)
+    prior = DiffusionSampler(DenoiserFromDeepinv(model), evaluations=8, exponent=3.0, sigma_min=0.02)
     settings = Settings(sigma_max=1.5, sigma_min=0.15)
     found = posterior(y, operator, samples, 8 * 50, s, prior, settings=settings, batch=samples)
     # Monte Carlo errors of 5 standard deviations, beside a tenth for the finite schedules.
@@ -134,7 +134,7 @@ def test_solve_with_a_deepinv_denoiser_and_physics_has_the_closed_form_posterior
     assert (operator(found.mean) - y).norm() < 0.75 * (operator(gaussian.mean[None]) - y).norm()
 
 
-@pytest.mark.parametrize("draw", [MeanDraw, lambda denoiser: DiffusionDraw(denoiser, 2)])
+@pytest.mark.parametrize("sample", [PosteriorMean, lambda denoiser: DiffusionSampler(denoiser, 2)])
 def test_solve_with_an_untrained_deepinv_network_does_not_mix_images(draw):
     """A real architecture: an image's result is its own, whatever the batch."""
     torch.manual_seed(0)

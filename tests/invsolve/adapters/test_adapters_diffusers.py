@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from invsolve import DiffusionDraw, GaussianPrior, MeanDraw, Settings, posterior, solve
+from invsolve import DiffusionSampler, GaussianPrior, PosteriorMean, Settings, posterior, solve
 from invsolve.runtime.optional import import_optional
 from operators import Identity, Resize
 from operators.precision import full_float32
@@ -227,7 +227,7 @@ def test_solve_with_an_exact_network_has_the_closed_form_posterior(gaussian):
     settings = Settings(sigma_max=1.0, sigma_min=0.15)
 
     def sampled(denoiser):
-        prior = DiffusionDraw(denoiser, evaluations=8, exponent=3.0, sigma_min=0.02)
+        prior = DiffusionSampler(denoiser, evaluations=8, exponent=3.0, sigma_min=0.02)
         return posterior(y, Identity(SMALL).double(), samples, 8 * 25, s, prior, settings=settings, batch=samples)
 
     found = sampled(DenoiserFromDiffusers(ExactNetwork(gaussian, scheduler), scheduler))
@@ -238,7 +238,7 @@ def test_solve_with_an_exact_network_has_the_closed_form_posterior(gaussian):
     assert (found.mean - y).norm() < 0.75 * (gaussian.mean - y).norm()
 
 
-@pytest.mark.parametrize("draw", [MeanDraw, lambda denoiser: DiffusionDraw(denoiser, 2)])
+@pytest.mark.parametrize("sample", [PosteriorMean, lambda denoiser: DiffusionSampler(denoiser, 2)])
 def test_solve_with_an_untrained_network_does_not_mix_images(model, draw):
     operator = Resize(SHAPE, 2)
     y = operator(random(3, *SHAPE))

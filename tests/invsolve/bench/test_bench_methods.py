@@ -14,7 +14,7 @@ from invsolve.bench.baselines import baseline_for
 from invsolve.bench.methods import Method, Tools, in_use, make_method, networks_of, split_name
 from invsolve.images.metrics import psnr
 from invsolve.peers import PEERS, REVISION
-from invsolve.priors.denoiser import MeanDraw
+from invsolve.priors.denoiser import PosteriorMean
 from invsolve.priors.file import load_prior
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.specs.degradations import DEGRADATIONS, Degradation
@@ -98,7 +98,7 @@ def test_steps_of_a_name_replace_those_of_the_run(tools):
 @pytest.mark.parametrize("name", ["ncvsd", "teacher", "teacher-diffusion"])
 def test_a_warm_start_without_a_spectrum_is_refused_before_anything_is_restored(name, tools):
     plain = tools.denoiser.denoiser
-    without = replace(tools, prior=MeanDraw(plain), denoiser=MeanDraw(plain))
+    without = replace(tools, prior=PosteriorMean(plain), denoiser=PosteriorMean(plain))
     task = load_task("colorize")
     assert task.settings(4).warm_start
     with pytest.raises(ValueError, match=f"{name} at colorize: warm_start needs a prior with a spectrum"):
@@ -161,5 +161,5 @@ def test_results_depend_on_the_settings_that_are_in_use():
     """So that a new kind of setting, off by default, leaves them valid; 0 instead of None is no default."""
     levels = {"sigma_max": 2.0, "sigma_min": 0.1, "exponent": 3.0}
     assert in_use(Settings()) == levels
-    changes = {"sigma_max": 0.4, "warm_start": True, "overrelaxation": 0.5, "gamma": 0.0, "isotropic_start": 0.0}
+    changes = {"sigma_max": 0.4, "warm_start": True, "overrelaxation": 0.5, "gamma": 0.0, "renoise_first": 0.0}
     assert in_use(Settings(**changes)) == {**levels, **changes}

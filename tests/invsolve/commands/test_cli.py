@@ -240,7 +240,7 @@ class Unchanged:
     evaluations = 1
     spectrum = torch.ones(64)
 
-    def draw(self, u, sigma, noise):
+    def sample(self, u, sigma, noise):
         return u
 
 

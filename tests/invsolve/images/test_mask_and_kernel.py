@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invsolve.images.mask_and_kernel import read_kernel, read_mask, read_plane
+from invsolve.images.mask_and_kernel import read_kernel, read_mask, read_values
 
 
 def test_masks_are_white_where_observed(tmp_path):
@@ -37,7 +37,7 @@ def test_what_is_transparent_is_black(tmp_path):
     alpha[1, 2], alpha[3, 3] = 255, 85
     picture = np.stack([np.full_like(alpha, 255), alpha], axis=2)
     Image.fromarray(picture).save(tmp_path / "a.png")
-    assert np.abs(read_plane(tmp_path / "a.png") - alpha / 255).max() < 1e-6
+    assert np.abs(read_values(tmp_path / "a.png") - alpha / 255).max() < 1e-6
     assert np.abs(read_kernel(tmp_path / "a.png").numpy() - alpha / 340).max() < 1e-6
     assert read_mask(tmp_path / "a.png").nonzero().tolist() == [[1, 2]]
 
@@ -74,21 +74,21 @@ def test_kernels_sum_to_one(tmp_path):
 def test_arrays_that_are_no_plane_are_refused(tmp_path, array):
     np.save(tmp_path / "a.npy", array)
     with pytest.raises(ValueError, match=r"a\.npy: expected"):
-        read_plane(tmp_path / "a.npy")
+        read_values(tmp_path / "a.npy")
 
 
 @pytest.mark.filterwarnings("error")
 def test_numbers_beyond_float32_are_refused_without_a_warning(tmp_path):
     np.save(tmp_path / "a.npy", np.array([[1e300, 1.0]]))
     with pytest.raises(ValueError, match=r"a\.npy: expected finite real numbers, below 3.4e\+38"):
-        read_plane(tmp_path / "a.npy")
+        read_values(tmp_path / "a.npy")
 
 
 def test_an_archive_of_arrays_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", np.ones((2, 2)))
     (tmp_path / "a.npz").rename(tmp_path / "a.npy")
     with pytest.raises(ValueError, match=r"a\.npy: cannot be read as a NumPy array"):
-        read_plane(tmp_path / "a.npy")
+        read_values(tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize(
@@ -104,10 +104,10 @@ def test_damaged_arrays_are_refused(tmp_path, fields):
     header = f"{fields}\n".encode()
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + bytes(128))
     with pytest.raises(ValueError, match=r"a\.npy: cannot be read as a NumPy array"):
-        read_plane(tmp_path / "a.npy")
+        read_values(tmp_path / "a.npy")
 
 
 def test_pickled_arrays_are_not_loaded(tmp_path):
     np.save(tmp_path / "a.npy", np.array([{}, {}], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match="cannot be read as a NumPy array"):
-        read_plane(tmp_path / "a.npy")
+        read_values(tmp_path / "a.npy")

@@ -13,7 +13,7 @@ from invsolve.networks.inference import GRAPHS, Accelerated, Inference, accelera
 from invsolve.networks.layers import fold
 from invsolve.networks.unet import UNet, UNetConfig
 from invsolve.priors.file import load_denoiser, load_prior
-from invsolve.runtime.memory import in_portions
+from invsolve.runtime.memory import in_micro_batches
 from invsolve.runtime.random_streams import NoiseStreams
 
 CPU = torch.device("cpu")
@@ -157,19 +157,19 @@ def test_graphs_make_room_when_memory_runs_out(network, fake_graphs):
     replayed, call = Accelerated(network, torch.float32, graphs=True), inputs(batch=3)
     tried, found = [], torch.zeros_like(call[0])
 
-    def work(portion: slice) -> None:
-        found[portion] = replayed(*(value[portion] for value in call))
-        tried.append((portion.stop - portion.start, len(fake_graphs.alive)))
+    def work(micro_batch: slice) -> None:
+        found[micro_batch] = replayed(*(value[micro_batch] for value in call))
+        tried.append((micro_batch.stop - micro_batch.start, len(fake_graphs.alive)))
         if tried[-1] > (1, 1):  # not in the network, which could have noticed
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    in_portions(3, 3, work)
+    in_micro_batches(3, 3, work)
     assert tried == [(3, 1), (2, 1), (1, 1), (1, 1), (1, 1)]
     assert (found - network(*call)).abs().max() < 1e-5
     tried.clear()
     replayed.release()
     replayed(*inputs(batch=2))
-    in_portions(1, 1, work)
+    in_micro_batches(1, 1, work)
     assert tried == [(1, 2), (1, 1)]  # one image is tried again when that made room
 
 
@@ -191,7 +191,7 @@ def test_a_file_may_say_that_its_network_knows_one_size(tiny_prior, tmp_path):
     fixed.denoiser.denoiser.network.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
     for size in (32, 48):
         u = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-        a, b = (prior.draw(u, 0.5, NoiseStreams(0, range(2))) for prior in (fixed, free))
+        a, b = (prior.sample(u, 0.5, NoiseStreams(0, range(2))) for prior in (fixed, free))
         assert (size == 32) == bool((a - b).abs().max() < 1e-5)
         assert {shape[2:] for shape in seen} == {(32, 32)}
     with pytest.raises(ValueError, match="tile is 64 but this prior knows images of 32x32 pixels only"):
@@ -201,7 +201,7 @@ def test_a_file_may_say_that_its_network_knows_one_size(tiny_prior, tmp_path):
 def test_load_prior_takes_the_options(tiny_prior):
     u = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     draws = {
-        precision: load_prior(tiny_prior, inference=Inference(precision)).draw(u, 0.5, NoiseStreams(0, range(2)))
+        precision: load_prior(tiny_prior, inference=Inference(precision)).sample(u, 0.5, NoiseStreams(0, range(2)))
         for precision in (None, "fp32", "bf16")
     }
     assert torch.equal(draws[None], draws["fp32"])

@@ -61,7 +61,7 @@ def test_langevin_steps_follow_their_exact_law(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_daps_nears_the_posterior_mean(name):
-    """Its p(x0 | u) is isotropic, which this prior's is not: the samples scatter too much, about the right mean."""
+    """Its p(x0 | u) is renoise, which this prior's is not: the samples scatter too much, about the right mean."""
     op, prior, chains = operator(name), gaussian(), 200
     a, y = dense(op), op(random(1, *SHAPE, seed=7))
     mean, covariance = posterior(prior, a, y.flatten(), SIGMA_Y**2 * torch.eye(len(a)).double())

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from invsolve.priors.denoiser import Denoiser, DiffusionDraw, GenerativeDenoiser, MeanDraw, combine
+from invsolve.priors.denoiser import Denoiser, DiffusionSampler, GenerativeDenoiser, PosteriorMean, combine
 from invsolve.priors.gaussian import GaussianPrior
 from invsolve.runtime.random_streams import NoiseStreams
 
@@ -112,7 +112,7 @@ def test_the_generative_denoiser_over_noises_its_input():
     n, sigma, gamma = 20_000, 0.3, 0.414
     u = normals(1, *SHAPE).expand(n, *SHAPE)
     network = Recorder(u)
-    GenerativeDenoiser(Denoiser(network), gamma).draw(u, sigma, batch_noise(n, 9))
+    GenerativeDenoiser(Denoiser(network), gamma).sample(u, sigma, batch_noise(n, 9))
     ((x, c_noise, condition, c_noise_condition),) = network.calls
     over = (1 + gamma) * sigma
     assert c_noise[0].item() == pytest.approx(math.log(over) / 4)
@@ -127,7 +127,7 @@ def test_the_generative_denoiser_over_noises_its_input():
 def test_the_excess_overstates_the_level_of_the_over_noised_image_alone():
     u, z, s, gamma = normals(2, *SHAPE), normals(2, *SHAPE, seed=10), 0.3, 0.414
     network = Recorder(u)
-    GenerativeDenoiser(Denoiser(network), 0.1).over_noised(gamma, excess=0.25)(u, s, z)
+    GenerativeDenoiser(Denoiser(network), 0.1).over_noised(gamma, sigma_inflation=0.25)(u, s, z)
     ((x, c_noise, condition, c_noise_condition),) = network.calls
     over = (1 + gamma) * s
     assert (x * math.sqrt((1.25 * over) ** 2 + 0.25) - u - math.sqrt(over**2 - s**2) * z).abs().max() < 1e-13
@@ -157,7 +157,7 @@ class ExactGenerator(GenerativeDenoiser):
 
     def forward(self, u: torch.Tensor, sigma: float | torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         self.levels.append(float(torch.as_tensor(sigma).flatten()[0]))
-        return self.gaussian.draw(u, sigma, lambda _: z)
+        return self.gaussian.sample(u, sigma, lambda _: z)
 
 
 def test_refining_exact_draws_leaves_their_law_alone(gaussian):
@@ -166,7 +166,7 @@ def test_refining_exact_draws_leaves_their_law_alone(gaussian):
     u = normals(1, *SHAPE, seed=11).expand(n, *SHAPE)
     generator = ExactGenerator(gaussian, refine=(1.0, 0.5))
     assert generator.evaluations == 3
-    draws = generator.draw(u, sigma, batch_noise(n, 12)).flatten(1)
+    draws = generator.sample(u, sigma, batch_noise(n, 12)).flatten(1)
     expected = [sigma, sigma / math.sqrt(2), sigma / math.sqrt(1 + 4)]  # 1/s_eff² = 1/s² + 1/t²
     assert generator.levels == pytest.approx(expected, rel=1e-6)
     assert_posterior(draws, gaussian, u, sigma)
@@ -187,7 +187,7 @@ def assert_posterior(draws: torch.Tensor, gaussian: GaussianPrior, u: torch.Tens
 def test_a_diffusion_draw_converges_to_the_exact_posterior(gaussian):
     n, sigma = 20_000, 0.5
     u = normals(1, *SHAPE, seed=13).expand(n, *SHAPE)
-    draws = DiffusionDraw(gaussian, evaluations=300, sigma_min=1e-3).draw(u, sigma, batch_noise(n, 14)).flatten(1)
+    draws = DiffusionSampler(gaussian, evaluations=300, sigma_min=1e-3).sample(u, sigma, batch_noise(n, 14)).flatten(1)
     assert_posterior(draws, gaussian, u, sigma, bias=0.03)  # the error of 300 steps
 
 
@@ -197,7 +197,7 @@ def test_a_diffusion_draw_of_few_evaluations_is_narrower(gaussian):
     u = normals(1, *SHAPE, seed=13).expand(n, *SHAPE)
     exact = (gaussian.variances * sigma**2 / (gaussian.variances + sigma**2)).sum()
     spread = [
-        (DiffusionDraw(gaussian, k).draw(u, sigma, batch_noise(n, 15)).flatten(1).var(0).sum() / exact).item()
+        (DiffusionSampler(gaussian, k).sample(u, sigma, batch_noise(n, 15)).flatten(1).var(0).sum() / exact).item()
         for k in (1, 2, 5, 20, 100)
     ]
     assert spread[0] < 1e-20
@@ -208,9 +208,9 @@ def test_a_diffusion_draw_of_few_evaluations_is_narrower(gaussian):
 def test_one_evaluation_is_the_posterior_mean(gaussian):
     u = normals(3, *SHAPE, seed=16)
     for stochastic in (True, False):
-        draw = DiffusionDraw(gaussian, 1, stochastic).draw(u, 0.3, batch_noise(3, 0))
+        draw = DiffusionSampler(gaussian, 1, stochastic).sample(u, 0.3, batch_noise(3, 0))
         assert (draw - gaussian(u, 0.3)).abs().max() < 1e-14
-    assert torch.equal(MeanDraw(gaussian).draw(u, 0.3, batch_noise(3, 0)), gaussian(u, 0.3))
+    assert torch.equal(PosteriorMean(gaussian).sample(u, 0.3, batch_noise(3, 0)), gaussian(u, 0.3))
 
 
 def test_the_ode_draw_is_deterministic_and_converges_to_the_flow(gaussian):
@@ -226,7 +226,7 @@ def test_the_ode_draw_is_deterministic_and_converges_to_the_flow(gaussian):
     exact = gaussian.mean.flatten() + exact @ gaussian.axes.T
     errors = []
     for evaluations in (10, 100, 1000):
-        draw = DiffusionDraw(gaussian, evaluations, stochastic=False, sigma_min=1e-4).draw(u, sigma, no_noise)
+        draw = DiffusionSampler(gaussian, evaluations, stochastic=False, sigma_min=1e-4).sample(u, sigma, no_noise)
         errors.append((draw.flatten(1) - exact).abs().max().item())
     assert errors[0] > 5 * errors[1] > 25 * errors[2]
     assert errors[2] < 2e-3
@@ -234,17 +234,17 @@ def test_the_ode_draw_is_deterministic_and_converges_to_the_flow(gaussian):
 
 def test_draws_do_not_depend_on_the_batch(gaussian):
     u = normals(4, *SHAPE, seed=18)
-    for prior in (DiffusionDraw(gaussian, 5), ExactGenerator(gaussian, (0.5,))):
-        together = prior.draw(u, 0.4, NoiseStreams(0, range(4), dtype=torch.float64))
-        alone = prior.draw(u[2:3], 0.4, NoiseStreams(0, [2], dtype=torch.float64))
+    for prior in (DiffusionSampler(gaussian, 5), ExactGenerator(gaussian, (0.5,))):
+        together = prior.sample(u, 0.4, NoiseStreams(0, range(4), dtype=torch.float64))
+        alone = prior.sample(u[2:3], 0.4, NoiseStreams(0, [2], dtype=torch.float64))
         assert (together[2] - alone[0]).abs().max() < 1e-13
 
 
 def test_values_out_of_range_are_refused(gaussian):
     with pytest.raises(ValueError, match="at least 1 evaluation, found 0"):
-        DiffusionDraw(gaussian, 0)
+        DiffusionSampler(gaussian, 0)
     denoiser = Denoiser(nn.Identity())
-    with pytest.raises(ValueError, match=r"gamma and excess must .*, found -0.1, 0.0 and"):
+    with pytest.raises(ValueError, match=r"gamma and sigma_inflation must .*, found -0.1, 0.0 and"):
         GenerativeDenoiser(denoiser, gamma=-0.1)
     with pytest.raises(ValueError, match=r"the levels of refine above 0, found 0.414, 0.0 and \(0.5, -1\)"):
         GenerativeDenoiser(denoiser, refine=(0.5, -1))

@@ -56,7 +56,7 @@ def test_gaussian_posterior_mean_against_a_dense_solve(gaussian):
 def test_gaussian_draws_have_the_posterior_mean_and_covariance(gaussian):
     n, sigma, covariance = 40_000, 0.6, random_covariance(1)
     u = random_image(3).expand(n, *SHAPE)
-    draws = gaussian.draw(u, sigma, batch_noise(n, 4)).flatten(1)
+    draws = gaussian.sample(u, sigma, batch_noise(n, 4)).flatten(1)
     eye = torch.eye(SIZE, dtype=torch.float64)
     expected = torch.linalg.inv(torch.linalg.inv(covariance) + eye / sigma**2)
     mean_error = (draws.mean(dim=0) - gaussian(u[:1], sigma).flatten()).abs()
@@ -68,8 +68,8 @@ def test_gaussian_draws_have_the_posterior_mean_and_covariance(gaussian):
 
 def test_draws_do_not_depend_on_the_batch(gaussian, mixture):
     u = random_image(8, 4, 1, 1, 2)
-    together = mixture.draw(u, 0.5, NoiseStreams(0, range(4), dtype=torch.float64))
-    alone = mixture.draw(u[2:3], 0.5, NoiseStreams(0, [2], dtype=torch.float64))
+    together = mixture.sample(u, 0.5, NoiseStreams(0, range(4), dtype=torch.float64))
+    alone = mixture.sample(u[2:3], 0.5, NoiseStreams(0, [2], dtype=torch.float64))
     assert (together[2] - alone[0]).abs().max() < 1e-12
 
 
@@ -116,7 +116,7 @@ def test_mixture_draws_against_brute_force_importance_weights(mixture):
     """Draws fall into the cells of the plane as often as prior samples weighted by ``N(u; x, sigma²)`` do."""
     n, sigma = 100_000, 0.7
     u = torch.tensor([0.1, -0.2], dtype=torch.float64)
-    draws = mixture.draw(u.reshape(1, 1, 1, 2).expand(n, 1, 1, 2), sigma, batch_noise(n, 14)).reshape(n, 2)
+    draws = mixture.sample(u.reshape(1, 1, 1, 2).expand(n, 1, 1, 2), sigma, batch_noise(n, 14)).reshape(n, 2)
 
     component = torch.multinomial(mixture.weights, n, replacement=True, generator=generator(15))
     roots = torch.stack([torch.linalg.cholesky(random_covariance(seed, 2, 0.2)) for seed in (5, 6, 7)])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from invsolve import Denoiser, GaussianPrior, GenerativeDenoiser, MeanDraw, Settings, solve
+from invsolve import Denoiser, GaussianPrior, GenerativeDenoiser, PosteriorMean, Settings, solve
 from invsolve.priors.gray import GrayPrior
 from invsolve.runtime.random_streams import NoiseStreams
 from operators import Identity
@@ -31,7 +31,7 @@ def coloured(gray) -> GaussianPrior:
 def test_its_draws_have_the_law_of_the_gray_posterior(gray, coloured):
     sigma = 0.4
     u = gray.mean + 0.7 * torch.randn(SHAPE, generator=seeded(3), dtype=torch.float64)
-    x = GrayPrior(coloured).draw(u.expand(N, *SHAPE), sigma, NoiseStreams(0, range(N), dtype=torch.float64))
+    x = GrayPrior(coloured).sample(u.expand(N, *SHAPE), sigma, NoiseStreams(0, range(N), dtype=torch.float64))
     assert x.shape == (N, *SHAPE)
     variances = gray.variances * sigma**2 / (gray.variances + sigma**2)
     covariance = gray.axes @ variances.diag() @ gray.axes.T
@@ -47,12 +47,12 @@ def test_the_colour_prior_sees_white_noise_of_the_level_it_is_told():
     class Colour:
         evaluations = 1
 
-        def draw(self, u, sigma, noise):
+        def sample(self, u, sigma, noise):
             seen.update(u=u, sigma=sigma)
             return u
 
     g, noise = torch.zeros(N, *SHAPE), NoiseStreams(0, range(N))
-    x = GrayPrior(Colour()).draw(g + 0.2 * noise(SHAPE), 0.2, noise)
+    x = GrayPrior(Colour()).sample(g + 0.2 * noise(SHAPE), 0.2, noise)
     assert seen["sigma"] == pytest.approx(0.2 * 3**0.5)
     covariance = seen["u"].flatten(1).T.cov() / seen["sigma"] ** 2
     assert (covariance - torch.eye(18)).abs().max() < 5 * 2**0.5 / N**0.5
@@ -69,12 +69,12 @@ def test_solve_passes_its_settings_on_to_the_prior_inside(coloured):
     first, second = (solve(y, operator, prior=prior, settings=Settings(gamma=gamma)) for gamma in (0.0, 0.4))
     assert (first - second).abs().max() > 1e-3
     assert torch.equal(second, solve(y, operator, prior=prior.over_noised(0.4), settings=Settings()))
-    plain = GrayPrior(MeanDraw(coloured))
+    plain = GrayPrior(PosteriorMean(coloured))
     assert plain.over_noised(0.4) is plain
 
 
 def test_what_is_not_gray_is_refused(coloured):
     with pytest.raises(ValueError, match="the images have 3 channels but must be gray"):
-        GrayPrior(coloured).draw(torch.zeros(1, 3, 2, 3), 0.1, NoiseStreams(0, [0]))
+        GrayPrior(coloured).sample(torch.zeros(1, 3, 2, 3), 0.1, NoiseStreams(0, [0]))
     with pytest.raises(ValueError, match="channels is 1"):
         GrayPrior(coloured, 1)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from invsolve.networks.unet import UNet, UNetConfig
 from invsolve.priors import file as checkpoint
-from invsolve.priors.denoiser import Denoiser, GenerativeDenoiser, MeanDraw
+from invsolve.priors.denoiser import Denoiser, GenerativeDenoiser, PosteriorMean
 from invsolve.priors.file import CheckpointError, list_priors, load_denoiser, load_prior, resolve, save_denoiser
 from invsolve.runtime.random_streams import NoiseStreams
 
@@ -45,8 +45,8 @@ def test_a_plain_denoiser_comes_back(tmp_path):
     assert spectrum is None
     expected = original(pictures(), 0.5)
     assert (loaded(pictures(), 0.5) - expected).abs().max() < 2e-3 * expected.abs().max()  # half precision
-    assert isinstance(load_prior(path), MeanDraw)
-    draw = load_prior(path).draw(pictures(), 0.5, NoiseStreams(0, range(2)))
+    assert isinstance(load_prior(path), PosteriorMean)
+    draw = load_prior(path).sample(pictures(), 0.5, NoiseStreams(0, range(2)))
     assert torch.equal(draw, loaded(pictures(), 0.5))
 
 
@@ -56,8 +56,8 @@ def test_a_generative_denoiser_comes_back(saved):
     assert prior.gamma == 0.3
     assert torch.equal(prior.spectrum, SPECTRUM)  # in float32
     original = GenerativeDenoiser(denoiser(conditional=True), 0.3)
-    expected = original.draw(pictures(), 0.5, NoiseStreams(0, range(2)))
-    draw = prior.draw(pictures(), 0.5, NoiseStreams(0, range(2)))
+    expected = original.sample(pictures(), 0.5, NoiseStreams(0, range(2)))
+    draw = prior.sample(pictures(), 0.5, NoiseStreams(0, range(2)))
     assert (draw - expected).abs().max() < 2e-3 * expected.abs().max()
     assert not any(parameter.requires_grad for parameter in prior.parameters())
 
@@ -105,8 +105,8 @@ def test_saving_what_was_loaded_changes_nothing(saved, tmp_path):
     loaded, header, spectrum = load_denoiser(saved)
     save_denoiser(tmp_path / "again.safetensors", loaded, header["record"], header["gamma"], spectrum)
     noise = [NoiseStreams(0, range(2)) for _ in range(2)]
-    first = load_prior(saved).draw(pictures(), 0.5, noise[0])
-    second = load_prior(tmp_path / "again.safetensors").draw(pictures(), 0.5, noise[1])
+    first = load_prior(saved).sample(pictures(), 0.5, noise[0])
+    second = load_prior(tmp_path / "again.safetensors").sample(pictures(), 0.5, noise[1])
     assert (first - second).abs().max() < 2e-3 * first.abs().max()
 
 

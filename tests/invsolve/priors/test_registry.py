@@ -12,7 +12,7 @@ import torch
 from prior_cases import RECORD, denoiser, pictures
 
 from invsolve.priors import file as checkpoint
-from invsolve.priors.denoiser import MeanDraw
+from invsolve.priors.denoiser import PosteriorMean
 from invsolve.priors.file import CheckpointError, cached_prior, load_prior, save_denoiser
 from invsolve.runtime.random_streams import NoiseStreams
 
@@ -27,8 +27,8 @@ def saved(tmp_path: Path) -> Path:
 def test_a_cached_prior_is_loaded_once_and_draws_as_a_fresh_one(saved, monkeypatch):
     prior = cached_prior(saved)
     assert not any(module.training for module in prior.modules())
-    draw = load_prior(saved).draw(pictures(), 0.5, NoiseStreams(0, range(2)))
-    assert torch.equal(prior.draw(pictures(), 0.5, NoiseStreams(0, range(2))), draw)
+    draw = load_prior(saved).sample(pictures(), 0.5, NoiseStreams(0, range(2)))
+    assert torch.equal(prior.sample(pictures(), 0.5, NoiseStreams(0, range(2))), draw)
     assert load_prior(saved) is not prior
     monkeypatch.chdir(saved.parent)
     assert cached_prior(saved.name, torch.device("cpu")) is prior
@@ -48,7 +48,7 @@ def test_the_cache_is_small_and_has_no_missing_files(saved, tmp_path):
     first = weakref.ref(cached_prior(saved))
     for i in range(2):
         save_denoiser(tmp_path / f"{i}.safetensors", denoiser(), RECORD)
-        assert isinstance(cached_prior(tmp_path / f"{i}.safetensors"), MeanDraw)
+        assert isinstance(cached_prior(tmp_path / f"{i}.safetensors"), PosteriorMean)
     gc.collect()
     assert first() is None
     with pytest.raises(CheckpointError, match="no prior named"):

@@ -81,7 +81,7 @@ def test_a_draw_in_tiles_sees_one_noise():
     denoiser = Denoiser(Local(reach=4)).requires_grad_(False)
     u = arguments(2, 100, 120)[0]
     prior, tiled = (GenerativeDenoiser(d) for d in (denoiser, Tiled(denoiser, 64, 32, always=True)))
-    draws = [p.draw(u, 0.5, NoiseStreams(0, range(2))) for p in (prior, tiled)]
+    draws = [p.sample(u, 0.5, NoiseStreams(0, range(2))) for p in (prior, tiled)]
     assert (draws[0] - draws[1]).abs().max() < 1e-5
 
 
@@ -140,7 +140,7 @@ def test_tiles_are_the_last_resort_of_an_image_that_does_not_fit(monkeypatch):
 
 
 def test_memory_that_runs_out_between_two_tiles_adds_none_twice():
-    """The first portion, of four tiles, fails once: when its first tile has been given."""
+    """The first micro_batch, of four tiles, fails once: when its first tile has been given."""
 
     class FailsOnce(Denoiser):
         failed = False

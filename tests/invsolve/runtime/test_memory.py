@@ -7,7 +7,7 @@ import torch
 from solver_cases import OPERATORS, SHAPE, TinyNetwork, measurements
 
 from invsolve import Denoiser, GenerativeDenoiser, posterior, solve
-from invsolve.runtime.memory import holders, in_portions
+from invsolve.runtime.memory import holders, in_micro_batches
 from operators import Identity, Resize
 
 
@@ -24,9 +24,9 @@ def names_of_torch_2_4(monkeypatch):
 @pytest.mark.parametrize("size", [1, 3, 7, 20])
 def test_portions_cover_all_items_once(size):
     done = []
-    in_portions(7, size, lambda portion: done.append(list(range(7))[portion]))
-    assert [item for portion in done for item in portion] == list(range(7))
-    assert {len(portion) for portion in done[:-1]} <= {size}
+    in_micro_batches(7, size, lambda micro_batch: done.append(list(range(7))[micro_batch]))
+    assert [item for micro_batch in done for item in micro_batch] == list(range(7))
+    assert {len(micro_batch) for micro_batch in done[:-1]} <= {size}
 
 
 class Greedy:
@@ -37,11 +37,11 @@ class Greedy:
     def __init__(self, prior, room: int) -> None:
         self.prior, self.room, self.asked = prior, room, []
 
-    def draw(self, u, sigma, noise):
+    def sample(self, u, sigma, noise):
         self.asked.append(len(u))
         if len(u) > self.room:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return self.prior.draw(u, sigma, noise)
+        return self.prior.sample(u, sigma, noise)
 
 
 @pytest.mark.parametrize("name", ["a mask per image", "mask per image of a blur", "super-resolution"])
@@ -51,7 +51,7 @@ def test_a_batch_that_runs_out_of_memory_is_halved_and_gives_the_same_result(nam
     expected = solve(y, operator, prior=network_prior)
     greedy = Greedy(network_prior, 3)
     x = solve(y, operator, prior=greedy, progress=True)
-    assert greedy.asked == [8, 4] + 4 * [2] * 4  # two failures, then four portions of four evaluations
+    assert greedy.asked == [8, 4] + 4 * [2] * 4  # two failures, then four micro_batches of four evaluations
     assert (x - expected).abs().max() < 1e-5
     assert "32/32" in capsys.readouterr().err
     samples = posterior(y, operator, samples=2, prior=Greedy(network_prior, 3)).samples
@@ -74,24 +74,24 @@ def test_one_item_is_tried_again_once_when_others_could_make_room():
 
     graphs, tried = Graphs(), []
 
-    def work(portion: slice) -> None:
+    def work(micro_batch: slice) -> None:
         holders.add(graphs)
-        tried.append(portion.stop - portion.start)
+        tried.append(micro_batch.stop - micro_batch.start)
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(torch.cuda.OutOfMemoryError):
-        in_portions(3, 2, work)
+        in_micro_batches(3, 2, work)
     assert tried == [2, 1, 1]
     assert graphs.released == 2
 
 
 def test_memory_that_runs_out_late_loses_no_finished_image(network_prior):
-    """The second portion fails in its third evaluation; the first is not done again."""
+    """The second micro_batch fails in its third evaluation; the first is not done again."""
 
     class Late(Greedy):
-        def draw(self, u, sigma, noise):
+        def sample(self, u, sigma, noise):
             self.room = 1 if len(self.asked) == 6 else 8
-            return super().draw(u, sigma, noise)
+            return super().sample(u, sigma, noise)
 
     operator = Resize(SHAPE, 2)
     y = measurements(operator)

@@ -110,13 +110,13 @@ rank, seed, to_unit, run, calls = processes.rank(), commands.torch.manual_seed, 
 def spoiled(pictures, device):
     calls.append(1)
     return to_unit(pictures, device) * (float("nan") if rank == 1 and len(calls) == 3 else 1)
-def run_and_tell(config, crops, players, *rest):
+def run_and_tell(config, crops, trainees, *rest):
     commands.torch.manual_seed = seed
-    run(config, crops, players, *rest)
-    player = players["teacher"]
-    networks = [player.network, *(average.network for average in player.averages)]
+    run(config, crops, trainees, *rest)
+    trainee = trainees["teacher"]
+    networks = [trainee.network, *(average.network for average in trainee.averages)]
     with open(f"rank{rank}.json", "w") as file:
-        json.dump([player.steps, player.skipped, *map(of_weights, networks)], file)
+        json.dump([trainee.steps, trainee.skipped, *map(of_weights, networks)], file)
 commands.torch.manual_seed = lambda value: seed(value + rank)
 commands.train_loop, loop.to_unit = run_and_tell, spoiled
 processes.leave(main(sys.argv[1:]))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from invsolve import GaussianPrior, Settings, automatic_settings, load_prior, solve
+from invsolve import GaussianPrior, Settings, default_settings, load_prior, solve
 from invsolve.runtime.random_streams import NoiseStreams
 from operators import FunctionOperator, Identity, Mask, Resize, box_mask, random_mask
 
@@ -25,20 +25,20 @@ class Stationary:
 def test_the_last_level_is_the_error_of_the_wiener_estimate():
     """With A = I and a white spectrum P it is ``sqrt(P s² / (P + s²))`` per pixel."""
     for power, sigma_y in ((0.04, 0.05), (0.01, 0.03)):
-        settings = automatic_settings(Identity(SHAPE), sigma_y, Stationary(power))
+        settings = default_settings(Identity(SHAPE), sigma_y, Stationary(power))
         error = math.sqrt(power * sigma_y**2 / (power + sigma_y**2))
         assert settings.sigma_min == pytest.approx(error, rel=0.03)
         assert 12 * 0.9 * error < settings.sigma_max < 12 * 1.2 * error
         assert settings.sigma_likelihood == sigma_y / 2
-    assert automatic_settings(Identity(SHAPE), 0.9, Stationary(0.04)).sigma_min == 0.1
+    assert default_settings(Identity(SHAPE), 0.9, Stationary(0.04)).sigma_min == 0.1
 
 
 def test_the_first_level_is_that_of_the_worst_neighbourhood():
     prior = load_prior("default")
     box, scattered = box_mask((64, 64), (32, 32)), random_mask((64, 64), 0.25, 0)
-    hole, dots = (automatic_settings(Mask(SHAPE, mask), 0.05, prior) for mask in (box, scattered))
+    hole, dots = (default_settings(Mask(SHAPE, mask), 0.05, prior) for mask in (box, scattered))
     assert hole.sigma_max > 2.5 * dots.sigma_max
-    both = automatic_settings(Mask(SHAPE, torch.stack([scattered, box])), 0.05, prior)
+    both = default_settings(Mask(SHAPE, torch.stack([scattered, box])), 0.05, prior)
     assert both.sigma_max == pytest.approx(hole.sigma_max, rel=1e-3)
 
 
@@ -46,27 +46,27 @@ def test_it_is_what_solve_takes_by_default_in_the_operators_own_dtype():
     prior = load_prior("default").double()
     operator = Resize(SHAPE, 2).double()
     y = operator.measure(torch.zeros(1, *SHAPE, dtype=torch.float64), 0.05, NoiseStreams(0, [0], dtype=torch.float64))
-    settings = automatic_settings(operator, 0.05, prior)
-    assert settings == automatic_settings(operator, 0.05, prior)
+    settings = default_settings(operator, 0.05, prior)
+    assert settings == default_settings(operator, 0.05, prior)
     assert torch.equal(solve(y, operator, 1, prior=prior), solve(y, operator, 1, prior=prior, settings=settings))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_types(dtype):
     prior, operator = load_prior("default"), Mask(SHAPE, box_mask((64, 64), (32, 32)))
-    assert automatic_settings(operator, 0.05, prior) == automatic_settings(operator.to(dtype), 0.05, prior)
+    assert default_settings(operator, 0.05, prior) == default_settings(operator.to(dtype), 0.05, prior)
     assert solve(torch.zeros(1, *SHAPE, dtype=dtype), operator.to(dtype), 1, prior=prior).dtype == dtype
 
 
 def test_a_prior_without_a_spectrum_gets_the_neutral_settings():
     prior = GaussianPrior(torch.zeros(1, 2, 2), torch.eye(4))
-    assert automatic_settings(Identity((1, 2, 2)), 0.05, prior) == Settings()
+    assert default_settings(Identity((1, 2, 2)), 0.05, prior) == Settings()
 
 
 def test_an_operator_on_anything_but_images_is_refused():
     line = FunctionOperator((8,), lambda x: x)
     with pytest.raises(ValueError, match=r"the operator acts on \(8,\) but must act on images"):
-        automatic_settings(line, 0.05, load_prior("default"))
+        default_settings(line, 0.05, load_prior("default"))
 
 
 @pytest.mark.parametrize("kind", ["missing", "smaller"])

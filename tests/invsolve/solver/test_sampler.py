@@ -77,29 +77,29 @@ class ExactChain:
     """The law of the sampler's state after every step, as that of one long vector.
 
     The state is (x or u, the x that the last likelihood draw was made near, and its three standard normals: in the
-    image, in the measurement, and those of ``isotropic``).
+    image, in the measurement, and those of ``renoise``).
     """
 
-    def __init__(self, gaussian, a, y, sigma_y, isotropic=0.0, overrelaxation=0.0, isotropic_start=None):
+    def __init__(self, gaussian, a, y, sigma_y, renoise=0.0, overrelaxation=0.0, renoise_first=None):
         self.gaussian, self.a, self.y, self.sigma_y = gaussian, a, y, sigma_y
-        self.isotropic, self.overrelaxation, self.last_rho = isotropic, overrelaxation, None
-        self.isotropic_start = isotropic_start
+        self.renoise, self.overrelaxation, self.last_rho = renoise, overrelaxation, None
+        self.renoise_first = renoise_first
         sizes = [SIZE, SIZE, SIZE, len(a), SIZE]
         rows = torch.eye(sum(sizes), dtype=torch.float64).split(sizes)
         self.x, self.near, self.image, self.measured, self.white = rows
         self.law = Law(torch.zeros(sum(sizes), dtype=torch.float64), 0 * torch.cat(rows) @ torch.cat(rows).T)
 
     def likelihood(self, rho: float) -> None:
-        """``u = prox(x - w + rho e_1, y + sigma_y e_2) + w``, ``w = isotropic rho e_3``."""
+        """``u = prox(x - w + rho e_1, y + sigma_y e_2) + w``, ``w = renoise rho e_3``."""
         first = self.last_rho is None
-        isotropic = self.isotropic_start if first and self.isotropic_start is not None else self.isotropic
+        renoise = self.renoise_first if first and self.renoise_first is not None else self.renoise
         old = 0.0 if first else self.overrelaxation
         image = self.image if first else self.image + (self.near - self.x) / self.last_rho
         normals = torch.cat([self.image, self.measured, self.white])
         units = torch.cat([self.x, self.x, -old * image, -old * self.measured, -old * self.white])
         self.law = self.law.after(units, 0 * self.law.mean, (1 - old**2) * normals.T @ normals)
         h = torch.linalg.inv(self.a.T @ self.a / self.sigma_y**2 + EYE / rho**2)
-        hidden = isotropic * rho * self.white
+        hidden = renoise * rho * self.white
         u = h @ (self.x - hidden + rho * self.image) / rho**2 + h @ self.a.T @ self.measured / self.sigma_y + hidden
         self._set_x(u, h @ self.a.T @ self.y / self.sigma_y**2, 0 * EYE)
         self.last_rho = rho
@@ -197,22 +197,22 @@ def test_isotropic_draws_near_the_truth_have_white_noise_of_the_level(name, over
 
 @pytest.mark.parametrize("name", operators())
 @pytest.mark.parametrize("levels", [[1.0], [2.0, 0.1], karras(4, 2.0, 0.1, 3.0)], ids=len)
-@pytest.mark.parametrize("isotropic", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("renoise", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("overrelaxation", [0.0, 0.6])
-def test_few_steps_follow_their_exact_law(name, levels, isotropic, overrelaxation):
+def test_few_steps_follow_their_exact_law(name, levels, renoise, overrelaxation):
     gaussian, operator, sigma_y = prior(), operators()[name], 0.1
     y = measurement(gaussian, operator, sigma_y)
-    how = {"isotropic": isotropic, "overrelaxation": overrelaxation}
+    how = {"renoise": renoise, "overrelaxation": overrelaxation}
     law = law_of_the_chain(gaussian, dense(operator), y.flatten(), levels, sigma_y, **how)
     assert_samples_follow(sample(gaussian, operator, y, levels, sigma_y, **how), law)
 
 
 @pytest.mark.parametrize("name", operators())
-@pytest.mark.parametrize(("start", "isotropic"), [(1.0, 0.0), (0.0, 0.8)])
-def test_the_first_draw_may_be_isotropic_to_another_degree(name, start, isotropic):
+@pytest.mark.parametrize(("start", "renoise"), [(1.0, 0.0), (0.0, 0.8)])
+def test_the_first_draw_may_be_isotropic_to_another_degree(name, start, renoise):
     gaussian, operator, levels, sigma_y = prior(), operators()[name], karras(3, 2.0, 0.1, 3.0), 0.1
     y = measurement(gaussian, operator, sigma_y)
-    how = {"isotropic": isotropic, "overrelaxation": 0.4, "isotropic_start": start}
+    how = {"renoise": renoise, "overrelaxation": 0.4, "renoise_first": start}
     law = law_of_the_chain(gaussian, dense(operator), y.flatten(), levels, sigma_y, **how)
     assert_samples_follow(sample(gaussian, operator, y, levels, sigma_y, **how), law)
 
@@ -246,7 +246,7 @@ def test_it_yields_every_iterate_and_averages_without_touching_the_chain():
     y = measurement(gaussian, operator, 0.1).expand(CHAINS, *operator.out_shape)
     levels = karras(5, 2.0, 0.1, 3.0)
     raw = list(split_gibbs(y, operator, gaussian, levels, 0.1, chain_noise(6)))
-    averaged = list(split_gibbs(y, operator, gaussian, levels, 0.1, chain_noise(6), average=0.6))
+    averaged = list(split_gibbs(y, operator, gaussian, levels, 0.1, chain_noise(6), output_ema=0.6))
     assert len(raw) == len(averaged) == 5
     expected = raw[0]
     for x, x_avg in zip(raw, averaged, strict=True):

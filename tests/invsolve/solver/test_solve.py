@@ -6,7 +6,7 @@ import pytest
 import torch
 from solver_cases import OPERATORS, SHAPE, TinyNetwork, masks, measurements, seeded
 
-from invsolve import Denoiser, GaussianPrior, GenerativeDenoiser, MeanDraw, Posterior, Settings, posterior, solve
+from invsolve import Denoiser, GaussianPrior, GenerativeDenoiser, Posterior, PosteriorMean, Settings, posterior, solve
 from invsolve.networks.unet import UNet, UNetConfig
 from invsolve.priors.schedule import karras
 from invsolve.runtime.random_streams import NoiseStreams
@@ -29,7 +29,7 @@ def gaussian_prior() -> GaussianPrior:
 
 
 @pytest.mark.parametrize(
-    "settings", [Settings(), Settings(0.5, 0.1, warm_start=True, average=0.4)], ids=["cold", "warm"]
+    "settings", [Settings(), Settings(0.5, 0.1, warm_start=True, output_ema=0.4)], ids=["cold", "warm"]
 )
 @pytest.mark.parametrize("name", OPERATORS)
 def test_an_image_alone_and_in_a_batch_of_8_give_the_same_result(name, settings, network_prior):
@@ -46,16 +46,16 @@ def test_an_image_alone_and_in_a_batch_of_8_give_the_same_result(name, settings,
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"isotropic": 0.7}, {"isotropic_start": 1.0}, {"momentum": 0.3}, {"overrelaxation": 0.6}]
+    "changes", [{}, {"renoise": 0.7}, {"renoise_first": 1.0}, {"momentum": 0.3}, {"overrelaxation": 0.6}]
 )
 def test_solve_is_the_sampler_with_its_settings(network_prior, changes):
     operator = Resize(SHAPE, 2)
     y = measurements(operator, 2)
-    settings = Settings(1.5, 0.2, 2.0, average=0.3, sigma_likelihood=0.02, **changes)
+    settings = Settings(1.5, 0.2, 2.0, output_ema=0.3, sigma_likelihood=0.02, **changes)
     x = solve(y, operator, 5, 0.05, network_prior, seed=3, settings=settings, indices=[7, (1, 2)])
     noise = NoiseStreams(3, [7, (1, 2)])
     how = (karras(5, 1.5, 0.2, 2.0), 0.02, noise)
-    *_, expected = split_gibbs(y, operator, network_prior, *how, average=0.3, **changes)
+    *_, expected = split_gibbs(y, operator, network_prior, *how, output_ema=0.3, **changes)
     assert torch.equal(x, expected.detach())
     assert not x.requires_grad
     plain = solve(
@@ -73,22 +73,22 @@ def test_gamma_over_noises_the_priors_draws_by_so_much(network_prior):
     assert torch.equal(x, solve(y, operator, prior=less, settings=Settings()))
     assert (x - solve(y, operator, prior=network_prior)).abs().max() > 1e-3
     first = solve(y, operator, 1, prior=network_prior, settings=Settings(gamma=0))
-    u = operator.draw(torch.zeros(2, *SHAPE), y, 0.05, 2.0, NoiseStreams(0, [0, 1]))
+    u = operator.sample(torch.zeros(2, *SHAPE), y, 0.05, 2.0, NoiseStreams(0, [0, 1]))
     assert (first - network_prior.denoiser(u, 2.0, u, 2.0)).abs().max() < 1e-5
 
 
 def test_the_excess_falls_from_the_first_draw_to_none_at_the_last(network_prior):
     operator = Resize(SHAPE, 2)
     y = measurements(operator, 2)
-    x = solve(y, operator, 3, prior=network_prior, settings=Settings(gamma=0, excess=0.4))
+    x = solve(y, operator, 3, prior=network_prior, settings=Settings(gamma=0, sigma_inflation=0.4))
     noise = NoiseStreams(0, [0, 1])
-    u = operator.draw(torch.zeros(2, *SHAPE), y, 0.05, 2.0, noise)
+    u = operator.sample(torch.zeros(2, *SHAPE), y, 0.05, 2.0, noise)
     levels = karras(3, 2.0, 0.1, 3.0)
-    for i, excess in enumerate((0.4, 0.2, 0.0)):
+    for i, sigma_inflation in enumerate((0.4, 0.2, 0.0)):
         noise(SHAPE)  # of the over-noising, unused at gamma 0
-        expected = network_prior.denoiser(u, (1 + excess) * levels[i], u, levels[i])
+        expected = network_prior.denoiser(u, (1 + sigma_inflation) * levels[i], u, levels[i])
         if i < 2:
-            u = operator.draw(expected, y, 0.05, levels[i + 1], noise)
+            u = operator.sample(expected, y, 0.05, levels[i + 1], noise)
     assert (x - expected).abs().max() < 1e-5
     assert (x - solve(y, operator, 3, prior=network_prior, settings=Settings(gamma=0))).abs().max() > 1e-3
 
@@ -99,18 +99,18 @@ def test_momentum_takes_the_likelihood_draws_beyond_the_last_draw(network_prior)
     x = solve(y, operator, 3, prior=network_prior, settings=Settings(momentum=0.5))
     noise, levels = NoiseStreams(0, [0, 1]), karras(3, 2.0, 0.1, 3.0)
     with torch.no_grad():
-        u = operator.draw(torch.zeros(2, *SHAPE), y, 0.05, levels[0], noise)
-        first = network_prior.draw(u, levels[0], noise)
-        second = network_prior.draw(operator.draw(first, y, 0.05, levels[1], noise), levels[1], noise)
-        u = operator.draw(1.5 * second - 0.5 * first, y, 0.05, levels[2], noise)
-        assert (x - network_prior.draw(u, levels[2], noise)).abs().max() < 1e-5
+        u = operator.sample(torch.zeros(2, *SHAPE), y, 0.05, levels[0], noise)
+        first = network_prior.sample(u, levels[0], noise)
+        second = network_prior.sample(operator.sample(first, y, 0.05, levels[1], noise), levels[1], noise)
+        u = operator.sample(1.5 * second - 0.5 * first, y, 0.05, levels[2], noise)
+        assert (x - network_prior.sample(u, levels[2], noise)).abs().max() < 1e-5
     assert (x - solve(y, operator, 3, prior=network_prior, settings=Settings())).abs().max() > 1e-3
 
 
 def test_images_of_other_channels_than_the_priors_are_refused():
     denoiser = Denoiser(UNet(UNetConfig(widths=(8,), blocks=(1,))))
     with pytest.raises(ValueError, match="the images have 1 channels but the prior's have 3"):
-        solve(torch.zeros(1, 1, 16, 16), Identity((1, 16, 16)), prior=MeanDraw(denoiser))
+        solve(torch.zeros(1, 1, 16, 16), Identity((1, 16, 16)), prior=PosteriorMean(denoiser))
 
 
 def test_a_warm_start_is_a_likelihood_draw_near_the_wiener_estimate(network_prior):
@@ -118,8 +118,8 @@ def test_a_warm_start_is_a_likelihood_draw_near_the_wiener_estimate(network_prio
     y = measurements(operator, 2)
     x = solve(y, operator, 1, 0.05, network_prior, settings=Settings(0.4, warm_start=True))
     noise = NoiseStreams(0, [0, 1])
-    u = operator.draw(wiener_estimate(y, operator, 0.05, network_prior.spectrum), y, 0.05, 0.4, noise)
-    assert torch.equal(x, network_prior.draw(u, 0.4, noise).detach())
+    u = operator.sample(wiener_estimate(y, operator, 0.05, network_prior.spectrum), y, 0.05, 0.4, noise)
+    assert torch.equal(x, network_prior.sample(u, 0.4, noise).detach())
 
 
 def test_seed_and_index_choose_the_noise(network_prior):
@@ -220,7 +220,7 @@ class Counting:
     def __init__(self) -> None:
         self.spent = 0
 
-    def draw(self, u, sigma, noise):
+    def sample(self, u, sigma, noise):
         self.spent += self.evaluations
         return u
 
@@ -239,7 +239,7 @@ def test_a_prior_may_differentiate():
     class Gradient:
         evaluations = 1
 
-        def draw(self, u, sigma, noise):
+        def sample(self, u, sigma, noise):
             with torch.enable_grad():
                 u = u.detach().requires_grad_()
                 return torch.autograd.grad((u**2).sum() / 4, u)[0]
@@ -307,19 +307,19 @@ def test_a_posterior_needs_two_samples(samples, error):
         ({"sigma_min": 3.0}, ValueError, "sigma_min is 3.0 but must not exceed sigma_max, 2.0"),
         ({"exponent": 0}, ValueError, "exponent is 0"),
         ({"exponent": "3"}, TypeError, "exponent is '3'"),
-        ({"average": 1.0}, ValueError, "average is 1.0 but must be finite and at least 0 and below 1"),
-        ({"average": math.nan}, ValueError, "average is nan"),
+        ({"output_ema": 1.0}, ValueError, "average is 1.0 but must be finite and at least 0 and below 1"),
+        ({"output_ema": math.nan}, ValueError, "average is nan"),
         ({"momentum": 1.0}, ValueError, "momentum is 1.0 but must be finite and at least 0 and below 1"),
         ({"sigma_likelihood": -0.1}, ValueError, "sigma_likelihood is -0.1"),
         ({"warm_start": "yes"}, TypeError, "warm_start is 'yes'"),
         ({"overrelaxation": 1}, ValueError, "overrelaxation is 1 but must be finite and at least 0 and below 1"),
-        ({"isotropic": 1.1}, ValueError, "isotropic is 1.1 but must be finite and at least 0 and at most 1"),
-        ({"isotropic": -0.1}, ValueError, "isotropic is -0.1 but must be finite and at least 0 and at most 1"),
-        ({"isotropic": True}, TypeError, "isotropic is True but must be a number"),
-        ({"isotropic_start": 2}, ValueError, "isotropic_start is 2 but must be finite and at least 0 and at most 1"),
-        ({"isotropic_start": "1"}, TypeError, "isotropic_start is '1' but must be a number"),
+        ({"renoise": 1.1}, ValueError, "renoise is 1.1 but must be finite and at least 0 and at most 1"),
+        ({"renoise": -0.1}, ValueError, "renoise is -0.1 but must be finite and at least 0 and at most 1"),
+        ({"renoise": True}, TypeError, "renoise is True but must be a number"),
+        ({"renoise_first": 2}, ValueError, "renoise_first is 2 but must be finite and at least 0 and at most 1"),
+        ({"renoise_first": "1"}, TypeError, "renoise_first is '1' but must be a number"),
         ({"gamma": -0.1}, ValueError, "gamma is -0.1 but must be finite and at least 0"),
-        ({"excess": -1}, ValueError, "excess is -1 but must be finite and at least 0"),
+        ({"sigma_inflation": -1}, ValueError, "sigma_inflation is -1 but must be finite and at least 0"),
         ({"gamma": "0"}, TypeError, "gamma is '0' but must be a number"),
     ],
 )

@@ -19,7 +19,7 @@ from invsolve.training.finetune import FinetuneStep, finetune
 from invsolve.training.loop import Samples
 from invsolve.training.perceptual import perceptual_distance
 from invsolve.training.teacher import distill
-from invsolve.training.trainee import Player
+from invsolve.training.trainee import Trainee
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -37,8 +37,8 @@ def make_step(generator: Path, teacher: Path, **changes: object) -> FinetuneStep
     config = FinetuneConfig(precision="fp32", warmup=0, **changes)
     student = load_denoiser(generator, train=True)[0]
     before, judge = load_denoiser(generator)[0], load_denoiser(teacher)[0]
-    player = Player(student.network, config.learning_rate, config.betas, (0.1,))
-    return FinetuneStep(student, before, judge, 0.414, player, config)
+    trainee = Trainee(student.network, config.learning_rate, config.betas, (0.1,))
+    return FinetuneStep(student, before, judge, 0.414, trainee, config)
 
 
 def test_the_loss_of_a_step_is_the_written_out_one(generator, teacher):
@@ -65,14 +65,14 @@ def test_the_loss_of_a_step_is_the_written_out_one(generator, teacher):
 
 def test_kept_draws_alone_move_nothing(generator, teacher):
     step = make_step(generator, teacher, keep=1.0, error_weight=0.0)
-    before = {name: value.clone() for name, value in step.player.network.state_dict().items()}
+    before = {name: value.clone() for name, value in step.trainee.network.state_dict().items()}
     step.learn(samples())
-    gradients = [p.grad.abs().max() for p in step.player.network.parameters() if p.grad is not None]
+    gradients = [p.grad.abs().max() for p in step.trainee.network.parameters() if p.grad is not None]
     assert max(gradients) < 1e-3
     other = make_step(generator, teacher, keep=0.0)
     other.learn(samples())
-    assert max(p.grad.abs().max() for p in other.player.network.parameters() if p.grad is not None) > 1e-2
-    assert all((value == before[name]).all() for name, value in step.player.network.state_dict().items())
+    assert max(p.grad.abs().max() for p in other.trainee.network.parameters() if p.grad is not None) > 1e-2
+    assert all((value == before[name]).all() for name, value in step.trainee.network.state_dict().items())
 
 
 def test_pictures_improve_and_draws_stay(generator, teacher, pictures, tmp_path):

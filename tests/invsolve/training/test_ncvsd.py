@@ -15,7 +15,7 @@ from invsolve.priors.schedule import karras
 from invsolve.specs.recipe import DistillConfig
 from invsolve.training.discriminator import Discriminator
 from invsolve.training.edm import denoising_psnr, edm_loss, edm_weight
-from invsolve.training.loop import Player, Samples
+from invsolve.training.loop import Samples, Trainee
 from invsolve.training.ncvsd import (
     Diffused,
     adversarial_gradient,
@@ -228,13 +228,13 @@ def test_levels_on_the_published_grid():
 def distillation(source: Denoiser, config: DistillConfig) -> DistillStep:
     generator, fake, judge = (conditional_from(source.network) for _ in range(3))
     judge = Discriminator(judge, DATA).double()
-    players = {
-        "generator": Player(generator, config.generator_rate, config.betas, config.ema),
-        "fake": Player(fake, config.fake_rate, config.betas),
-        "discriminator": Player(judge, config.discriminator_rate, config.betas),
+    trainees = {
+        "generator": Trainee(generator, config.generator_rate, config.betas, config.ema),
+        "fake": Trainee(fake, config.fake_rate, config.betas),
+        "discriminator": Trainee(judge, config.discriminator_rate, config.betas),
     }
     student = GenerativeDenoiser(Denoiser(generator, DATA), config.gamma)
-    return DistillStep(student, Denoiser(fake, DATA), judge, source, players, config)
+    return DistillStep(student, Denoiser(fake, DATA), judge, source, trainees, config)
 
 
 def samples(seed: int) -> Samples:
@@ -255,7 +255,7 @@ def test_the_schedule_of_the_players():
     taken = []
     for number in range(1, 7):
         metrics = step(samples(number), number)
-        taken.append(tuple(step.players[name].steps for name in ("fake", "generator", "discriminator")))
+        taken.append(tuple(step.trainees[name].steps for name in ("fake", "generator", "discriminator")))
         assert ("adversarial" in metrics) == (number > 4)
     assert taken == [(1, 0, 0), (2, 0, 0), (3, 1, 1), (4, 2, 2), (5, 3, 3), (6, 4, 4)]
 
@@ -267,7 +267,7 @@ def test_a_step_moves_the_generator_along_both_gradients():
     for number in (1, 2, 3):  # away from the start, where the distillation gradient is zero
         step(samples(number), number)
     caught = {}
-    step.players["generator"].update = lambda _: caught.update(
+    step.trainees["generator"].update = lambda _: caught.update(
         {name: p.grad.clone() for name, p in step.generator.denoiser.network.named_parameters() if p.grad is not None}
     )
     # The same step by hand: noise in the order u, z, t, adversarial; the discriminator after its own update.

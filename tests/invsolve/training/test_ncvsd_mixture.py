@@ -21,7 +21,7 @@ from invsolve.networks.layers import MPFourier
 from invsolve.priors.denoiser import Denoiser, GenerativeDenoiser
 from invsolve.priors.gaussian import GaussianMixturePrior
 from invsolve.specs.recipe import DistillConfig
-from invsolve.training.loop import Player, Samples
+from invsolve.training.loop import Samples, Trainee
 from invsolve.training.ncvsd import Diffused
 from invsolve.training.steps import DistillStep
 
@@ -156,7 +156,7 @@ def normals(count: int, stream: torch.Generator) -> Callable[[tuple[int, ...]], 
 
 def prior_samples(prior: GaussianMixturePrior, count: int, stream: torch.Generator) -> Tensor:
     """The posterior under overwhelming noise is the prior."""
-    return prior.draw(torch.zeros(count, 2, 1, 1), 1e3, normals(count, stream))
+    return prior.sample(torch.zeros(count, 2, 1, 1), 1e3, normals(count, stream))
 
 
 def distil(config: DistillConfig) -> GenerativeDenoiser:
@@ -164,19 +164,19 @@ def distil(config: DistillConfig) -> GenerativeDenoiser:
     prior = mixture()
     torch.manual_seed(0)
     generator, fake, judge = PlaneNetwork(prior), PlaneNetwork(prior), PlaneDiscriminator()
-    players = {
-        "generator": Player(generator, config.generator_rate, config.betas, config.ema),
-        "fake": Player(fake, config.fake_rate, config.betas),
-        "discriminator": Player(judge, config.discriminator_rate, config.betas),
+    trainees = {
+        "generator": Trainee(generator, config.generator_rate, config.betas, config.ema),
+        "fake": Trainee(fake, config.fake_rate, config.betas),
+        "discriminator": Trainee(judge, config.discriminator_rate, config.betas),
     }
     student = GenerativeDenoiser(Denoiser(generator, DATA), config.gamma)
-    step = DistillStep(student, Denoiser(fake, DATA), judge, Teacher(prior), players, config)
+    step = DistillStep(student, Denoiser(fake, DATA), judge, Teacher(prior), trainees, config)
     stream = torch.Generator().manual_seed(0)
     for number in range(1, config.images // config.batch + 1):
         x = prior_samples(prior, config.batch, stream)
         step(Samples(x, torch.randn(config.batch, 4, generator=stream), normals(config.batch, stream)), number)
-    assert (players["discriminator"].steps > 0) == (config.adversarial_weight > 0)
-    return GenerativeDenoiser(Denoiser(players["generator"].averages[0].network, DATA), config.gamma)
+    assert (trainees["discriminator"].steps > 0) == (config.adversarial_weight > 0)
+    return GenerativeDenoiser(Denoiser(trainees["generator"].averages[0].network, DATA), config.gamma)
 
 
 def undistilled() -> GenerativeDenoiser:
@@ -206,12 +206,12 @@ def distances(prior, generator, start, u: Tensor, sigma: float, seed: int) -> li
     """To exact samples of ``p(x | u)``, of: the distilled, the undistilled, the mean, other exact samples."""
     stream = torch.Generator().manual_seed(seed)
     u, noise = u.reshape(1, 2, 1, 1).expand(DRAWS, -1, -1, -1), normals(DRAWS, stream)
-    exact = prior.draw(u, sigma, noise)
+    exact = prior.sample(u, sigma, noise)
     others = (
-        generator.draw(u, sigma, noise),
-        start.draw(u, sigma, noise),
+        generator.sample(u, sigma, noise),
+        start.sample(u, sigma, noise),
         prior(u, sigma),
-        prior.draw(u, sigma, noise),
+        prior.sample(u, sigma, noise),
     )
     return [sliced_wasserstein(points, exact) for points in others]
 
@@ -255,7 +255,7 @@ def visits(generator: GenerativeDenoiser) -> float:
     prior, errors = mixture(), []
     for u, sigma in POINTS:
         points = torch.tensor(u).reshape(1, 2, 1, 1).expand(DRAWS, -1, -1, -1)
-        draws = generator.draw(points, sigma, normals(DRAWS, torch.Generator().manual_seed(4)))
+        draws = generator.sample(points, sigma, normals(DRAWS, torch.Generator().manual_seed(4)))
         visited = prior.responsibilities(draws, 0.05).mean(0)
         errors.append((visited - prior.responsibilities(points[:1], sigma)[0]).abs().max().item())
     return max(errors)

@@ -10,22 +10,22 @@ from invsolve.networks.layers import MPConv, MPOrthogonal
 from invsolve.networks.unet import UNet, UNetConfig
 from invsolve.specs.recipe import TrainConfig
 from invsolve.training.teacher import distill, train
-from invsolve.training.trainee import Player, rate_at
+from invsolve.training.trainee import Trainee, rate_at
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SHAPE = UNetConfig(widths=(8, 16), blocks=(1, 1), haar=1, auxt=True)
 
 
-def new_player(rate: float) -> Player:
+def new_player(rate: float) -> Trainee:
     torch.manual_seed(0)
-    return Player(UNet(SHAPE), rate, (0.9, 0.99), (0.1,))
+    return Trainee(UNet(SHAPE), rate, (0.9, 0.99), (0.1,))
 
 
-def update(player: Player, gradient, config: TrainConfig) -> None:
-    for parameter in player.network.parameters():
+def update(trainee: Trainee, gradient, config: TrainConfig) -> None:
+    for parameter in trainee.network.parameters():
         parameter.grad = gradient(parameter)
-    player.update(config)
+    trainee.update(config)
 
 
 def distance_from_normal(network: UNet) -> float:
@@ -41,11 +41,11 @@ def distance_from_normal(network: UNet) -> float:
 
 
 def test_an_update_moves_the_weights_and_normalises_them():
-    player = new_player(0.05)
-    network = player.network
+    trainee = new_player(0.05)
+    network = trainee.network
     for _ in range(3):
         before = [parameter.detach().clone() for parameter in network.parameters()]
-        update(player, torch.randn_like, TrainConfig(warmup=0))
+        update(trainee, torch.randn_like, TrainConfig(warmup=0))
         moved = [(p - b).abs().max().item() for p, b in zip(network.parameters(), before, strict=True)]
         assert min(moved) > 1e-3
         assert distance_from_normal(network) < 1e-3  # normalize has an epsilon of 1e-4
@@ -53,14 +53,14 @@ def test_an_update_moves_the_weights_and_normalises_them():
 
 def test_every_update_has_the_learning_rate_of_its_step():
     """Adam goes as far as its learning rate where the gradient is always the same; a restart changes nothing."""
-    config, player, moves = TrainConfig(warmup=3, decay_after=5), new_player(0.1), []
+    config, trainee, moves = TrainConfig(warmup=3, decay_after=5), new_player(0.1), []
     for number in range(1, 13):
         if number == 7:
-            state, player = player.state_dict(), new_player(0.1)
-            player.load_state_dict(state)
-        before = player.network.gain_out.item()
-        update(player, torch.ones_like, config)
-        moves.append(before - player.network.gain_out.item())
+            state, trainee = trainee.state_dict(), new_player(0.1)
+            trainee.load_state_dict(state)
+        before = trainee.network.gain_out.item()
+        update(trainee, torch.ones_like, config)
+        moves.append(before - trainee.network.gain_out.item())
     assert moves == pytest.approx([rate_at(step, 0.1, 3, 5) for step in range(1, 13)], rel=1e-3)
 
 
@@ -71,8 +71,8 @@ def test_the_players_of_a_run_have_the_rates_of_its_configuration(teacher, pictu
     found = {}
     for name in ("t", "d"):
         state = torch.load(tmp_path / name / "state.pt", weights_only=True)
-        players = {player: value for player, value in state.items() if player not in ("step", "training")}
-        found |= {p: (v["steps"], v["optimizer"]["param_groups"][0]["lr"]) for p, v in players.items()}
+        trainees = {trainee: value for trainee, value in state.items() if trainee not in ("step", "training")}
+        found |= {p: (v["steps"], v["optimizer"]["param_groups"][0]["lr"]) for p, v in trainees.items()}
     assert found == {
         "teacher": (3, pytest.approx(0.02 * 3 / 5)),
         "generator": (13, pytest.approx(0.01 * (4 / 13) ** 0.5)),

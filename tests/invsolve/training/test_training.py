@@ -97,7 +97,7 @@ def test_the_distilled_prior_draws(student, teacher):
     assert prior.evaluations == 1
     assert torch.equal(prior.spectrum, load_prior(teacher).spectrum)
     u = torch.randn(2, 3, 13, 18, generator=torch.Generator().manual_seed(0))
-    first, second = (prior.draw(u, 0.5, NoiseStreams(seed, range(2))) for seed in (0, 1))
+    first, second = (prior.sample(u, 0.5, NoiseStreams(seed, range(2))) for seed in (0, 1))
     assert first.shape == u.shape
     assert first.isfinite().all()
     assert (first - second).abs().max() > 1e-3  # draws, not one answer

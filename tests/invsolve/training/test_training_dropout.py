@@ -34,9 +34,11 @@ def generator(teacher, pictures, tmp_path_factory) -> Path:
 
 
 def the_step(module, monkeypatch) -> list:
-    """Have a module's command train nothing: its step and players go to the list returned."""
+    """Have a module's command train nothing: its step and trainees go to the list returned."""
     steps = []
-    monkeypatch.setattr(module, "train_loop", lambda config, crops, players, step, *rest: steps.append((step, players)))
+    monkeypatch.setattr(
+        module, "train_loop", lambda config, crops, trainees, step, *rest: steps.append((step, trainees))
+    )
     return steps
 
 
@@ -57,11 +59,11 @@ def test_validation_figures_are_those_of_the_exported_weights(teacher, pictures)
 def test_a_distillation_has_dropout_in_the_networks_that_learn_alone(teacher, pictures, tmp_path, monkeypatch):
     steps = the_step(commands, monkeypatch)
     distill(write(tmp_path / "d.yaml", STUDENT), teacher, [str(pictures)], tmp_path, "cpu")
-    ((step, players),) = steps
+    ((step, trainees),) = steps
     assert differs(step.fake, conditional=True)
     assert differs(step.generator.denoiser, conditional=True)
     assert not differs(step.teacher)
-    assert not differs(Denoiser(players["generator"].averages[0].network), conditional=True)
+    assert not differs(Denoiser(trainees["generator"].averages[0].network), conditional=True)
 
 
 def test_a_fine_tuning_has_dropout_in_the_network_that_learns_alone(

@@ -87,7 +87,8 @@ def test_validation_tells_the_classes(class_teacher, two_classes):
 def test_the_distilled_prior_knows_the_classes_too(class_student):
     prior = load_prior(class_student)
     draws = [
-        prior.draw(noisy(8), 5.0, NoiseStreams(0, range(8)), labels=torch.full((8,), label)) for label in (DARK, BRIGHT)
+        prior.sample(noisy(8), 5.0, NoiseStreams(0, range(8)), labels=torch.full((8,), label))
+        for label in (DARK, BRIGHT)
     ]
     assert (brightness(draws[1]) - brightness(draws[0])).min() > 0.4
 
