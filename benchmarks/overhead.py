@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from invsolve.images.files import read_image
-from invsolve.priors.file import load_prior
+from invsolve.priors.registry import load_prior
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.solver.solve import solve
 from invsolve.specs.task import list_tasks, load_task

@@ -34,7 +34,8 @@ from invsolve.images.metrics import load_lpips, psnr
 from invsolve.networks.inference import PRECISIONS, Inference
 from invsolve.peers import PEERS, highest_level
 from invsolve.peers.levels import ddpm_levels
-from invsolve.priors.file import load_prior, read_checkpoint, resolve
+from invsolve.priors.file import read_checkpoint
+from invsolve.priors.registry import load_prior, resolve
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.specs.task import Task, load_task
 from operators import LinearOperator, gaussian_kernel, motion_kernel

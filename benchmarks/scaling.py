@@ -26,7 +26,7 @@ from torch.nn.functional import interpolate
 from invsolve.images.files import read_image, write_image
 from invsolve.images.metrics import psnr
 from invsolve.networks.inference import Inference
-from invsolve.priors.file import load_prior
+from invsolve.priors.registry import load_prior
 from invsolve.priors.tiled import Tiled, starts
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.solver.solve import posterior, solve

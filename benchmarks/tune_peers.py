@@ -34,7 +34,8 @@ from invsolve.images.metrics import Metric, load_lpips, psnr
 from invsolve.networks.inference import PRECISIONS, Inference
 from invsolve.peers import PEERS, Denoise, Settings, highest_level, settings_for
 from invsolve.peers.tuned import TUNED
-from invsolve.priors.file import load_prior, read_checkpoint, resolve
+from invsolve.priors.file import read_checkpoint
+from invsolve.priors.registry import load_prior, resolve
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.specs.task import Task, list_tasks, load_task
 

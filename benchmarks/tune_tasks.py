@@ -25,9 +25,9 @@ from invsolve import Settings, solve
 from invsolve.images.files import central_crop, list_pictures, read_image
 from invsolve.images.metrics import load_lpips, psnr
 from invsolve.networks.inference import PRECISIONS, Inference
-from invsolve.priors.file import load_prior
+from invsolve.priors.denoiser import Prior
+from invsolve.priors.registry import load_prior
 from invsolve.runtime.random_streams import NoiseStreams
-from invsolve.solver.sampler import Prior
 from invsolve.specs.task import Task, list_tasks, load_task
 
 Loss = Callable[[Settings], float]

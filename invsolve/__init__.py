@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .networks.inference import Inference
     from .priors.denoiser import Denoiser, DiffusionSampler, GenerativeDenoiser, PosteriorMean
-    from .priors.file import load_prior
     from .priors.gaussian import GaussianMixturePrior, GaussianPrior
     from .priors.gray import GrayPrior
+    from .priors.registry import load_prior
     from .runtime.random_streams import NoiseStreams
     from .solver.defaults import default_settings
     from .solver.solve import Posterior, posterior, solve
@@ -54,7 +54,7 @@ _HOMES = {
     "Posterior": "solver.solve",
     "Settings": "specs.settings",
     "default_settings": "solver.defaults",
-    "load_prior": "priors.file",
+    "load_prior": "priors.registry",
     "load_task": "specs.task",
     "posterior": "solver.solve",
     "solve": "solver.solve",

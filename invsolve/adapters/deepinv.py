@@ -34,9 +34,9 @@ from torch import Tensor, nn
 
 from operators import FunctionOperator, LinearOperator
 
+from ..priors.denoiser import Prior
 from ..runtime.optional import import_optional
 from ..runtime.random_streams import NoiseStreams
-from ..solver.sampler import Prior
 
 deepinv = import_optional("deepinv")
 

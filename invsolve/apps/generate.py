@@ -14,7 +14,8 @@ from torch.nn.functional import pad
 
 from ..images.files import grid, write_image
 from ..priors.denoiser import Denoiser, DiffusionSampler, GenerativeDenoiser, Noise, classes
-from ..priors.file import GENERATIVE, load_denoiser, resolve
+from ..priors.file import GENERATIVE, load_denoiser
+from ..priors.registry import resolve
 from ..priors.schedule import karras
 from ..runtime.device import choose_device
 from ..runtime.random_streams import NoiseStreams

@@ -17,7 +17,7 @@ from ..images.files import list_pictures, picture_name, read_image
 from ..images.mask_and_kernel import read_kernel, read_mask
 from ..images.metrics import Metric, load_metrics
 from ..networks.inference import Inference
-from ..priors.file import load_prior
+from ..priors.registry import load_prior
 from ..runtime.device import choose_device
 from ..runtime.random_streams import NoiseStreams
 from ..solver.solve import posterior, solve
@@ -28,7 +28,7 @@ from .outputs import Result, Scores, check_writable, describe, output_paths, wri
 if TYPE_CHECKING:
     from operators import LinearOperator
 
-    from ..solver.sampler import Prior
+    from ..priors.denoiser import Prior
 
 Source = str | Path
 MEASUREMENT = -1  # keys the stream of a simulated measurement's noise; samples of the solver are keyed from 0 on

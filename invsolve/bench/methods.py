@@ -22,9 +22,8 @@ from torch import Tensor
 from operators import LinearOperator
 from operators.spectral import spectral_filter
 
-from ..priors.denoiser import DiffusionSampler, PosteriorMean
+from ..priors.denoiser import DiffusionSampler, PosteriorMean, Prior
 from ..runtime.random_streams import NoiseStreams
-from ..solver.sampler import Prior
 from ..solver.solve import Index, check_warm_start, solve
 from ..specs.settings import Settings
 from ..specs.task import Task

@@ -20,11 +20,11 @@ from operators import LinearOperator
 from ..images.metrics import TRUNK_VARIABLE, Metric, load_metrics
 from ..networks.inference import Inference
 from ..peers import highest_level
-from ..priors.denoiser import PosteriorMean
-from ..priors.file import load_prior, read_checkpoint, resolve
+from ..priors.denoiser import PosteriorMean, Prior
+from ..priors.file import read_checkpoint
+from ..priors.registry import load_prior, resolve
 from ..runtime.device import choose_device
 from ..runtime.processes import alone, count, joined, rank
-from ..solver.sampler import Prior
 from ..specs.task import Task, list_tasks, load_task
 from .methods import Method, Tools, check_operator, make_method, network_of, networks_of
 from .pictures import Pictures

@@ -12,7 +12,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _info(arguments: argparse.Namespace) -> None:
     from ..foreign.hub import PUBLISHED
-    from ..priors.file import list_priors, resolve
+    from ..priors.registry import list_priors, resolve
     from ..specs.recipe_names import RECIPES
     from ..specs.task import list_tasks, load_task
 

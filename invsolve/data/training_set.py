@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..priors.spectrum import radial_spectrum
 from ..runtime import processes
-from ..solver.wiener import radial_spectrum
 from ..specs.recipe import RunConfig
 from .crops import Crops, to_unit
 from .labels import class_labels, class_names, one_hot

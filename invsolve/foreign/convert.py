@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..priors.denoiser import GAMMA
 from ..priors.file import write_prior
-from ..solver.wiener import TOP_FREQUENCY, power_on_grid
+from ..priors.spectrum import TOP_FREQUENCY, power_on_grid
 from .published import Published, published_network
 from .reader import read_foreign
 from .symbols import ForeignFileError

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,14 @@ from .schedule import karras
 
 GAMMA = 0.414  # over-noising of the generative denoiser, the published value
 SIGMA_DATA = 0.5
+
+
+class Prior(Protocol):
+    """What the sampler asks of a prior: a sample of ``p(x | u)`` for ``u = x + sigma n``, ``n ~ N(0, I)``."""
+
+    evaluations: int  # network evaluations that a sample takes
+
+    def sample(self, u: Tensor, sigma: float, noise: Noise) -> Tensor: ...
 
 
 def as_levels(sigma: float | Tensor, like: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from ..solver.sampler import Prior
+from ..priors.denoiser import Prior
 from .denoiser import Noise
 
 

@@ -27,7 +27,7 @@ def cosine_transform(x: Tensor) -> Tensor:
 def cosine_filter(gain: Tensor) -> Callable[[Tensor], Tensor]:
     """The map ``x -> D^T diag(gain) D x`` of images ``[..., H, W]``, on gain's device and in its dtype.
 
-    ``gain [..., H, W]`` holds a factor for each frequency of :func:`cosine_frequency`.
+    ``gain [..., H, W]`` holds a factor for each frequency of :func:`dct_frequency`.
     """
     height, width = gain.shape[-2:]
     packing, half = _Packing(height, width, gain), width // 2 + 1
@@ -40,13 +40,6 @@ def cosine_filter(gain: Tensor) -> Callable[[Tensor], Tensor]:
         return packing.unpack(z)
 
     return apply
-
-
-def cosine_frequency(height: int, width: int) -> Tensor:
-    """``|f|`` in cycles per pixel of each coefficient of D, ``[H, W]``, float64: k / 2H and l / 2W along the axes."""
-    vertical = torch.arange(height, dtype=torch.float64, device="cpu") / (2 * height)
-    horizontal = torch.arange(width, dtype=torch.float64, device="cpu") / (2 * width)
-    return torch.hypot(vertical[:, None], horizontal)
 
 
 class _Packing:

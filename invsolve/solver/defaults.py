@@ -6,11 +6,12 @@ import torch
 
 from operators import LinearOperator
 
+from ..priors.denoiser import Prior
+from ..priors.spectrum import power_on_grid
 from ..runtime.random_streams import NoiseStreams
 from ..specs.settings import Settings
 from .dct import cosine_filter
-from .sampler import Prior
-from .wiener import at_least_single, averaging, power_on_grid, wiener_estimate
+from .wiener import at_least_single, averaging, wiener_estimate
 
 NEIGHBOURHOOD = 16.0  # pixels, standard deviation of the window that an error is averaged over
 

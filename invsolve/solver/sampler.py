@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import torch
 
 from operators import LinearOperator
 
-from ..priors.denoiser import Noise
-
-
-class Prior(Protocol):
-    """What the sampler asks of a prior: one draw of ``p(x | u)`` for ``u = x + sigma n``, ``n ~ N(0, I)``."""
-
-    evaluations: int  # network evaluations that one draw takes
-
-    def sample(self, u: torch.Tensor, sigma: float, noise: Noise) -> torch.Tensor: ...
+from ..priors.denoiser import Noise, Prior
 
 
 def split_gibbs(

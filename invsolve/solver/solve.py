@@ -12,12 +12,13 @@ from tqdm import tqdm
 
 from operators import LinearOperator
 
+from ..priors.denoiser import Prior
 from ..priors.schedule import karras
 from ..runtime.memory import in_micro_batches
 from ..runtime.random_streams import NoiseStreams
 from ..specs.settings import Settings, check_integer, check_number
 from .defaults import check_acts_on_images, default_settings
-from .sampler import Prior, split_gibbs
+from .sampler import split_gibbs
 from .wiener import wiener_estimate
 
 Index = int | tuple[int, ...]

@@ -1,11 +1,6 @@
 """The Wiener estimate: a first guess from second-order statistics alone, to start the sampler from.
 
-The prior is a Gaussian that is stationary between reflecting borders, ``x ~ N(m, C)`` with ``C = D^T diag(P) D``, D the
-orthonormal two-dimensional cosine transform of each channel (see ``cosine.py``). ``P``, the power at each frequency, is
-radial and given by its profile: the *spectrum*, a 1-D tensor of ``n`` positive powers at the radial frequencies
-``sqrt(1/2) k / (n - 1)`` cycles per pixel, ``k = 0..n-1``, from 0 to the corner of the frequency square. D being
-orthonormal, the mean of P over all frequencies is the variance of a pixel, averaged over the image, and a profile
-measured on pictures of one size holds at any other.
+The prior is the stationary Gaussian of a radial power spectrum, see ``invsolve/priors/spectrum.py``.
 """
 
 from __future__ import annotations
@@ -13,16 +8,15 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-import numpy as np
 import torch
 
 from operators import LinearOperator, solve_spd
 
-from .dct import cosine_filter, cosine_frequency, cosine_transform
+from ..priors.spectrum import dct_frequency, power_on_grid
+from .dct import cosine_filter, cosine_transform
 
-TOP_FREQUENCY = math.sqrt(0.5)  # of the corner (1/2, 1/2), in cycles per pixel
 SMALLEST_NOISE = 0.02  # sigma_y is taken to be at least this
 PROBES = 4  # random signs that measure the diagonals of A^T A
 NEIGHBOURHOOD = 4.0  # pixels or frequencies, standard deviation of the window that a diagonal is averaged over
@@ -125,7 +119,7 @@ def preconditioner(
     if not hole.any():
         return everywhere
     side = hole.square().sum(dim=(-3, -2, -1), keepdim=True).sqrt()
-    short = cosine_frequency(*like.shape[-2:]).to(like) >= (2 / side).clamp(max=0.5)
+    short = dct_frequency(*like.shape[-2:]).to(like) >= (2 / side).clamp(max=0.5)
     limit = torch.where(short, power, 0).amax(dim=(-2, -1), keepdim=True)
     within_holes = cosine_filter(torch.minimum(power, limit) / variance)
     return lambda r: everywhere(r) + hole * within_holes(hole * r)
@@ -153,56 +147,4 @@ def local_diagonals(operator: LinearOperator, like: torch.Tensor) -> tuple[torch
 
 def averaging(deviation: float, like: torch.Tensor) -> torch.Tensor:
     """The gain of a mean over a Gaussian neighbourhood of so many pixels, ``[H, W]``."""
-    return torch.exp(-2 * (math.pi * deviation * cosine_frequency(*like.shape[-2:])) ** 2).to(like)
-
-
-def power_on_grid(spectrum: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """The powers P of a radial spectrum at the frequencies of :func:`cosine_frequency`, ``[H, W]``, in its dtype.
-
-    Between two samples the logarithm of the power is interpolated linearly: it spans many orders of magnitude.
-    """
-    frequency = cosine_frequency(height, width).to(spectrum.device)
-    position = frequency * ((len(spectrum) - 1) / TOP_FREQUENCY)
-    left = position.long().clamp(max=len(spectrum) - 2)
-    logarithm = spectrum.double().log()
-    return torch.lerp(logarithm[left], logarithm[left + 1], position - left).exp().to(spectrum.dtype)
-
-
-def radial_spectrum(images: Iterable[torch.Tensor], bins: int = 128) -> torch.Tensor:
-    """The average radial power spectrum of pictures, ``[bins]`` in float32, as the module's text defines it.
-
-    From each channel of each picture its mean is subtracted; a Hann window, scaled to mean square 1, keeps the jump
-    between opposite borders from leaking into the high frequencies (its side lobes fall faster than the spectrum of
-    natural images); ``|F x|²`` is averaged over the frequencies nearest to each sample of the profile. Samples with no
-    frequency near them (the first, since the mean is gone; others if all pictures are small) are interpolated.
-
-    Args:
-        images: pictures ``[C, H, W]`` or batches ``[B, C, H, W]``, of any sizes from 8x8.
-        bins: number of samples of the profile, at least 2.
-
-    Raises:
-        ValueError: there are no pictures, one is smaller than 8x8, or all are constant.
-    """
-    power, count = torch.zeros(2, bins, dtype=torch.float64, device="cpu")
-    for image in images:
-        height, width = image.shape[-2:]
-        if min(height, width) < 8:
-            raise ValueError(f"a picture of {height}x{width} is too small to measure a spectrum on: at least 8x8")
-        hann = (torch.hann_window(size + 2, dtype=torch.float64, device="cpu")[1:-1] for size in (height, width))
-        window = torch.outer(*hann)
-        planes = image.detach().cpu().double().reshape(-1, height, width)
-        planes = planes - (planes * window).sum(dim=(-2, -1), keepdim=True) / window.sum()
-        planes = planes * window / window.square().mean().sqrt()
-        energy = torch.fft.fft2(planes, norm="ortho").abs().square().sum(dim=0)
-        vertical, horizontal = (torch.fft.fftfreq(size, dtype=torch.float64, device="cpu") for size in (height, width))
-        frequency = torch.hypot(vertical[:, None], horizontal)
-        nearest = (frequency * ((bins - 1) / TOP_FREQUENCY)).round().long()
-        kept = frequency > 0
-        power.index_add_(0, nearest[kept], energy[kept])
-        count.index_add_(0, nearest[kept], torch.full_like(energy[kept], len(planes)))
-    measured = power > 0
-    if not measured.any():
-        raise ValueError("a spectrum needs pictures, and not only constant ones")
-    known = measured.nonzero().flatten().numpy()
-    logarithm = np.interp(np.arange(bins), known, (power[measured] / count[measured]).log().numpy())
-    return torch.from_numpy(np.exp(logarithm)).float()
+    return torch.exp(-2 * (math.pi * deviation * dct_frequency(*like.shape[-2:])) ** 2).to(like)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..priors.file import checkpoints_folder
+from ..priors.registry import checkpoints_folder
 from .validation import suggestion
 
 # name, of a YAML file in checkpoints/: (command, what it is)

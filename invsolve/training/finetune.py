@@ -23,7 +23,8 @@ from torch import Tensor
 
 from ..data.training_set import describe_data, held_out_images, read_data
 from ..priors.denoiser import Denoiser, classes
-from ..priors.file import load_denoiser, resolve
+from ..priors.file import load_denoiser
+from ..priors.registry import resolve
 from ..runtime import processes
 from ..runtime.device import choose_device
 from ..runtime.random_streams import NoiseStreams

@@ -14,7 +14,8 @@ from torch import Tensor
 from ..data.training_set import classes_of, describe_data, held_out_images, read_data, training_spectrum
 from ..networks.unet import UNet, UNetConfig, conditional_from
 from ..priors.denoiser import Denoiser, GenerativeDenoiser
-from ..priors.file import load_denoiser, resolve, save_denoiser
+from ..priors.file import load_denoiser, save_denoiser
+from ..priors.registry import resolve
 from ..runtime import processes
 from ..runtime.device import choose_device
 from ..runtime.random_streams import NoiseStreams

@@ -15,7 +15,7 @@ from benchmark_scripts import load_script
 from invsolve import Settings
 from invsolve.peers import PEERS, settings_for
 from invsolve.peers.tuned import TUNED
-from invsolve.priors.file import load_prior
+from invsolve.priors.registry import load_prior
 from invsolve.specs.task import list_tasks
 
 

@@ -15,7 +15,7 @@ from invsolve.bench.methods import Method, Tools, in_use, make_method, networks_
 from invsolve.images.metrics import psnr
 from invsolve.peers import PEERS, REVISION
 from invsolve.priors.denoiser import PosteriorMean
-from invsolve.priors.file import load_prior
+from invsolve.priors.registry import load_prior
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.specs.degradations import DEGRADATIONS, Degradation
 from invsolve.specs.settings import Settings

@@ -22,9 +22,10 @@ from invsolve.foreign.reader import read_foreign
 from invsolve.foreign.tensor_names import foreign_names
 from invsolve.networks.unet import UNet, UNetConfig
 from invsolve.priors.denoiser import GenerativeDenoiser
-from invsolve.priors.file import CheckpointError, load_denoiser, load_prior, resolve
+from invsolve.priors.file import CheckpointError, load_denoiser
+from invsolve.priors.registry import load_prior, resolve
+from invsolve.priors.spectrum import power_on_grid
 from invsolve.solver.solve import Settings
-from invsolve.solver.wiener import power_on_grid
 from operators import Mask
 
 CLASSES = SMALL | {"label_dim": 5, "attn_resolutions": [16], "channel_mult": [1, 2, 3]}

@@ -12,7 +12,8 @@ from training_cases import with_image_size
 from invsolve.networks.inference import GRAPHS, Accelerated, Inference, accelerate
 from invsolve.networks.layers import fold
 from invsolve.networks.unet import UNet, UNetConfig
-from invsolve.priors.file import load_denoiser, load_prior
+from invsolve.priors.file import load_denoiser
+from invsolve.priors.registry import load_prior
 from invsolve.runtime.memory import in_micro_batches
 from invsolve.runtime.random_streams import NoiseStreams
 

@@ -12,9 +12,11 @@ from peer_cases import OPERATORS, SHAPE, SHORT, gaussian, operator, random, seed
 from invsolve.peers import PEERS, highest_level, settings_for
 from invsolve.peers.levels import ddpm_levels, ddpm_sigmas
 from invsolve.peers.tuned import TUNED
-from invsolve.priors.file import read_checkpoint, resolve
+from invsolve.priors.file import read_checkpoint
+from invsolve.priors.registry import resolve
+from invsolve.priors.spectrum import dct_frequency
 from invsolve.runtime.random_streams import NoiseStreams
-from invsolve.solver.dct import cosine_filter, cosine_frequency
+from invsolve.solver.dct import cosine_filter
 from invsolve.specs.degradations import DEGRADATIONS
 from invsolve.specs.task import list_tasks, load_task
 from operators import Convolution, Mask
@@ -99,7 +101,7 @@ def test_every_task(name, task_name):
     The prior's mean, 0, has the error 1 in both; its colours are independent, so that a grey picture tells little.
     """
     shape = (3, SIDE, SIDE)
-    power = (3e-4 + cosine_frequency(SIDE, SIDE).float() ** 2) ** -1.5
+    power = (3e-4 + dct_frequency(SIDE, SIDE).float() ** 2) ** -1.5
     power *= 0.25 / power.mean()
     x = cosine_filter(power.sqrt())(torch.randn(1, *shape, generator=seeded(7)))
     task = load_task(task_name)

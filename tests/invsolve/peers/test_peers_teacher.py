@@ -12,7 +12,7 @@ from invsolve.bench.baselines import BASELINES
 from invsolve.images.files import list_pictures, read_image
 from invsolve.images.metrics import load_lpips
 from invsolve.peers import PEERS, settings_for
-from invsolve.priors.file import load_prior
+from invsolve.priors.registry import load_prior
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.specs.task import load_task
 

@@ -11,7 +11,8 @@ from invsolve import solve
 from invsolve.cli import main
 from invsolve.images.files import read_image
 from invsolve.images.metrics import load_lpips, psnr
-from invsolve.priors.file import list_priors, load_prior, read_checkpoint, resolve
+from invsolve.priors.file import read_checkpoint
+from invsolve.priors.registry import list_priors, load_prior, resolve
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.specs.task import load_task
 

@@ -14,9 +14,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from invsolve.networks.unet import UNet, UNetConfig
-from invsolve.priors import file as checkpoint
+from invsolve.priors import registry as checkpoint
 from invsolve.priors.denoiser import Denoiser, GenerativeDenoiser, PosteriorMean
-from invsolve.priors.file import CheckpointError, list_priors, load_denoiser, load_prior, resolve, save_denoiser
+from invsolve.priors.file import CheckpointError, load_denoiser, save_denoiser
+from invsolve.priors.registry import list_priors, load_prior, resolve
 from invsolve.runtime.random_streams import NoiseStreams
 
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 from prior_cases import RECORD, denoiser, pictures
 
-from invsolve.priors import file as checkpoint
+from invsolve.priors import registry as checkpoint
 from invsolve.priors.denoiser import PosteriorMean
-from invsolve.priors.file import CheckpointError, cached_prior, load_prior, save_denoiser
+from invsolve.priors.file import CheckpointError, save_denoiser
+from invsolve.priors.registry import cached_prior, load_prior
 from invsolve.runtime.random_streams import NoiseStreams
 
 

@@ -4,7 +4,8 @@ import pytest
 import scipy.fft
 import torch
 
-from invsolve.solver.dct import cosine_filter, cosine_frequency, cosine_transform
+from invsolve.priors.spectrum import dct_frequency
+from invsolve.solver.dct import cosine_filter, cosine_transform
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -43,7 +44,7 @@ def test_a_smooth_gain_is_a_convolution_between_reflecting_borders():
 
 def test_frequencies_are_those_of_the_transforms_cosines():
     """A cosine of f cycles per pixel, sampled in the middle of each pixel, is one coefficient alone: the one at f."""
-    frequency = cosine_frequency(8, 6)
+    frequency = dct_frequency(8, 6)
     assert frequency.shape == (8, 6)
     assert frequency[3, 4] == pytest.approx(((3 / 16) ** 2 + (4 / 12) ** 2) ** 0.5, rel=1e-15)
     wave = torch.cos(2 * torch.pi * frequency[3, 0] * (torch.arange(8, dtype=torch.float64) + 0.5))
@@ -59,4 +60,4 @@ def test_the_default_device_does_not_matter():
     expected = cosine_filter(gain)(x)
     with torch.device("meta"):
         assert torch.equal(cosine_filter(gain)(x), expected)
-        assert cosine_frequency(4, 5).device.type == "cpu"
+        assert dct_frequency(4, 5).device.type == "cpu"

@@ -2,7 +2,8 @@ import pytest
 import torch
 from skimage import data
 
-from invsolve.solver.dct import cosine_filter, cosine_frequency, cosine_transform
+from invsolve.priors.spectrum import dct_frequency
+from invsolve.solver.dct import cosine_filter, cosine_transform
 from invsolve.solver.wiener import (
     SMALLEST_NOISE,
     averaging,
@@ -123,7 +124,7 @@ def test_the_diagonal_in_frequency_is_the_response_of_a_blur():
     shape = (3, 96, 128)
     operator = GaussianBlur(shape, 1.0, boundary="reflect").double()
     _, in_frequency = local_diagonals(operator, torch.zeros(1, *shape, dtype=torch.float64))
-    response = torch.exp(-((2 * torch.pi * cosine_frequency(*shape[1:])) ** 2))  # of A^T A: the square of A's
+    response = torch.exp(-((2 * torch.pi * dct_frequency(*shape[1:])) ** 2))  # of A^T A: the square of A's
     assert (in_frequency[0, 0] - response).abs().max() < 0.03
 
 

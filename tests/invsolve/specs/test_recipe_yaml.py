@@ -10,7 +10,8 @@ from training_cases import STUDENT, TEACHER, refused, write
 
 from invsolve.networks.unet import UNet, UNetConfig
 from invsolve.priors.denoiser import Denoiser
-from invsolve.priors.file import checkpoints_folder, save_denoiser
+from invsolve.priors.file import save_denoiser
+from invsolve.priors.registry import checkpoints_folder
 from invsolve.specs.recipe import CHECKS, DistillConfig, FinetuneConfig, TrainConfig, load_config
 from invsolve.training.teacher import check_crop, distill, train
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from invsolve.cli import main
-from invsolve.priors.file import checkpoints_folder
+from invsolve.priors.registry import checkpoints_folder
 from invsolve.specs.recipe_names import RECIPES
 
 HOMES = {"train": "teacher", "distill": "teacher", "finetune": "finetune"}  # in invsolve.training

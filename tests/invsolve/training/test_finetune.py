@@ -12,7 +12,8 @@ from training_cases import STUDENT, TUNING, assert_same_states, figures, refused
 
 from invsolve.cli import main
 from invsolve.data.crops import SampleNoise
-from invsolve.priors.file import load_denoiser, load_prior
+from invsolve.priors.file import load_denoiser
+from invsolve.priors.registry import load_prior
 from invsolve.specs.recipe import FinetuneConfig
 from invsolve.training import loop
 from invsolve.training.finetune import FinetuneStep, finetune

@@ -9,7 +9,8 @@ from skimage import data
 from invsolve.data.crops import to_unit
 from invsolve.networks.unet import UNet, UNetConfig
 from invsolve.priors.denoiser import Denoiser
-from invsolve.priors.file import load_denoiser, resolve
+from invsolve.priors.file import load_denoiser
+from invsolve.priors.registry import resolve
 from invsolve.training.perceptual import perceptual_distance
 from operators import GaussianBlur
 

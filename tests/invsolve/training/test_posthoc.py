@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from training_cases import STUDENT, TEACHER, refused, write
 
 from invsolve.cli import main
-from invsolve.priors.file import load_denoiser, load_prior, read_checkpoint
+from invsolve.priors.file import load_denoiser, read_checkpoint
+from invsolve.priors.registry import load_prior
 from invsolve.training.ema import exponent_of
 from invsolve.training.posthoc import inner_products, reconstruct, solve_weights
 from invsolve.training.teacher import distill, train

@@ -15,7 +15,8 @@ from invsolve.data.sources import Source, load_pictures
 from invsolve.data.training_set import center_crops
 from invsolve.networks.unet import UNet, UNetConfig
 from invsolve.priors.denoiser import Denoiser
-from invsolve.priors.file import load_denoiser, load_prior
+from invsolve.priors.file import load_denoiser
+from invsolve.priors.registry import load_prior
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.solver.solve import solve
 from invsolve.training import loop

@@ -7,7 +7,8 @@ import torch
 from training_cases import STUDENT, assert_same_states, refused, write
 
 from invsolve.cli import main
-from invsolve.priors.file import load_denoiser, load_prior
+from invsolve.priors.file import load_denoiser
+from invsolve.priors.registry import load_prior
 from invsolve.training import loop
 from invsolve.training.teacher import distill
 

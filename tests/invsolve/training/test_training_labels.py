@@ -14,7 +14,8 @@ from training_cases import STUDENT, TEACHER, TUNING, refused, write
 
 from invsolve.data.sources import Source, load_pictures
 from invsolve.data.training_set import center_crops
-from invsolve.priors.file import load_denoiser, load_prior
+from invsolve.priors.file import load_denoiser
+from invsolve.priors.registry import load_prior
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.solver.solve import Settings, solve
 from invsolve.training.finetune import finetune
