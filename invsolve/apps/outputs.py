@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from ..images.files import write_atomically, write_image
+from ..images.files import STD_WHITE, write_atomically, write_image
 
-STD_WHITE = 0.5  # standard deviation, on [-1, 1], that _std.png shows as white
 GAP = 8  # white pixels between the pictures of _comparison.png
 
 Scores = Mapping[str, float | None]

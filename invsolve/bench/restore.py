@@ -14,16 +14,15 @@ from torch import Tensor
 
 from operators import LinearOperator
 
-from ..apps.outputs import STD_WHITE
 from ..apps.run import MEASUREMENT, stream_index
-from ..images.files import write_image
+from ..images.files import STD_WHITE, write_image
 from ..images.metrics import Metric
 from ..runtime.random_streams import NoiseStreams
 from ..specs.task import Task
 from .methods import Method
 from .pictures import Pictures
-from .report.pictures import file_name
 from .scores import score, score_samples
+from .store import file_name
 from .store_reading import Key
 
 Row = dict[str, Any]

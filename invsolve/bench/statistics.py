@@ -18,6 +18,14 @@ from scipy.stats import t as student
 from .store_reading import Row, read_results
 
 METRICS = ("psnr", "ssim", "lpips")
+COLUMNS = (("psnr", "PSNR", 2), ("ssim", "SSIM", 3), ("lpips", "LPIPS", 3))  # key, heading, decimals
+SPREAD = (
+    ("samples", "Samples", 0),
+    ("psnr_mean", "PSNR of the mean", 2),
+    ("psnr_std", "Deviation of PSNR", 2),
+    ("lpips_std", "Deviation of LPIPS", 3),
+    ("spearman", "Spearman", 2),
+)
 FEW = 20  # evaluations: the budget within which a second "best" is marked
 
 

@@ -15,10 +15,22 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..images.files import write_atomically
-from .report.pictures import STD, file_name, picture_folders
 from .store_reading import RESULTS, Row, part_path, part_paths, read_results, result_paths
 
+TRUTH, MEASUREMENT = "truth", "measurement"  # files of a picture's folder beside those of the methods, without .png
+STD = "_std"  # what follows a method's name in that of its standard deviation's file
+
 Pair = tuple[str, str]  # task, method
+
+
+def file_name(method: str) -> str:
+    """The name of a method's pictures, without the suffix."""
+    return method.replace(":", "_")
+
+
+def picture_folders(folder: Path, task: str) -> list[Path]:
+    """The folders of a task's pictures, one per image, those that have a truth."""
+    return sorted(path.parent for path in (folder / "pictures" / task).glob(f"*/{TRUTH}.png"))
 
 
 def own_path(folder: Path, rank: int, count: int) -> Path:

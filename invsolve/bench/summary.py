@@ -7,8 +7,7 @@ import math
 from pathlib import Path
 
 from ..images.files import write_atomically
-from .report.tables import COLUMNS, SPREAD
-from .statistics import FEW, Benchmark, Entry, Mean, behind, best, chance, read_benchmark
+from .statistics import COLUMNS, FEW, SPREAD, Benchmark, Entry, Mean, behind, best, chance, read_benchmark
 
 INTERVAL = "95 % interval of the mean over the images, by Student's t"
 

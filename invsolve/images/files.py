@@ -30,6 +30,7 @@ UPRIGHT = {  # what turns a picture of this EXIF orientation the right way up
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+STD_WHITE = 0.5  # standard deviation, for images on [-1, 1], that the picture of one shows as white
 DAMAGE = (OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, RuntimeError, struct.error)  # in Pillow
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from ...apps.outputs import STD_WHITE
+from ...images.files import STD_WHITE
 from ..statistics import Entry
+from ..store import MEASUREMENT, STD, TRUTH, file_name, picture_folders
 from ..store_reading import Row
 from .plots import family, marker
 
 BIG = 24 * 1024  # bytes: a larger PNG is encoded again
 QUALITY = 92  # of WebP
-TRUTH, MEASUREMENT, STD = "truth", "measurement", "_std"
 INITIAL = "ncvsd"  # the method first shown in the slider, where there is one
 
 
@@ -45,16 +45,6 @@ def load_picture(path: Path) -> Picture:
     except OSError:
         raise ValueError(f"{path} is not a picture: delete it, or run the benchmark again") from None
     return Picture(f"data:image/{kind};base64,{base64.b64encode(data).decode()}", width, height)
-
-
-def file_name(method: str) -> str:
-    """The name of a method's pictures, without the suffix."""
-    return method.replace(":", "_")
-
-
-def picture_folders(directory: Path, task: str) -> list[Path]:
-    """The folders of a task's pictures, one per image, those that have a truth."""
-    return sorted(path.parent for path in (directory / "pictures" / task).glob(f"*/{TRUTH}.png"))
 
 
 def gallery(directory: Path, entries: Sequence[Entry], numbers: Mapping[str, int]) -> str:

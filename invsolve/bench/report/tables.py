@@ -7,18 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from ..statistics import FEW, Benchmark, Entry, Mean, best, chance, difference
+from ..statistics import COLUMNS, FEW, SPREAD, Benchmark, Entry, Mean, best, chance, difference
 from .pictures import swatch
 from .plots import family
 
-COLUMNS = (("psnr", "PSNR", 2), ("ssim", "SSIM", 3), ("lpips", "LPIPS", 3))  # key, heading, decimals
-SPREAD = (
-    ("samples", "Samples", 0),
-    ("psnr_mean", "PSNR of the mean", 2),
-    ("psnr_std", "Deviation of PSNR", 2),
-    ("lpips_std", "Deviation of LPIPS", 3),
-    ("spearman", "Spearman", 2),
-)
 COST_HEADS = ("Evals", "Seconds")
 ABSENT = '<span class="absent">–</span>'
 
