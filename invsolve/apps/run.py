@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import time
@@ -19,7 +18,7 @@ from ..images.metrics import Metric, load_metrics
 from ..networks.inference import Inference
 from ..priors.registry import load_prior
 from ..runtime.device import choose_device
-from ..runtime.random_streams import NoiseStreams
+from ..runtime.random_streams import MEASUREMENT, NoiseStreams, stream_index
 from ..solver.solve import posterior, solve
 from ..specs.degradations import Shape
 from ..specs.task import Task, load_task
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from ..priors.denoiser import Prior
 
 Source = str | Path
-MEASUREMENT = -1  # keys the stream of a simulated measurement's noise; samples of the solver are keyed from 0 on
 TOGETHER = 2**21  # pixels of clean images, or samples, restored at a time on a CPU: more take more memory, no less time
 
 
@@ -106,16 +104,6 @@ def run(options: RunOptions, say: Callable[[str], None] = printed) -> None:
         say(f"mean of {len(pictures)} pictures: {describe(means)}")
     count = "1 picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
     say(f"{task.name}: {count} restored with {options.steps} network evaluations in {seconds:.1f} s on {device.type}")
-
-
-def stream_index(name: str) -> int:
-    """The key of a picture's random stream: a hash of its name, because its place among the others is not stable.
-
-    ``solve(y, ..., seed=seed, indices=[stream_index("face")])`` repeats what ``invsolve run`` does to ``face.png``.
-    The hash is of the name in UTF-8, or of the bytes of a file's name that are none.
-    """
-    content = name.encode(errors="surrogateescape")
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 def _load_task(options: RunOptions, say: Callable[[str], None]) -> Task:

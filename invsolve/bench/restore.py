@@ -14,10 +14,9 @@ from torch import Tensor
 
 from operators import LinearOperator
 
-from ..apps.run import MEASUREMENT, stream_index
 from ..images.files import STD_WHITE, write_image
 from ..images.metrics import Metric
-from ..runtime.random_streams import NoiseStreams
+from ..runtime.random_streams import MEASUREMENT, NoiseStreams, stream_index
 from ..specs.task import Task
 from .methods import Method
 from .pictures import Pictures

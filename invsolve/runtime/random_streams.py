@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+MEASUREMENT = -1  # (picture's stream index, -1): noise of a simulated measurement; samples are numbered from 0 on
+
 
 class NoiseStreams:
     """Standard normal noise for a batch of images, each image drawing from a stream of its own.
@@ -65,3 +67,13 @@ def stream_key(seed: int, index: int | tuple[int, ...]) -> int:
     except TypeError:
         raise TypeError(f"a noise stream is keyed by integers, not by seed {seed!r} and index {index!r}") from None
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "little")
+
+
+def stream_index(name: str) -> int:
+    """The stream index of a picture: a hash of its name, because its place among the others is not stable.
+
+    ``solve(y, ..., seed=seed, indices=[stream_index("face")])`` repeats what ``invsolve run`` does to ``face.png``.
+    The hash is of the name in UTF-8, or of the bytes of a file's name that are none.
+    """
+    content = name.encode(errors="surrogateescape")
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")

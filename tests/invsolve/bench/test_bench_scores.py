@@ -72,9 +72,8 @@ def test_several_samples_score_by_their_means_and_deviations():
 def test_the_samples_of_a_benchmark_are_those_of_the_posterior(tiny_prior, tmp_path):
     """Through the command; the baseline, which draws nothing, has no spread."""
     from invsolve import posterior
-    from invsolve.apps.run import MEASUREMENT, stream_index
     from invsolve.images.files import read_image
-    from invsolve.runtime.random_streams import NoiseStreams
+    from invsolve.runtime.random_streams import MEASUREMENT, NoiseStreams, stream_index
 
     bench = make_bench(tmp_path, tiny_prior, 1)
     rows = figures(bench("samples", "--samples", 3, "--tasks", "sr4x", "--methods", "baseline,ncvsd"))

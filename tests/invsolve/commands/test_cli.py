@@ -18,7 +18,7 @@ import torch
 from cli_pictures import COMMAND, environment, files, picture, pixels
 from PIL import Image
 
-from invsolve.apps.run import RunOptions, run, stream_index
+from invsolve.apps.run import RunOptions, run
 from invsolve.cli import main
 from invsolve.images.files import read_image, write_image
 from invsolve.solver.solve import posterior, solve
@@ -152,7 +152,7 @@ def test_simulated_noise_is_sigma_y_and_not_the_solvers(restore, tmp_path, monke
     folder = restore("denoise", "--simulate", "--input", tmp_path / "gray.png")
     noise = pixels(folder / "gray_measurement.png") / 127.5 - 1
     assert noise.std() == pytest.approx(0.05, rel=4 / math.sqrt(2 * noise.size))
-    from invsolve.runtime.random_streams import NoiseStreams
+    from invsolve.runtime.random_streams import NoiseStreams, stream_index
 
     solvers = NoiseStreams(0, [stream_index("gray")])
     for _ in range(2):
