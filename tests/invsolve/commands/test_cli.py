@@ -21,6 +21,7 @@ from PIL import Image
 from invsolve.apps.run import RunOptions, run
 from invsolve.cli import main
 from invsolve.images.files import read_image, write_image
+from invsolve.runtime.random_streams import stream_index
 from invsolve.solver.solve import posterior, solve
 from invsolve.specs.task import Task, load_task
 from operators import GaussianBlur
@@ -152,7 +153,7 @@ def test_simulated_noise_is_sigma_y_and_not_the_solvers(restore, tmp_path, monke
     folder = restore("denoise", "--simulate", "--input", tmp_path / "gray.png")
     noise = pixels(folder / "gray_measurement.png") / 127.5 - 1
     assert noise.std() == pytest.approx(0.05, rel=4 / math.sqrt(2 * noise.size))
-    from invsolve.runtime.random_streams import NoiseStreams, stream_index
+    from invsolve.runtime.random_streams import NoiseStreams
 
     solvers = NoiseStreams(0, [stream_index("gray")])
     for _ in range(2):
