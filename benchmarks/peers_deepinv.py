@@ -13,8 +13,8 @@ Where the definitions differ:
   the denoised image, and returns the state at the last level instead of the denoised image.
 - All: ours starts around an estimate (see ``invsolve/peers/start.py``), deepinv's in DDRM and DPS around gray.
 
-DDRM and DPS start at the highest level that the denoiser knows, at most at that of the last timestep; in DiffPIR
-deepinv starts at that timestep always, and so does ours.
+DDRM and DPS start at the largest noise level that the denoiser was trained for, at most at that of the last timestep;
+in DiffPIR deepinv starts at that timestep always, and so does ours.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ from invsolve.adapters.deepinv import DenoiserToDeepinv, OperatorToDeepinv, deep
 from invsolve.images.files import central_crop, list_pictures, read_image
 from invsolve.images.metrics import load_lpips, psnr
 from invsolve.networks.inference import PRECISIONS, Inference
-from invsolve.peers import PEERS, highest_level
+from invsolve.peers import PEERS
 from invsolve.peers.levels import ddpm_levels
 from invsolve.priors.file import read_checkpoint
 from invsolve.priors.registry import load_prior, resolve
+from invsolve.priors.training_record import largest_sigma
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.specs.task import Task, load_task
 from operators import LinearOperator, gaussian_kernel, motion_kernel
@@ -67,7 +68,7 @@ def main() -> None:
 
     lpips = load_lpips(options.lpips_trunk)
     denoiser = load_prior(options.prior, inference=Inference(options.precision)).denoiser
-    options.highest = highest_level(read_checkpoint(resolve(options.prior))[0]["record"])
+    options.largest = largest_sigma(read_checkpoint(resolve(options.prior))[0]["record"])
     files = list_pictures([options.data])[-options.images :]
     truth = torch.stack([read_image(file, 3) for file in files])
     try:
@@ -94,11 +95,11 @@ def main() -> None:
 
 
 def dps_pair(task: Task, operator: LinearOperator, denoiser, options) -> tuple[list[Restore], list[Restore]]:
-    how = {"steps": options.dps_steps, "sigma_max": options.highest}
+    how = {"steps": options.dps_steps, "sigma_max": options.largest}
     ours = [ours_with("dps", task, operator, denoiser, scale=scale, **how) for scale in DPS_SCALES]
 
     def theirs(weight: float) -> Restore:
-        times = torch.linspace(time_of(options.highest), 0, options.dps_steps, dtype=torch.float64)
+        times = torch.linspace(time_of(options.largest), 0, options.dps_steps, dtype=torch.float64)
         solver = deepinv.sampling.DDPMSolver(timesteps=times, rng=torch.Generator().manual_seed(0))
         model = deepinv.sampling.DPS(DenoiserToDeepinv(denoiser), weight=weight, solver=solver)
         physics = OperatorToDeepinv(operator, task.sigma_y)
@@ -110,10 +111,10 @@ def dps_pair(task: Task, operator: LinearOperator, denoiser, options) -> tuple[l
 def ddrm_pair(task: Task, operator: LinearOperator, denoiser, options) -> tuple[list[Restore], list[Restore]]:
     physics = spectral_physics(task, operator)
     physics.noise_model = deepinv.physics.GaussianNoise(task.sigma_y / 2)
-    sigmas = np.array(ddpm_levels(20, options.highest)) / 2
+    sigmas = np.array(ddpm_levels(20, options.largest)) / 2
     model = deepinv.sampling.DDRM(DenoiserToDeepinv(denoiser), sigmas=sigmas)
     theirs = lambda y: to_ours(model(measurement_to_01(y, operator), physics, seed=1))  # noqa: E731
-    return [ours_with("ddrm", task, operator, denoiser, steps=20, sigma_max=options.highest)], [theirs]
+    return [ours_with("ddrm", task, operator, denoiser, steps=20, sigma_max=options.largest)], [theirs]
 
 
 def diffpir_pair(task: Task, operator: LinearOperator, denoiser, options) -> tuple[list[Restore], list[Restore]]:

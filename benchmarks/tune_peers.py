@@ -32,10 +32,11 @@ import torch
 from invsolve.images.files import central_crop, list_pictures, read_image
 from invsolve.images.metrics import Metric, load_lpips, psnr
 from invsolve.networks.inference import PRECISIONS, Inference
-from invsolve.peers import PEERS, Denoise, Settings, highest_level, settings_for
+from invsolve.peers import PEERS, Denoise, Settings, settings_for
 from invsolve.peers.tuned import TUNED
 from invsolve.priors.file import read_checkpoint
 from invsolve.priors.registry import load_prior, resolve
+from invsolve.priors.training_record import largest_sigma
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.specs.task import Task, list_tasks, load_task
 
@@ -110,15 +111,15 @@ def tune(options: argparse.Namespace) -> None:
                 found = f"{name} {line.get(name)} but this run has {common[name]}"
                 raise ValueError(f"{options.out} has measurements with {found}: choose another --out")
     denoiser = load_prior(options.prior, options.device, Inference(options.precision)).denoiser
-    highest = highest_level(read_checkpoint(resolve(options.prior))[0]["record"])
+    largest = largest_sigma(read_checkpoint(resolve(options.prior))[0]["record"])
     lpips = load_lpips(options.lpips_trunk, options.device)
     for peer in options.peers:
         for steps in options.steps or STEPS[peer]:
             for name in options.tasks:
                 task = load_task(name)
-                start = settings_for(peer, task.name, steps, task.kind, highest)
+                start = settings_for(peer, task.name, steps, task.kind, largest)
                 measure = objective(peer, task, truth, denoiser, lpips, common, options.out, done)
-                search(measure, start, TRIED[peer], highest, time.monotonic() + 60 * options.minutes)
+                search(measure, start, TRIED[peer], largest, time.monotonic() + 60 * options.minutes)
 
 
 def objective(
@@ -154,14 +155,14 @@ def objective(
 
 
 def search(
-    loss: Callable[[Settings], float], settings: Settings, names: tuple[str, ...], highest: float, deadline: float
+    loss: Callable[[Settings], float], settings: Settings, names: tuple[str, ...], largest: float, deadline: float
 ) -> Settings:
     """Coordinate descent from ``settings`` over those of ``names``."""
     lowest, scale, most = loss(settings), 1.0, 1.1 * settings.evaluations
     while scale > 0.2:
         improved = False
         for name in names:
-            for other in moves(settings, name, scale, highest):
+            for other in moves(settings, name, scale, largest):
                 if time.monotonic() > deadline:
                     return settings
                 if other.evaluations <= most and (found := loss(other)) < lowest:
@@ -172,7 +173,7 @@ def search(
     return settings
 
 
-def moves(settings: Settings, name: str, scale: float, highest: float) -> Iterator[Settings]:
+def moves(settings: Settings, name: str, scale: float, largest: float) -> Iterator[Settings]:
     """The settings with one of them moved up, and down, where that is allowed and changes it."""
     value = getattr(settings, name)
     if name in SUMMANDS:
@@ -180,7 +181,7 @@ def moves(settings: Settings, name: str, scale: float, highest: float) -> Iterat
         found = [min(value + step, 1.0), max(value - step, 0.0)]
     else:
         step = FACTORS[name] ** scale
-        largest = highest if name in ("sigma_max", "rho") else float("inf")
+        largest = largest if name in ("sigma_max", "rho") else float("inf")
         found = [min(value * step, largest), max(value / step, SMALLEST.get(name, 0.0))]
     for other in found:
         if (other := float(f"{other:.{DIGITS}g}")) != value:

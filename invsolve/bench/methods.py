@@ -38,14 +38,14 @@ SAMPLER = 1  # revision of solve: raised when its results change though the sett
 class Tools:
     """What the methods of one benchmark share; ``prior`` and ``denoiser`` are there when a method needs them.
 
-    ``highest`` is the highest noise level that the denoiser knows.
+    ``largest_sigma`` is the largest noise level that the denoiser was trained for.
     """
 
     steps: int
     seed: int
     prior: Prior | None = None
     denoiser: PosteriorMean | None = None
-    highest: float = math.inf
+    largest_sigma: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _peer(name: str, number: int | None, task: Task, tools: Tools) -> Method:
     from ..peers import PEERS, REVISION, settings_for
 
     kind = split_name(name)[0]
-    peer, settings = PEERS[kind], settings_for(kind, task.name, number, task.kind, tools.highest)
+    peer, settings = PEERS[kind], settings_for(kind, task.name, number, task.kind, tools.largest_sigma)
 
     def restore(y: Tensor, operator: LinearOperator, streams: Sequence[Index]) -> Tensor:
         noise = NoiseStreams(tools.seed, streams, y.device, y.dtype)

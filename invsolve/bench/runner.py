@@ -19,10 +19,10 @@ from operators import LinearOperator
 
 from ..images.metrics import TRUNK_VARIABLE, Metric, load_metrics
 from ..networks.inference import Inference
-from ..peers import highest_level
 from ..priors.denoiser import PosteriorMean, Prior
 from ..priors.file import read_checkpoint
 from ..priors.registry import load_prior, resolve
+from ..priors.training_record import largest_sigma
 from ..runtime.device import choose_device
 from ..runtime.processes import alone, count, joined, rank
 from ..specs.task import Task, list_tasks, load_task
@@ -180,8 +180,8 @@ def _make_jobs(
     options: BenchOptions, networks: Mapping[str, Prior], provenances: Mapping[str, Record], device: torch.device
 ) -> list[Job]:
     shape = (3, options.size, options.size)
-    highest = highest_level(provenances["denoiser"]["record"]) if "denoiser" in networks else math.inf
-    tools = Tools(options.steps, options.seed, **networks, highest=highest)
+    largest = largest_sigma(provenances["denoiser"]["record"]) if "denoiser" in networks else math.inf
+    tools = Tools(options.steps, options.seed, **networks, largest_sigma=largest)
     jobs: dict[str, Job] = {}
     for name in _task_names(options.tasks):
         task = load_task(name)

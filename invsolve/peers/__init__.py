@@ -13,7 +13,7 @@ from .diffpir import PUBLISHED as DIFFPIR_PUBLISHED
 from .diffpir import DiffPIRSettings, diffpir
 from .dps import PUBLISHED as DPS_PUBLISHED
 from .dps import DPSSettings, dps
-from .levels import TIMESTEPS, highest_level
+from .levels import TIMESTEPS
 from .pigdm import PiGDMSettings, pigdm
 from .pnpdm import PnPDMSettings, pnpdm
 from .reddiff import REDdiffSettings, reddiff
@@ -34,13 +34,13 @@ PEERS: dict[str, Peer] = {
 
 
 def settings_for(
-    name: str, task_name: str, steps: int | None = None, kind: str | None = None, highest: float = math.inf
+    name: str, task_name: str, steps: int | None = None, kind: str | None = None, largest_sigma: float = math.inf
 ) -> Settings:
     """The tuned settings of a peer for a task, with ``steps`` (the published number unless given).
 
     Values tuned at another number of steps serve too, those of the nearest by ratio. A task that nothing was tuned for
     gets the published settings of its ``kind`` (``Task.kind``), the published defaults where there are none. The
-    denoiser is evaluated at ``highest`` at most, the highest level that it knows (see :func:`highest_level`).
+    denoiser is evaluated at noise levels of at most ``largest_sigma``, for which it was trained.
 
     Raises:
         ValueError: no peer has that name, or ``steps`` is less than 1 or more than the method has.
@@ -58,7 +58,7 @@ def settings_for(
     if stages:
         nearest = min(stages, key=lambda tuned: abs(math.log(tuned / settings.steps)))
         settings = replace(settings, **stages[nearest])
-    return replace(settings, **{peer.first: min(getattr(settings, peer.first), highest)})
+    return replace(settings, **{peer.first: min(getattr(settings, peer.first), largest_sigma)})
 
 
-__all__ = ["PEERS", "REVISION", "Denoise", "Peer", "Settings", "highest_level", "settings_for"]
+__all__ = ["PEERS", "REVISION", "Denoise", "Peer", "Settings", "settings_for"]

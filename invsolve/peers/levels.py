@@ -8,29 +8,11 @@ estimate is `(u - D(u; sigma)) / sigma`. Both live on images in [-1, 1], hence s
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 
-from ..apps.generate import first_level
-
 TIMESTEPS = 1000
 BETAS = (1e-4, 0.02)  # the first and the last of the linear schedule (Ho et al. 2020, section 4)
-DEVIATIONS = 2.5  # of ln sigma in a teacher's training, above the mean, up to which it counts as trained
-
-
-def highest_level(record: Mapping[str, Any]) -> float:
-    """The highest noise level that a denoiser knows, by the training record in its checkpoint's header.
-
-    A teacher of ours, trained with ln sigma ~ N(mean, std²), knows those below 2.5 deviations, all but 0.6 %; for
-    others see ``first_level``. Above it a denoiser extrapolates, and a sampler that starts there goes astray.
-    """
-    recipe = record.get("recipe", {})
-    if "sigma_mean" not in recipe:
-        return first_level(record)
-    level = math.exp(recipe["sigma_mean"] + DEVIATIONS * recipe["sigma_std"])
-    return max(level, highest_level(record["continues"])) if "continues" in record else level
 
 
 def ddpm_sigmas() -> list[float]:

@@ -58,7 +58,7 @@ def test_a_method_evaluates_the_network_as_often_as_it_says(name, tools):
 
 def test_peers_have_the_settings_of_the_kind_of_task_and_start_at_a_level_that_the_denoiser_knows(tools):
     task = replace(load_task("sr4x"), name="of my own")
-    settings = make_method("diffpir", task, replace(tools, highest=5.0)).settings
+    settings = make_method("diffpir", task, replace(tools, largest_sigma=5.0)).settings
     assert settings == {"steps": 100, "penalty": 1.75, "zeta": 0.25, "sigma_max": 5.0, "revision": REVISION}
 
 
@@ -66,7 +66,7 @@ def test_a_benchmark_tells_its_peers_what_the_denoiser_knows(bench, monkeypatch)
     told = []
 
     def spy(name: str, task: Task, tools: Tools) -> Method:
-        told.append(tools.highest)
+        told.append(tools.largest_sigma)
         return make_method(name, task, tools)
 
     monkeypatch.setattr(runner, "make_method", spy)

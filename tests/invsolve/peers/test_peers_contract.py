@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import pytest
 import torch
 from peer_cases import OPERATORS, SHAPE, SHORT, gaussian, operator, random, seeded
 
-from invsolve.peers import PEERS, highest_level, settings_for
+from invsolve.peers import PEERS, settings_for
 from invsolve.peers.levels import ddpm_levels, ddpm_sigmas
 from invsolve.peers.tuned import TUNED
-from invsolve.priors.file import read_checkpoint
-from invsolve.priors.registry import resolve
 from invsolve.priors.spectrum import dct_frequency
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.solver.dct import cosine_filter
@@ -193,29 +190,18 @@ def test_values_of_diffpir_and_daps_do_not_rest_on_published_ones():
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_no_level_is_above_the_highest_that_the_denoiser_knows(name):
+def test_no_level_is_above_the_largest_that_the_denoiser_knows(name):
     class Watching(Counting):
         def __call__(self, u, sigma):
             levels.append(sigma)
             return super().__call__(u, sigma)
 
-    for task_name, highest in (("no such task", 5.0), ("inpaint_box", 5.0), ("no such task", 200.0)):
+    for task_name, largest in (("no such task", 5.0), ("inpaint_box", 5.0), ("no such task", 200.0)):
         levels, op = [], operator("blur")
-        settings = settings_for(name, task_name, 3, highest=highest)
+        settings = settings_for(name, task_name, 3, largest_sigma=largest)
         noise = NoiseStreams(0, [0], dtype=torch.float64)
         restore(name, random(1, *op.out_shape, seed=3), op, noise, settings, Watching(gaussian()))
-        assert (1.9 if highest == 5 else 9) < max(levels) <= highest
-
-
-def test_the_highest_level_of_a_training_record():
-    teacher = {"recipe": {"sigma_mean": -0.9, "sigma_std": 1.6}}
-    assert abs(math.log(highest_level(teacher)) - 3.1) < 1e-12
-    further = {"recipe": {"sigma_mean": -0.9, "sigma_std": 1.0}, "continues": teacher}
-    assert highest_level(further) == highest_level(teacher)
-    assert highest_level({"recipe": {"sigma_max": 20.0}}) == 20.0
-    assert highest_level({"license": "of a published one"}) == 80.0
-    header, _ = read_checkpoint(resolve("teacher"))
-    assert 20 <= highest_level(header["record"]) < 25
+        assert (1.9 if largest == 5 else 9) < max(levels) <= largest
 
 
 @pytest.mark.parametrize("name", PEERS)
