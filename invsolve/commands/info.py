@@ -13,7 +13,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _info(arguments: argparse.Namespace) -> None:
     from ..foreign.hub import PUBLISHED
     from ..priors.registry import list_priors, resolve
-    from ..specs.recipe_names import RECIPES
+    from ..specs.recipe import RECIPES
     from ..specs.task import list_tasks, load_task
 
     print("Tasks (noise levels are for images on [-1, 1]):")

@@ -74,7 +74,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from ..specs.recipe_names import find_recipe
+    from ..specs.recipe import find_recipe
     from ..training.teacher import train
 
     where = (find_recipe(arguments.config, "train"), arguments.data, arguments.out)
@@ -82,7 +82,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _distill(arguments: argparse.Namespace) -> None:
-    from ..specs.recipe_names import find_recipe
+    from ..specs.recipe import find_recipe
     from ..training.teacher import distill
 
     where = (find_recipe(arguments.config, "distill"), arguments.teacher, arguments.data, arguments.out)
@@ -90,7 +90,7 @@ def _distill(arguments: argparse.Namespace) -> None:
 
 
 def _finetune(arguments: argparse.Namespace) -> None:
-    from ..specs.recipe_names import find_recipe
+    from ..specs.recipe import find_recipe
     from ..training.finetune import finetune
 
     where = (find_recipe(arguments.config, "finetune"), arguments.generator, arguments.teacher, arguments.data)

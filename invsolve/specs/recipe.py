@@ -1,180 +1,160 @@
-"""Training configurations: plain dataclasses read from YAML; unknown keys, wrong types and ranges are refused."""
+"""Recipes of trainings: YAML files, shipped or one's own, read into checked dataclasses."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from ..training.ema import LARGEST_STD
-from .validation import Check, check_mapping, choice, flag, integer, number, read_yaml, text
+from ..runtime.shipped import shipped
+from .fields import Bounds, Checked, Count, Index, NotNegative, Positive, Share, check_sigmas, from_mapping, suggestion
+from .yaml_file import read_yaml
+
+LARGEST_STD = 0.28  # relative width of an average; a uniform one has sqrt(1/12), about 0.289
+
+Scale = Annotated[float, Bounds(above=0, at_most=1)]
+Std = Annotated[float, Bounds(above=0, at_most=LARGEST_STD)]
+Beta = Annotated[float, Bounds(at_least=0, at_most=0.9999)]
+
+# name, of a YAML file in checkpoints/: (command, what it is)
+RECIPES = {
+    "default-teacher": ("train", "how the prior teacher was trained"),
+    "default-distill": ("distill", "how it became a generative denoiser"),
+    "default-finetune": ("finetune", "how that became the prior default"),
+    "published-ffhq256-teacher": ("train", "a teacher of the published size, for FFHQ at 256 pixels"),
+    "published-ffhq256-distill": ("distill", "the published distillation of such a teacher"),
+}
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """What the teacher's training and the distillation share."""
+class RunConfig(Checked):
+    """What all trainings share."""
 
-    images: int = 1_000_000  # training crops in all
-    batch: int = 64
-    accumulate: int = 1  # micro-batches that a batch is computed in, one after the other, to save memory
-    crop: int = 128  # pixels, a multiple of the network's
-    zoom: tuple[float, float] = (1.0, 1.0)  # crops show pictures at a scale log-uniform between these, at most 1
-    memory_gb: float = 8.0  # decoded pictures of up to this size are kept in memory, more of them in a mapped file
-    label_dropout: float = 0.1  # share of crops whose class is hidden, for use without one: solve() names none
-    holdout: int = 32  # last pictures of every folder, or class, kept out of training; the first folder's validate
-    warmup: int = 100  # optimiser steps of linear warm-up
-    decay_after: int = 1000  # steps after which the learning rate falls as 1/sqrt(step)
-    ema: tuple[float, ...] = (0.05, 0.10)  # relative widths of the power-function averages; the first one is exported
-    precision: str = "bf16"  # bf16 or fp32
+    images: Count = 1_000_000  # training crops in all
+    batch: Count = 64
+    accumulate: Count = 1  # micro-batches that a batch is computed in, one after the other, to save memory
+    crop: Count = 128  # pixels, a multiple of the network's
+    zoom: tuple[Scale, Scale] = (1.0, 1.0)  # crops show pictures at a scale log-uniform between these, at most 1
+    memory_gb: NotNegative = 8.0  # decoded pictures of up to this size are kept in memory, more in a mapped file
+    label_dropout: Share = 0.1  # share of crops whose class is hidden, for use without one: solve() names none
+    holdout: Index = 32  # last pictures of every folder, or class, kept out of training; the first folder's validate
+    warmup: Index = 100  # optimiser steps of linear warm-up
+    decay_after: Count = 1000  # steps after which the learning rate falls as 1/sqrt(step)
+    ema: tuple[Std, ...] = (0.05, 0.10)  # relative widths of the power-function averages; the first one is exported
+    precision: Literal["bf16", "fp32"] = "bf16"
     compile: bool = False  # torch.compile: minutes at the start, then faster steps
-    seed: int = 0
-    workers: int = 0  # data loading processes
-    checkpoint_every: int = 500  # steps
-    snapshot_every: int = 0  # steps, a multiple of checkpoint_every, between stored averages (see posthoc.py); 0: none
+    seed: Index = 0
+    workers: Index = 0  # data loading processes
+    checkpoint_every: Count = 500  # steps
+    snapshot_every: Index = 0  # steps, a multiple of checkpoint_every, between stored averages (posthoc.py); 0: none
     license: str = "unknown"  # of the weights, written into their file
     data: str = "unknown"  # description of the pictures and their licences, written into the weights' file
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.ema:
+            raise ValueError("ema is [] but must be a list of one or more")
+        if self.snapshot_every % self.checkpoint_every:
+            expected = f"a multiple of checkpoint_every, {self.checkpoint_every}"
+            raise ValueError(f"snapshot_every is {self.snapshot_every} but must be {expected}")
+        if self.batch % self.accumulate:
+            raise ValueError(f"batch is {self.batch} but must be a multiple of accumulate, {self.accumulate}")
+        if self.zoom[0] > self.zoom[1]:
+            raise ValueError(f"zoom is {list(self.zoom)} but its first number must not exceed its second")
+
+
+@dataclass(frozen=True)
+class Network(Checked):
+    """The network of a new teacher: what of ``UNetConfig`` is the user's to choose, see there."""
+
+    widths: tuple[Count, ...] = (64, 128, 192, 192)
+    blocks: tuple[Count, ...] = (1, 2, 2, 2)
+    haar: Index = 1
+    dropout: Annotated[float, Bounds(at_least=0, at_most=0.9)] = 0.0
+    attention: tuple[Index, ...] = ()
+    bottom_attention: bool = False
+    wide_up: bool = False
+    head_channels: Count = 64
+    labels: Index = 0
+    auxt: bool = True  # the shortcuts reach a loss in fewer images: auxt.py
 
 
 @dataclass(frozen=True)
 class TrainConfig(RunConfig):
-    """EDM teacher. EDM2's own levels are N(-0.4, 1.0²) for latents and N(-0.8, 1.6²) for pixels."""
+    """EDM teacher. EDM2's own noise levels are N(-0.4, 1.0²) for latents and N(-0.8, 1.6²) for pixels."""
 
-    network: dict = field(default_factory=dict)  # UNetConfig's fields in NETWORK_CHECKS, over NETWORK_DEFAULTS
-    learning_rate: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.99)
+    network: Network = Network()
+    learning_rate: Positive = 0.01
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
     sigma_mean: float = -0.9  # ln sigma ~ N(mean, std²)
-    sigma_std: float = 1.5
+    sigma_std: Positive = 1.5
 
 
 @dataclass(frozen=True)
 class DistillConfig(RunConfig):
     """NCVSD distillation."""
 
-    gamma: float = 0.414
-    conditioning: str = "inputs"  # (u, s) as further inputs, or in an encoder of its own as published: encoder
-    generator_rate: float = 3e-4
-    fake_rate: float = 4e-3
-    discriminator_rate: float = 3e-4
-    betas: tuple[float, float] = (0.0, 0.99)
-    sigma_min: float = 0.01  # s is uniform on the Karras scale between these
-    sigma_max: float = 20.0
-    sigma_exponent: float = 7.0
-    sigma_levels: int = 0  # s is one of so many levels on that scale, 1000 as published; 0: continuous
+    gamma: Positive = 0.414
+    conditioning: Literal["inputs", "encoder"] = "inputs"  # (u, s) as further inputs, or as published in an encoder
+    generator_rate: Positive = 3e-4
+    fake_rate: Positive = 4e-3
+    discriminator_rate: Positive = 3e-4
+    betas: tuple[Beta, Beta] = (0.0, 0.99)
+    sigma_min: Positive = 0.01  # s is uniform on the Karras scale between these
+    sigma_max: Positive = 20.0
+    sigma_exponent: Positive = 7.0
+    sigma_levels: Index = 0  # s is one of so many noise levels on that scale, 1000 as published; 0: continuous
     t_mean: float = -0.8  # ln t ~ N(mean, std²)
-    t_std: float = 1.6
-    fake_first: int = 40  # steps of the fake denoiser before the first of the generator
-    adversarial_weight: float = 0.0  # norm of the adversarial gradient relative to the distillation gradient; 0: none
-    adversarial_from: int = 0  # steps before it joins
-    discriminator_first: int = 300  # the discriminator learns from this many steps before that
+    t_std: Positive = 1.6
+    fake_first: Index = 40  # steps of the fake denoiser before the first of the generator
+    adversarial_weight: NotNegative = 0.0  # norm of the adversarial gradient relative to the distillation's; 0: none
+    adversarial_from: Index = 0  # steps before it joins
+    discriminator_first: Index = 300  # the discriminator learns from this many steps before that
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_sigmas(self)
+        if self.sigma_levels == 1:
+            raise ValueError("sigma_levels is 1 but must be 0, or at least 2")
 
 
 @dataclass(frozen=True)
 class FinetuneConfig(RunConfig):
     """Fine-tuning of a generative denoiser for few evaluations (see ``finetune.py``)."""
 
-    learning_rate: float = 3e-4
-    betas: tuple[float, float] = (0.9, 0.99)
-    sigma_min: float = 0.02  # s is log-uniform between these
-    sigma_max: float = 8.0
-    feature_level: float = 0.02  # noise that the teacher sees the pictures under whose features it compares
-    error_weight: float = 0.1  # of the logarithm of the squared error, beside that of the perceptual distance
-    keep: float = 0.2  # share of the samples whose draws are held to what they were
-    keep_weight: float = 16.0  # of their squared difference
+    learning_rate: Positive = 3e-4
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
+    sigma_min: Positive = 0.02  # s is log-uniform between these
+    sigma_max: Positive = 8.0
+    feature_level: Positive = 0.02  # noise that the teacher sees the pictures under whose features it compares
+    error_weight: NotNegative = 0.1  # of the logarithm of the squared error, beside that of the perceptual distance
+    keep: Share = 0.2  # share of the samples that are held to what they were
+    keep_weight: NotNegative = 16.0  # of their squared difference
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_sigmas(self)
 
-def numbers(each: Check, count: int | None = None) -> Check:
-    """A list of ``count`` (at least one, if None) values that each pass a check."""
-
-    def check(values: object) -> str | None:
-        fits = isinstance(values, list) and values and count in (None, len(values))
-        failures = [each(value) for value in values] if fits else [each(None)]
-        expected = next((failure for failure in failures if failure), None)
-        return expected and f"a list of {count or 'one or more'}, each {expected}"
-
-    return check
-
-
-CHECKS: dict[str, Check] = {
-    "images": integer(1),
-    "batch": integer(1),
-    "accumulate": integer(1),
-    "crop": integer(1),
-    "zoom": numbers(number(above=0, high=1), count=2),
-    "memory_gb": number(low=0),
-    "label_dropout": number(low=0, high=1),
-    "holdout": integer(0),
-    "warmup": integer(0),
-    "decay_after": integer(1),
-    "ema": numbers(number(above=0, high=LARGEST_STD)),
-    "precision": choice("bf16", "fp32"),
-    "compile": flag,
-    "seed": integer(0),
-    "workers": integer(0),
-    "checkpoint_every": integer(1),
-    "snapshot_every": integer(0),
-    "license": text,
-    "data": text,
-    "network": lambda value: None if isinstance(value, dict) else "a mapping of the network's keys to values",
-    "learning_rate": number(above=0),
-    "betas": numbers(number(low=0, high=0.9999), count=2),
-    "sigma_mean": number(),
-    "sigma_std": number(above=0),
-    "gamma": number(above=0),
-    "conditioning": choice("inputs", "encoder"),
-    "generator_rate": number(above=0),
-    "fake_rate": number(above=0),
-    "discriminator_rate": number(above=0),
-    "sigma_min": number(above=0),
-    "sigma_max": number(above=0),
-    "sigma_exponent": number(above=0),
-    "sigma_levels": lambda value: (
-        None if value == 0 and type(value) is int else integer(2)(value) and "0, or at least 2"
-    ),
-    "t_mean": number(),
-    "t_std": number(above=0),
-    "fake_first": integer(0),
-    "adversarial_weight": number(low=0),
-    "adversarial_from": integer(0),
-    "discriminator_first": integer(0),
-    "feature_level": number(above=0),
-    "error_weight": number(low=0),
-    "keep": number(low=0, high=1),
-    "keep_weight": number(low=0),
-}
-
-# A teacher is unconditional, and pictures are read in colour: UNetConfig's other fields are not for the user to set.
-NETWORK_CHECKS: dict[str, Check] = {
-    "widths": numbers(integer(1)),
-    "blocks": numbers(integer(1)),
-    "haar": integer(0),
-    "dropout": number(low=0, high=0.9),
-    "attention": numbers(integer(0)),
-    "bottom_attention": flag,
-    "wide_up": flag,
-    "head_channels": integer(1),
-    "labels": integer(0),
-    "auxt": flag,
-}
-
-# What a new teacher has unless its configuration says otherwise. The shortcuts reach a loss in fewer images: auxt.py.
-NETWORK_DEFAULTS = {"auxt": True}
 
 Config = TypeVar("Config", TrainConfig, DistillConfig, FinetuneConfig)
 
 
 def load_config(path: str | Path, kind: type[Config]) -> Config:
     """Read a YAML file into ``kind``. Raises ValueError naming file and key where something is off."""
-    values = read_yaml(Path(path))
-    check_mapping(values, {}, {f.name: CHECKS[f.name] for f in fields(kind)}, where=str(path))
-    check_mapping(values.get("network", {}), {}, NETWORK_CHECKS, where=f"{path}: network")
-    config = kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
-    if config.snapshot_every % config.checkpoint_every:
-        expected = f"a multiple of checkpoint_every, {config.checkpoint_every}"
-        raise ValueError(f"{path}: snapshot_every is {config.snapshot_every} but must be {expected}")
-    if config.batch % config.accumulate:
-        raise ValueError(f"{path}: batch {config.batch} is no multiple of accumulate, {config.accumulate}")
-    if config.zoom[0] > config.zoom[1]:
-        raise ValueError(f"{path}: zoom is {list(config.zoom)} but its first number must not exceed its second")
-    if not isinstance(config, TrainConfig) and config.sigma_min > config.sigma_max:
-        raise ValueError(f"{path}: sigma_min is {config.sigma_min} but must not exceed sigma_max, {config.sigma_max}")
-    return config
+    return from_mapping(kind, read_yaml(Path(path)), str(path))
+
+
+def find_recipe(name_or_path: str, command: str) -> Path:
+    """The file of a shipped recipe of ``invsolve COMMAND``, or any other as it is given.
+
+    Raises:
+        ValueError: there is no such recipe, nor a file.
+    """
+    known = [name for name, (of, _) in RECIPES.items() if of == command]
+    if name_or_path in known:
+        return shipped("checkpoints") / f"{name_or_path}.yaml"
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        return path
+    advice = f"{suggestion(name_or_path, known)} (or give the path of a .yaml file)"
+    raise ValueError(f"no configuration {name_or_path!r} of invsolve {command}{advice}")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-LARGEST_STD = 0.28  # a uniform average has sqrt(1/12), about 0.289
+from ..specs.recipe import LARGEST_STD
 
 
 def exponent_of(std: float) -> float:

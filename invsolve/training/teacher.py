@@ -19,7 +19,7 @@ from ..priors.registry import resolve
 from ..runtime import processes
 from ..runtime.device import choose_device
 from ..runtime.random_streams import NoiseStreams
-from ..specs.recipe import NETWORK_DEFAULTS, DistillConfig, RunConfig, TrainConfig, load_config
+from ..specs.recipe import DistillConfig, RunConfig, TrainConfig, load_config
 from .discriminator import Discriminator
 from .edm import denoising_psnr
 from .exports import export_path, exports_missing, snapshot_due, snapshot_record
@@ -168,7 +168,7 @@ def train(
         check_shares(config, settings)
         torch.manual_seed(settings.seed)
         try:
-            shape = UNetConfig(**{**NETWORK_DEFAULTS, **settings.network})
+            shape = UNetConfig(**asdict(settings.network))
         except ValueError as error:
             raise ValueError(f"{config}: network: {error}") from None
         network = UNet(shape).to(where, memory_format=memory_format(settings, where))

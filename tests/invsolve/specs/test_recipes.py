@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from invsolve.cli import main
-from invsolve.priors.registry import checkpoints_folder
-from invsolve.specs.recipe_names import RECIPES
+from invsolve.runtime.shipped import shipped
+from invsolve.specs.recipe import RECIPES
 
 HOMES = {"train": "teacher", "distill": "teacher", "finetune": "finetune"}  # in invsolve.training
 MORE = {"train": [], "distill": ["--teacher", "t"], "finetune": ["--teacher", "t", "--generator", "g"]}
@@ -30,12 +30,12 @@ def start(tmp_path, monkeypatch):
 
 
 def test_all_configurations_beside_the_weights_have_a_name():
-    assert sorted(path.stem for path in checkpoints_folder().glob("*.yaml")) == sorted(RECIPES)
+    assert sorted(path.stem for path in shipped("checkpoints").glob("*.yaml")) == sorted(RECIPES)
 
 
 @pytest.mark.parametrize(("name", "command"), [(name, command) for name, (command, _) in RECIPES.items()])
 def test_a_name_is_a_shipped_file_from_anywhere(start, name, command):
-    assert start(command, name) == checkpoints_folder() / f"{name}.yaml"
+    assert start(command, name) == shipped("checkpoints") / f"{name}.yaml"
 
 
 @pytest.mark.parametrize("path", ["checkpoints/default-teacher.yaml", "default-teacher.yaml", "mine.yml", "mine"])
