@@ -105,17 +105,24 @@ class Denoiser(nn.Module):
 
 
 class GenerativeDenoiser(nn.Module):
-    """A one-evaluation sampler of ``p(x | u)``: ``G(u, s, z) = D_cond(u', s'; u, s)`` (NCVSD, arXiv 2506.09416).
+    """A sampler of ``p(x | u)`` in one evaluation: ``G(u, s, z) = D_cond(u', s'; u, s)`` (NCVSD, arXiv 2506.09416).
 
     The noise enters as an over-noised copy: ``s' = (1 + gamma) s``, ``u' = u + sqrt(s'² - s²) z``. ``refine`` lists
-    levels ``t``, as fractions of ``s``, of further evaluations per draw: each noises the last draw to
-    ``x_t = x + t n``, merges it with ``u`` into their sufficient statistic and draws again. ``spectrum`` is the radial
-    power spectrum of the training pictures, for the solver's warm start (see ``wiener.py``). ``sigma_inflation`` overstates the
-    level ``s'``, see :meth:`over_noised`.
+    levels ``t``, as fractions of ``s``, of further evaluations per sample: each noises the last sample to
+    ``x_t = x + t n``, merges it with ``u`` into their sufficient statistic and samples again. ``spectrum`` is the
+    radial power spectrum of the training pictures, for the solver's warm start (see ``spectrum.py``).
+
+    Both may be changed at a call. Less ``gamma`` makes the samples spread less; at 0 there is no noise left to sample
+    with, and x is one picture for every u: what the noise in u itself suggests or, after ``invsolve finetune``, the one
+    that looks most like the truth. With ``sigma_inflation`` the network is given ``(1 + sigma_inflation) s'`` for the
+    level of u': it trusts the detail less and samples smoother. Neither is a sampler of ``p(x | u)`` any more, but in
+    the solver's loop, whose likelihood samples bring noise of their own, few evaluations restore better so.
 
     Raises:
-        ValueError: ``gamma`` or ``sigma_inflation`` is negative, or a level of ``refine`` is not positive.
+        ValueError: ``gamma`` is negative, or a level of ``refine`` is not positive.
     """
+
+    over_noised = True  # samples take gamma and sigma_inflation
 
     def __init__(
         self,
@@ -123,58 +130,59 @@ class GenerativeDenoiser(nn.Module):
         gamma: float = GAMMA,
         refine: Sequence[float] = (),
         spectrum: Tensor | None = None,
-        sigma_inflation: float = 0.0,
     ):
         super().__init__()
         self.register_buffer("spectrum", spectrum, persistent=False)
-        if gamma < 0 or sigma_inflation < 0 or any(t <= 0 for t in refine):
-            found = f"{gamma}, {sigma_inflation} and {tuple(refine)}"
+        if gamma < 0 or any(t <= 0 for t in refine):
             raise ValueError(
-                f"gamma and sigma_inflation must be at least 0, the levels of refine above 0, found {found}"
+                f"gamma must be at least 0, the levels of refine above 0, found {gamma} and {tuple(refine)}"
             )
         self.denoiser = denoiser
         self.gamma = gamma
-        self.sigma_inflation = sigma_inflation
         self.refine = tuple(refine)
 
     @property
     def evaluations(self) -> int:
         return 1 + len(self.refine)
 
-    def over_noised(self, gamma: float | None = None, sigma_inflation: float = 0.0) -> GenerativeDenoiser:
-        """The same network with another over-noising than it was trained with; None leaves ``gamma`` as it is.
-
-        Less makes it discard less of ``u`` and draw with less spread, at 0 none: of what a noise free to choose would
-        fill in, it then takes what the noise in ``u`` itself suggests, or, where it was fine-tuned for that (see
-        ``training/finetune.py``), the picture that looks most like x. With ``sigma_inflation`` it is told that ``u'`` is at
-        ``(1 + sigma_inflation) s'``, though it is at ``s'``: it trusts the detail less and draws smoother. Neither is a sampler
-        of ``p(x | u)`` any more, but in the solver's loop, whose likelihood draws bring noise of their own, restored
-        pictures come out nearer to the truth.
-        """
+    def forward(
+        self,
+        u: Tensor,
+        sigma: float | Tensor,
+        z: Tensor,
+        labels: Tensor | None = None,
+        gamma: float | None = None,
+        sigma_inflation: float = 0.0,
+    ) -> Tensor:
+        """One sample from ``u`` ``[B, C, H, W]`` at ``sigma`` (float or ``[B]``) and standard normals ``z`` like u."""
         gamma = self.gamma if gamma is None else gamma
-        return GenerativeDenoiser(self.denoiser, gamma, self.refine, self.spectrum, sigma_inflation)
-
-    def forward(self, u: Tensor, sigma: float | Tensor, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """One draw from ``u`` ``[B, C, H, W]`` at ``sigma`` (float or ``[B]``) and standard normals ``z`` like u."""
         sigma = as_levels(sigma, u)
-        extra = math.sqrt((1 + self.gamma) ** 2 - 1) * sigma
+        extra = math.sqrt((1 + gamma) ** 2 - 1) * sigma
         u_over = u + extra[:, None, None, None] * z
-        told = (1 + self.gamma) * (1 + self.sigma_inflation) * sigma
-        return self.denoiser(u_over, told, u, sigma, **classes(labels))
+        return self.denoiser(u_over, (1 + gamma) * (1 + sigma_inflation) * sigma, u, sigma, **classes(labels))
 
-    def sample(self, u: Tensor, sigma: float, noise: Noise, labels: Tensor | None = None) -> Tensor:
+    def sample(
+        self,
+        u: Tensor,
+        sigma: float,
+        noise: Noise,
+        labels: Tensor | None = None,
+        gamma: float | None = None,
+        sigma_inflation: float = 0.0,
+    ) -> Tensor:
         """A sample of ``p(x | u)``, or given the classes, in :attr:`evaluations` network evaluations."""
-        x = self(u, sigma, noise(u.shape[1:]), **classes(labels))
+        how = (labels, gamma, sigma_inflation)
+        x = self(u, sigma, noise(u.shape[1:]), *how)
         s = as_levels(sigma, u)
         for fraction in self.refine:
             x_t = x + fraction * sigma * noise(u.shape[1:])
             u_eff, s_eff = combine(u, s, x_t, fraction * s)
-            x = self(u_eff, s_eff, noise(u.shape[1:]), **classes(labels))
+            x = self(u_eff, s_eff, noise(u.shape[1:]), *how)
         return x
 
 
 class PosteriorMean(nn.Module):
-    """A plain denoiser used as if its posterior mean were a draw, as many plug-and-play methods do."""
+    """A plain denoiser used as if its posterior mean were a sample, as many plug-and-play methods do."""
 
     evaluations = 1
 

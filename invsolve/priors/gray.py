@@ -34,16 +34,19 @@ class GrayPrior(nn.Module):
         self.prior, self.channels, self.evaluations = prior, channels, prior.evaluations
         self.register_buffer("spectrum", getattr(prior, "spectrum", None), persistent=False)
 
-    def over_noised(self, gamma: float | None = None, sigma_inflation: float = 0.0) -> GrayPrior:
-        """The same with :meth:`GenerativeDenoiser.over_noised` draws, where the prior has them."""
-        change = getattr(self.prior, "over_noised", None)
-        return self if change is None else GrayPrior(change(gamma, sigma_inflation), self.channels)
+    @property
+    def over_noised(self) -> bool:
+        """Whether samples take ``gamma`` and ``sigma_inflation``, as those of a generative denoiser do."""
+        return getattr(self.prior, "over_noised", False)
 
-    def sample(self, u: Tensor, sigma: float, noise: Noise) -> Tensor:
-        """A sample of ``p(g | u)``, both ``[B, 1, H, W]``. Raises ValueError for images of other channels."""
+    def sample(self, u: Tensor, sigma: float, noise: Noise, **over_noising: float | None) -> Tensor:
+        """A sample of ``p(g | u)``, both ``[B, 1, H, W]``. Raises ValueError for images of other channels.
+
+        ``over_noising`` is passed on, see :class:`GenerativeDenoiser`.
+        """
         if u.shape[1] != 1:
             raise ValueError(f"the images have {u.shape[1]} channels but must be gray, with 1")
         level = math.sqrt(self.channels) * sigma
         e = noise((self.channels, *u.shape[2:]))
-        x = self.prior.sample(u + level * (e - e.mean(dim=1, keepdim=True)), level, noise)
+        x = self.prior.sample(u + level * (e - e.mean(dim=1, keepdim=True)), level, noise, **over_noising)
         return x.mean(dim=1, keepdim=True)

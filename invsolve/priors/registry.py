@@ -10,9 +10,8 @@ from pathlib import Path
 
 import torch
 
-from ..foreign.hub import HUB, PUBLISHED, converted, prior_from_hub
-from ..foreign.symbols import ForeignFileError
 from ..networks.inference import Inference, accelerate
+from ..runtime.shipped import shipped
 from .denoiser import GenerativeDenoiser, PosteriorMean
 from .file import GENERATIVE, CheckpointError, load_denoiser
 from .tiled import OVERLAP, TILE, Tiled
@@ -24,13 +23,6 @@ PRIORS = {
 }
 
 
-def checkpoints_folder() -> Path:
-    """Where the shipped weights lie: inside an installed package, or at the top of a checkout."""
-    package = Path(__file__).parents[1]
-    installed = package / "checkpoints"
-    return installed if installed.is_dir() else package.parent / "checkpoints"
-
-
 def list_priors() -> list[tuple[str, str]]:
     """Names that ``load_prior`` knows, with a line of description each."""
     return [(name, description) for name, (_, description) in PRIORS.items()]
@@ -40,22 +32,47 @@ def resolve(name: str | Path) -> Path:
     """File in our format of a shipped or published prior's name, ``hf://OWNER/REPOSITORY/FILE``, or a path.
 
     A published one is downloaded, and it and any other ``.pkl`` converted, when it is first asked for; the result lies
-    in the user's cache. Raises :class:`CheckpointError`.
+    in the user's cache. A process asks the hub, and reads a ``.pkl``, once. Raises :class:`CheckpointError`.
     """
     if str(name) in PRIORS:
-        return checkpoints_folder() / PRIORS[str(name)][0]
+        return shipped("checkpoints") / PRIORS[str(name)][0]
     path = Path(name)
+    if path.suffix == ".safetensors" and path.is_file():
+        return path
+    from ..foreign.convert import ForeignFileError  # what a shipped prior does not need
+    from ..foreign.hub import HUB, PUBLISHED
+
     try:
         if str(name) in PUBLISHED or str(name).startswith(HUB):
-            return prior_from_hub(str(name))
+            return _from_hub(str(name))
         if path.suffix == ".pkl" and path.is_file():
-            return converted(path)
+            return _converted(path.resolve(), file_version(path))
     except ForeignFileError as error:
         raise CheckpointError(str(error)) from None
     if not path.is_file():
         known = ", ".join((*PRIORS, *PUBLISHED))
         raise CheckpointError(f"no prior named {str(name)!r} and no such file; known names: {known}")
     return path
+
+
+def file_version(path: Path) -> tuple[int, ...]:
+    """What changes when a file does: its inode, time of change and size. Raises OSError where there is none."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+@lru_cache
+def _from_hub(name: str) -> Path:
+    from ..foreign.hub import prior_from_hub
+
+    return prior_from_hub(name)
+
+
+@lru_cache
+def _converted(path: Path, version: tuple[int, ...]) -> Path:
+    from ..foreign.hub import converted
+
+    return converted(path)
 
 
 def load_prior(
@@ -66,8 +83,8 @@ def load_prior(
 ) -> GenerativeDenoiser | PosteriorMean:
     """The prior of a name or a file (see :func:`resolve`), ready to ``sample`` on ``device``.
 
-    A plain denoiser's file gives a :class:`PosteriorMean`. ``inference`` says how the network is evaluated. Images of any
-    size are taken: in tiles where the network needs it, or in tiles of ``tile`` pixels a side; see :class:`Tiled`. A
+    A plain denoiser's file gives a :class:`PosteriorMean`. ``inference`` says how the network is evaluated. Images of
+    any size are taken: in tiles where the network needs it, or in tiles of ``tile`` pixels a side; see :class:`Tiled`. A
     network that knows one size only has it in its file's header, as ``image_size``.
 
     Raises :class:`CheckpointError`, and ``ValueError`` where the device or the network refuses an option.
@@ -95,10 +112,10 @@ def cached_prior(
     """
     path = resolve(name).resolve()
     try:
-        found = path.stat()
+        version = file_version(path)
     except OSError:
         raise CheckpointError(f"no checkpoint file {path}") from None
-    return _loaded(path, (found.st_ino, found.st_mtime_ns, found.st_size), torch.device(device))
+    return _loaded(path, version, torch.device(device))
 
 
 @lru_cache(maxsize=2)

@@ -20,7 +20,9 @@ UNKNOWN = 512.0  # a pixel's, for networks that do not tell: 128 channels
 
 
 class Tiled(nn.Module):
-    """A denoiser that takes large batches in micro_batches and large images in overlapping tiles of ``tile`` pixels a side.
+    """A denoiser that takes large batches in micro-batches and large images in overlapping tiles.
+
+    The tiles are ``tile`` pixels a side.
 
     Called as the :class:`Denoiser` it wraps. A ``fixed`` one knows images of ``tile`` x ``tile`` pixels only: it never
     gets anything else, and a smaller image is extended by reflection. Otherwise tiles are for images with a side

@@ -9,16 +9,16 @@ from operators import LinearOperator
 from ..priors.denoiser import Prior
 from ..priors.spectrum import power_on_grid
 from ..runtime.random_streams import NoiseStreams
-from ..specs.settings import Settings
+from ..specs.settings import FewStep, Settings
 from .dct import cosine_filter
-from .wiener import at_least_single, averaging, wiener_estimate
+from .wiener import averaging, to_float32, wiener_estimate
 
 NEIGHBOURHOOD = 16.0  # pixels, standard deviation of the window that an error is averaged over
 
 # Chosen by LPIPS over the shipped tasks with the default prior at 4 evaluations.
 FIRST, LARGEST_LAST = 12.0, 0.1  # the first level, in units of the largest error; the last one is at most so much
 LIKELIHOOD = 0.5  # noise that the likelihood draws assume, in units of sigma_y
-EXCESS = 0.1
+SIGMA_INFLATION = 0.1
 
 
 @torch.no_grad()
@@ -42,7 +42,7 @@ def default_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -> 
     if spectrum is None:
         return Settings()
     like = next((buffer for buffer in operator.buffers() if buffer.is_floating_point()), spectrum)
-    operator, like = at_least_single(operator, like)
+    operator, like = to_float32(operator, like)
     spectrum = spectrum.to(like)
     noise = NoiseStreams(0, [0] * (operator.batch_size or 1), like.device, like.dtype)
     power = power_on_grid(spectrum, *operator.in_shape[-2:])
@@ -57,9 +57,8 @@ def default_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -> 
         sigma_min=min(overall, LARGEST_LAST),
         sigma_likelihood=LIKELIHOOD * sigma_y,
         warm_start=True,
-        renoise_first=1.0,
         gamma=0.0,
-        sigma_inflation=EXCESS,
+        few_step=FewStep(renoise_first=1.0, sigma_inflation=SIGMA_INFLATION),
     )
 
 

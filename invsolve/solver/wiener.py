@@ -52,7 +52,7 @@ def wiener_estimate(
         ``[B, C, H, W]``, in y's dtype and on its device. Half types are solved in float32.
     """
     dtype = y.dtype
-    operator, y = at_least_single(operator, y)
+    operator, y = to_float32(operator, y)
     height, width = operator.in_shape[-2:]
     power = power_on_grid(spectrum.to(y), height, width)
     variance = max(sigma_y, SMALLEST_NOISE) ** 2
@@ -74,7 +74,7 @@ def wiener_estimate(
     return (mean + d).to(dtype)
 
 
-def at_least_single(operator: LinearOperator, data: torch.Tensor) -> tuple[LinearOperator, torch.Tensor]:
+def to_float32(operator: LinearOperator, data: torch.Tensor) -> tuple[LinearOperator, torch.Tensor]:
     """Both in float32 if they are of a half type, in which the CPU has no FFT and the iteration too few digits."""
     if data.dtype not in (torch.float16, torch.bfloat16):
         return operator, data

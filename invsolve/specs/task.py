@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .degradations import DEGRADATIONS, Degradation, Request, Shape
-from .settings import Settings
+from .settings import FewStep, Settings
 from .validation import (
     Check,
     any_value,
@@ -138,20 +138,25 @@ def _stages(entries: object, where: str) -> tuple[tuple[int, Settings], ...]:
     """The list of settings, each with the number of steps it serves from, in rising order."""
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{where}: expected a list of entries, each with the key 'steps'")
-    optional = {field.name: _type_of(field.default) for field in dataclasses.fields(Settings)}
     stages: dict[int, Settings] = {}
     for number_, entry in enumerate(entries, start=1):
         at = f"{where}: entry {number_}"
-        entry = check_mapping(entry, {"steps": integer(1)}, optional, at)
+        entry = check_mapping(entry, {"steps": integer(1)}, {**_checks_of(Settings), "few_step": any_value}, at)
+        few_step = check_mapping(entry.get("few_step", {}), {}, _checks_of(FewStep), f"{at}: few_step")
         if entry["steps"] in stages:
             raise ValueError(f"{at}: a second entry for steps {entry['steps']}")
         try:
-            stages[entry["steps"]] = Settings(**{key: value for key, value in entry.items() if key != "steps"})
+            values = {key: value for key, value in entry.items() if key != "steps"}
+            stages[entry["steps"]] = Settings(**{**values, "few_step": FewStep(**few_step)})
         except (ValueError, TypeError) as error:
             raise ValueError(f"{at}: {error}") from None
     if 1 not in stages:
         raise ValueError(f"{where}: no entry serves from steps 1 on (the first one has steps {min(stages)})")
     return tuple(sorted(stages.items()))
+
+
+def _checks_of(kind: type) -> dict[str, Check]:
+    return {field.name: _type_of(field.default) for field in dataclasses.fields(kind)}
 
 
 def _type_of(default: object) -> Check:

@@ -124,10 +124,10 @@ def test_the_generative_denoiser_over_noises_its_input():
     assert (added.var(0) - variance).abs().max() < 5 * variance * math.sqrt(2 / n)
 
 
-def test_the_excess_overstates_the_level_of_the_over_noised_image_alone():
+def test_the_inflation_is_of_the_over_noised_images_level_alone():
     u, z, s, gamma = normals(2, *SHAPE), normals(2, *SHAPE, seed=10), 0.3, 0.414
     network = Recorder(u)
-    GenerativeDenoiser(Denoiser(network), 0.1).over_noised(gamma, sigma_inflation=0.25)(u, s, z)
+    GenerativeDenoiser(Denoiser(network), 0.1)(u, s, z, gamma=gamma, sigma_inflation=0.25)
     ((x, c_noise, condition, c_noise_condition),) = network.calls
     over = (1 + gamma) * s
     assert (x * math.sqrt((1.25 * over) ** 2 + 0.25) - u - math.sqrt(over**2 - s**2) * z).abs().max() < 1e-13
@@ -155,7 +155,7 @@ class ExactGenerator(GenerativeDenoiser):
         super().__init__(Denoiser(nn.Identity()), refine=refine)
         self.gaussian, self.levels = gaussian, []
 
-    def forward(self, u: torch.Tensor, sigma: float | torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    def forward(self, u: torch.Tensor, sigma: float | torch.Tensor, z: torch.Tensor, *others) -> torch.Tensor:
         self.levels.append(float(torch.as_tensor(sigma).flatten()[0]))
         return self.gaussian.sample(u, sigma, lambda _: z)
 
@@ -244,7 +244,7 @@ def test_values_out_of_range_are_refused(gaussian):
     with pytest.raises(ValueError, match="at least 1 evaluation, found 0"):
         DiffusionSampler(gaussian, 0)
     denoiser = Denoiser(nn.Identity())
-    with pytest.raises(ValueError, match=r"gamma and sigma_inflation must .*, found -0.1, 0.0 and"):
+    with pytest.raises(ValueError, match=r"gamma must be at least 0, the levels of refine above 0, found -0.1 and"):
         GenerativeDenoiser(denoiser, gamma=-0.1)
-    with pytest.raises(ValueError, match=r"the levels of refine above 0, found 0.414, 0.0 and \(0.5, -1\)"):
+    with pytest.raises(ValueError, match=r"the levels of refine above 0, found 0.414 and \(0.5, -1\)"):
         GenerativeDenoiser(denoiser, refine=(0.5, -1))

@@ -68,9 +68,10 @@ def test_solve_passes_its_settings_on_to_the_prior_inside(coloured):
     operator, y = Identity(SHAPE), torch.zeros(2, *SHAPE)
     first, second = (solve(y, operator, prior=prior, settings=Settings(gamma=gamma)) for gamma in (0.0, 0.4))
     assert (first - second).abs().max() > 1e-3
-    assert torch.equal(second, solve(y, operator, prior=prior.over_noised(0.4), settings=Settings()))
-    plain = GrayPrior(PosteriorMean(coloured))
-    assert plain.over_noised(0.4) is plain
+    less = GrayPrior(GenerativeDenoiser(Denoiser(Network()), 0.4))
+    assert torch.equal(second, solve(y, operator, prior=less, settings=Settings()))
+    with pytest.raises(ValueError, match="need a prior with over-noising"):
+        solve(y, operator, prior=GrayPrior(PosteriorMean(coloured)), settings=Settings(gamma=0.4))
 
 
 def test_what_is_not_gray_is_refused(coloured):

@@ -14,11 +14,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from invsolve.networks.unet import UNet, UNetConfig
-from invsolve.priors import registry as checkpoint
 from invsolve.priors.denoiser import Denoiser, GenerativeDenoiser, PosteriorMean
 from invsolve.priors.file import CheckpointError, load_denoiser, save_denoiser
 from invsolve.priors.registry import list_priors, load_prior, resolve
 from invsolve.runtime.random_streams import NoiseStreams
+from invsolve.runtime.shipped import shipped
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ def test_foreign_files_are_refused_in_one_line(tmp_path):
 def test_names_resolve_to_the_shipped_files():
     names = [name for name, _ in list_priors()]
     assert "default" in names
-    assert all(resolve(name).parent == checkpoint.checkpoints_folder() for name in names)
+    assert all(resolve(name).parent == shipped("checkpoints") for name in names)
     with pytest.raises(CheckpointError, match="no prior named 'best' and no such file; known names: default"):
         load_prior("best")
 

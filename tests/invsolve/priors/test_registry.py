@@ -57,7 +57,7 @@ def test_the_cache_is_small_and_has_no_missing_files(saved, tmp_path):
 
 
 def test_a_shipped_file_that_is_absent_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "checkpoints_folder", lambda: tmp_path)
+    monkeypatch.setattr(checkpoint, "shipped", lambda name: tmp_path)
     for load in (load_prior, cached_prior):
         with pytest.raises(CheckpointError, match=f"no checkpoint file {tmp_path}/default.safetensors"):
             load("default")

@@ -9,7 +9,8 @@ import torch
 
 from invsolve.priors.gaussian import GaussianPrior
 from invsolve.priors.schedule import karras
-from invsolve.solver.sampler import LikelihoodDraws, split_gibbs
+from invsolve.solver.sampler import Problem, split_gibbs
+from invsolve.specs.settings import FewStep
 from operators import GaussianBlur, Identity, Mask, Resize
 
 SHAPE = (1, 4, 4)
@@ -76,7 +77,7 @@ def gaussian_posterior(gaussian: GaussianPrior, a: torch.Tensor, y: torch.Tensor
 class ExactChain:
     """The law of the sampler's state after every step, as that of one long vector.
 
-    The state is (x or u, the x that the last likelihood draw was made near, and its three standard normals: in the
+    The state is (x or u, the x that the last likelihood sample was made near, and its three standard normals: in the
     image, in the measurement, and those of ``renoise``).
     """
 
@@ -99,8 +100,8 @@ class ExactChain:
         units = torch.cat([self.x, self.x, -old * image, -old * self.measured, -old * self.white])
         self.law = self.law.after(units, 0 * self.law.mean, (1 - old**2) * normals.T @ normals)
         h = torch.linalg.inv(self.a.T @ self.a / self.sigma_y**2 + EYE / rho**2)
-        hidden = renoise * rho * self.white
-        u = h @ (self.x - hidden + rho * self.image) / rho**2 + h @ self.a.T @ self.measured / self.sigma_y + hidden
+        w = renoise * rho * self.white
+        u = h @ (self.x - w + rho * self.image) / rho**2 + h @ self.a.T @ self.measured / self.sigma_y + w
         self._set_x(u, h @ self.a.T @ self.y / self.sigma_y**2, 0 * EYE)
         self.last_rho = rho
 
@@ -136,10 +137,13 @@ def measurement(gaussian, operator, sigma_y) -> torch.Tensor:
     return y + sigma_y * torch.randn(y.shape, generator=stream, dtype=torch.float64)
 
 
-def sample(gaussian, operator, y, levels, sigma_y, seed=5, **options) -> torch.Tensor:
-    y = y.expand(CHAINS, *y.shape[1:])
-    iterates = split_gibbs(y, operator, gaussian, levels, sigma_y, chain_noise(seed), **options)
-    return deque(iterates, maxlen=1).pop().flatten(1)
+def iterates(gaussian, operator, y, levels, sigma_y, seed=5, start=None, **few_step):
+    problem = Problem(y.expand(CHAINS, *y.shape[1:]), operator, gaussian, sigma_y, levels, few_step=FewStep(**few_step))
+    return split_gibbs(problem, chain_noise(seed), start)
+
+
+def sample(*problem, **options) -> torch.Tensor:
+    return deque(iterates(*problem, **options), maxlen=1).pop().flatten(1)
 
 
 def assert_samples_follow(samples: torch.Tensor, law: Law) -> None:
@@ -153,7 +157,7 @@ def assert_samples_follow(samples: torch.Tensor, law: Law) -> None:
 
 
 @pytest.mark.parametrize("name", operators())
-@pytest.mark.parametrize("overrelaxation", [0.0, 0.7], ids=["draws", "overrelaxed"])
+@pytest.mark.parametrize("overrelaxation", [0.0, 0.7], ids=["samples", "overrelaxed"])
 def test_a_fixed_level_samples_the_posterior_under_augmented_noise(name, overrelaxation):
     """At one level sigma the stationary law is the posterior for a noise of ``sigma_y² I + sigma² A A^T``."""
     gaussian, operator, sigma_y, sigma = prior(), operators()[name], 0.3, 0.6
@@ -170,29 +174,35 @@ def test_a_fixed_level_samples_the_posterior_under_augmented_noise(name, overrel
 def test_overrelaxation_makes_the_mean_over_the_chain_more_precise(name):
     """At one level, where the law is the same: that is what the opposite signs are for."""
     gaussian, operator, sigma_y, sigma = prior(), operators()[name], 0.3, 0.6
-    y = measurement(gaussian, operator, sigma_y).expand(CHAINS, *operator.out_shape)
+    y = measurement(gaussian, operator, sigma_y)
     spread = []
     for overrelaxation in (0.0, 0.7):
-        how = {"overrelaxation": overrelaxation}
-        iterates = split_gibbs(y, operator, gaussian, [sigma] * 20, sigma_y, chain_noise(8), **how)
-        spread.append(torch.stack(list(iterates)[4:]).mean(dim=0).flatten(1).var(dim=0).sum())
+        chain = iterates(gaussian, operator, y, [sigma] * 20, sigma_y, 8, overrelaxation=overrelaxation)
+        spread.append(torch.stack(list(chain)[4:]).mean(dim=0).flatten(1).var(dim=0).sum())
     assert spread[1] < 0.95 * spread[0]
 
 
+class Truth:
+    """A prior that knows the image; it keeps the likelihood samples that it is given."""
+
+    def __init__(self, x: torch.Tensor):
+        self.x, self.given = x, []
+
+    def sample(self, u, sigma, noise):
+        self.given.append(u)
+        return self.x
+
+
 @pytest.mark.parametrize("name", operators())
-@pytest.mark.parametrize("overrelaxation", [0.0, 0.7], ids=["draws", "overrelaxed"])
-def test_isotropic_draws_near_the_truth_have_white_noise_of_the_level(name, overrelaxation):
-    """The noise of the measurement and that of the draw together, for every draw in a row."""
-    operator, sigma_y = operators()[name], 0.3
-    x = torch.randn(1, *SHAPE, generator=seeded(8), dtype=torch.float64)
-    noise = chain_noise(9)
-    y = operator(x) + sigma_y * noise(operator.out_shape)
-    draw = LikelihoodDraws(y, operator, sigma_y, noise, 1.0, overrelaxation)
-    for rho in (0.9, 0.4):
-        u = draw(x.expand(CHAINS, *SHAPE), rho).flatten(1)
-        assert_samples_follow(u, Law(x.flatten(), rho**2 * EYE))
-        y = operator(x) + sigma_y * noise(operator.out_shape)  # at one x draws share their measurement's noise
-        draw.y = y
+@pytest.mark.parametrize("overrelaxation", [0.0, 0.7], ids=["samples", "overrelaxed"])
+def test_renoised_likelihood_samples_near_the_truth_have_white_noise_of_the_level(name, overrelaxation):
+    """The noise of the measurement and that of the sample together, at every level."""
+    operator, sigma_y, levels = operators()[name], 0.3, [0.9, 0.4]
+    truth = Truth(torch.randn(1, *SHAPE, generator=seeded(8), dtype=torch.float64).expand(CHAINS, *SHAPE))
+    y = operator(truth.x) + sigma_y * chain_noise(9)(operator.out_shape)
+    sample(truth, operator, y, levels, sigma_y, start=truth.x, renoise=1.0, overrelaxation=overrelaxation)
+    for u, sigma in zip(truth.given, levels, strict=True):
+        assert_samples_follow(u.flatten(1), Law(truth.x[0].flatten(), sigma**2 * EYE))
 
 
 @pytest.mark.parametrize("name", operators())
@@ -209,7 +219,7 @@ def test_few_steps_follow_their_exact_law(name, levels, renoise, overrelaxation)
 
 @pytest.mark.parametrize("name", operators())
 @pytest.mark.parametrize(("start", "renoise"), [(1.0, 0.0), (0.0, 0.8)])
-def test_the_first_draw_may_be_isotropic_to_another_degree(name, start, renoise):
+def test_the_first_level_may_be_renoised_to_another_degree(name, start, renoise):
     gaussian, operator, levels, sigma_y = prior(), operators()[name], karras(3, 2.0, 0.1, 3.0), 0.1
     y = measurement(gaussian, operator, sigma_y)
     how = {"renoise": renoise, "overrelaxation": 0.4, "renoise_first": start}
@@ -232,7 +242,7 @@ def test_annealing_leads_to_the_true_posterior(name):
 
 
 @pytest.mark.parametrize("name", operators())
-def test_the_likelihood_draw_of_a_noiseless_measurement_is_consistent(name):
+def test_the_likelihood_sample_of_a_noiseless_measurement_is_consistent(name):
     """With ``sigma_y = 0`` each u agrees with y exactly, and x tends to it with sigma."""
     gaussian, operator = prior(), operators()[name]
     y = measurement(gaussian, operator, 0.0)
@@ -243,10 +253,9 @@ def test_the_likelihood_draw_of_a_noiseless_measurement_is_consistent(name):
 
 def test_it_yields_every_iterate_and_averages_without_touching_the_chain():
     gaussian, operator = prior(), operators()["blur"]
-    y = measurement(gaussian, operator, 0.1).expand(CHAINS, *operator.out_shape)
+    y = measurement(gaussian, operator, 0.1)
     levels = karras(5, 2.0, 0.1, 3.0)
-    raw = list(split_gibbs(y, operator, gaussian, levels, 0.1, chain_noise(6)))
-    averaged = list(split_gibbs(y, operator, gaussian, levels, 0.1, chain_noise(6), output_ema=0.6))
+    raw, averaged = (list(iterates(gaussian, operator, y, levels, 0.1, output_ema=ema)) for ema in (0.0, 0.6))
     assert len(raw) == len(averaged) == 5
     expected = raw[0]
     for x, x_avg in zip(raw, averaged, strict=True):
@@ -255,7 +264,7 @@ def test_it_yields_every_iterate_and_averages_without_touching_the_chain():
 
 
 @pytest.mark.parametrize("name", operators())
-def test_a_warm_start_is_the_image_that_the_first_likelihood_draw_is_made_near(name):
+def test_a_warm_start_is_the_image_that_the_first_likelihood_sample_is_made_near(name):
     gaussian, operator, sigma, sigma_y = prior(), operators()[name], 0.5, 0.1
     y, a = measurement(gaussian, operator, sigma_y), dense(operator)
     start = torch.randn(SHAPE, generator=seeded(7), dtype=torch.float64)

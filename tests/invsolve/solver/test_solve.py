@@ -10,8 +10,9 @@ from invsolve import Denoiser, GaussianPrior, GenerativeDenoiser, Posterior, Pos
 from invsolve.networks.unet import UNet, UNetConfig
 from invsolve.priors.schedule import karras
 from invsolve.runtime.random_streams import NoiseStreams
-from invsolve.solver.sampler import split_gibbs
+from invsolve.solver.sampler import Problem, split_gibbs
 from invsolve.solver.wiener import wiener_estimate
+from invsolve.specs.settings import FewStep
 from operators import Identity, Mask, Resize
 
 
@@ -29,7 +30,9 @@ def gaussian_prior() -> GaussianPrior:
 
 
 @pytest.mark.parametrize(
-    "settings", [Settings(), Settings(0.5, 0.1, warm_start=True, output_ema=0.4)], ids=["cold", "warm"]
+    "settings",
+    [Settings(), Settings(0.5, 0.1, warm_start=True, few_step=FewStep(output_ema=0.4))],
+    ids=["cold", "warm"],
 )
 @pytest.mark.parametrize("name", OPERATORS)
 def test_an_image_alone_and_in_a_batch_of_8_give_the_same_result(name, settings, network_prior):
@@ -51,21 +54,20 @@ def test_an_image_alone_and_in_a_batch_of_8_give_the_same_result(name, settings,
 def test_solve_is_the_sampler_with_its_settings(network_prior, changes):
     operator = Resize(SHAPE, 2)
     y = measurements(operator, 2)
-    settings = Settings(1.5, 0.2, 2.0, output_ema=0.3, sigma_likelihood=0.02, **changes)
+    few_step = FewStep(output_ema=0.3, **changes)
+    settings = Settings(1.5, 0.2, 2.0, sigma_likelihood=0.02, few_step=few_step)
     x = solve(y, operator, 5, 0.05, network_prior, seed=3, settings=settings, indices=[7, (1, 2)])
-    noise = NoiseStreams(3, [7, (1, 2)])
-    how = (karras(5, 1.5, 0.2, 2.0), 0.02, noise)
-    *_, expected = split_gibbs(y, operator, network_prior, *how, output_ema=0.3, **changes)
+    problem = Problem(y, operator, network_prior, 0.02, karras(5, 1.5, 0.2, 2.0), few_step=few_step)
+    *_, expected = split_gibbs(problem, NoiseStreams(3, [7, (1, 2)]))
     assert torch.equal(x, expected.detach())
     assert not x.requires_grad
-    plain = solve(
-        y, operator, 5, 0.05, network_prior, 3, dataclasses.replace(settings, **dict.fromkeys(changes, 0)), [7, (1, 2)]
-    )
-    assert torch.equal(x, plain) == (not changes)
+    plain = dataclasses.replace(settings, few_step=FewStep(output_ema=0.3))
+    x_plain = solve(y, operator, 5, 0.05, network_prior, 3, plain, [7, (1, 2)])
+    assert torch.equal(x, x_plain) == (not changes)
 
 
-def test_gamma_over_noises_the_priors_draws_by_so_much(network_prior):
-    """At 0 nothing but the noise of the likelihood draws is left: the first draw is the network's answer to u = u'."""
+def test_gamma_is_the_priors_over_noising(network_prior):
+    """At 0 the noise of the likelihood samples alone is left: the first sample is the network's answer to u = u'."""
     operator = Resize(SHAPE, 2)
     y = measurements(operator, 2)
     less = GenerativeDenoiser(network_prior.denoiser, 0.1)
@@ -77,10 +79,10 @@ def test_gamma_over_noises_the_priors_draws_by_so_much(network_prior):
     assert (first - network_prior.denoiser(u, 2.0, u, 2.0)).abs().max() < 1e-5
 
 
-def test_the_excess_falls_from_the_first_draw_to_none_at_the_last(network_prior):
+def test_the_inflation_of_sigma_falls_from_the_first_level_to_none_at_the_last(network_prior):
     operator = Resize(SHAPE, 2)
     y = measurements(operator, 2)
-    x = solve(y, operator, 3, prior=network_prior, settings=Settings(gamma=0, sigma_inflation=0.4))
+    x = solve(y, operator, 3, prior=network_prior, settings=Settings(gamma=0, few_step=FewStep(sigma_inflation=0.4)))
     noise = NoiseStreams(0, [0, 1])
     u = operator.sample(torch.zeros(2, *SHAPE), y, 0.05, 2.0, noise)
     levels = karras(3, 2.0, 0.1, 3.0)
@@ -93,10 +95,10 @@ def test_the_excess_falls_from_the_first_draw_to_none_at_the_last(network_prior)
     assert (x - solve(y, operator, 3, prior=network_prior, settings=Settings(gamma=0))).abs().max() > 1e-3
 
 
-def test_momentum_takes_the_likelihood_draws_beyond_the_last_draw(network_prior):
+def test_momentum_takes_the_likelihood_samples_beyond_the_last_sample(network_prior):
     operator = Resize(SHAPE, 2)
     y = measurements(operator, 2)
-    x = solve(y, operator, 3, prior=network_prior, settings=Settings(momentum=0.5))
+    x = solve(y, operator, 3, prior=network_prior, settings=Settings(few_step=FewStep(momentum=0.5)))
     noise, levels = NoiseStreams(0, [0, 1]), karras(3, 2.0, 0.1, 3.0)
     with torch.no_grad():
         u = operator.sample(torch.zeros(2, *SHAPE), y, 0.05, levels[0], noise)
@@ -113,7 +115,7 @@ def test_images_of_other_channels_than_the_priors_are_refused():
         solve(torch.zeros(1, 1, 16, 16), Identity((1, 16, 16)), prior=PosteriorMean(denoiser))
 
 
-def test_a_warm_start_is_a_likelihood_draw_near_the_wiener_estimate(network_prior):
+def test_a_warm_start_is_a_likelihood_sample_near_the_wiener_estimate(network_prior):
     operator = OPERATORS["one mask"]()
     y = measurements(operator, 2)
     x = solve(y, operator, 1, 0.05, network_prior, settings=Settings(0.4, warm_start=True))
@@ -141,7 +143,7 @@ def test_a_noiseless_measurement_is_reproduced(gaussian_prior):
 
 
 @pytest.mark.parametrize("name", [name for name in OPERATORS if name != "mask per image of a blur"])
-def test_without_noise_the_last_draw_is_projected_onto_the_measurement(name, network_prior):
+def test_without_noise_the_last_sample_is_projected_onto_the_measurement(name, network_prior):
     """And onto nothing else: what the measurement leaves open stays the prior's."""
     operator = OPERATORS[name]().double()
     prior = copy.deepcopy(network_prior).double()
@@ -149,7 +151,7 @@ def test_without_noise_the_last_draw_is_projected_onto_the_measurement(name, net
     x = solve(y, operator, 3, 0.0, prior, settings=Settings(), batch=3)
     assert (operator(x) - y).abs().max() < 1e-6
     noise = NoiseStreams(0, range(8), dtype=torch.float64)
-    *_, drawn = split_gibbs(y, operator, prior, karras(3, 2.0, 0.1, 3.0), 0.0, noise)
+    *_, drawn = split_gibbs(Problem(y, operator, prior, 0.0, karras(3, 2.0, 0.1, 3.0)), noise)
     assert (operator(drawn) - y).abs().max() > 1e-3
     moved = x - drawn
     assert (operator.pinv(operator(moved)) - moved).abs().max() < 1e-6
@@ -280,6 +282,8 @@ def refused(**changes):
         ({"prior": object()}, TypeError, "prior is a object"),
         ({"settings": {"sigma_max": 1.0}}, TypeError, "settings is a dict"),
         ({"settings": Settings(warm_start=True)}, ValueError, "warm_start needs a prior with a spectrum"),
+        ({"settings": Settings(gamma=0.0)}, ValueError, "gamma and sigma_inflation need a prior with over-noising"),
+        ({"settings": Settings(few_step=FewStep(sigma_inflation=0.1))}, ValueError, "and Counting has none"),
         ({"indices": [0]}, ValueError, "1 indices for 2 images"),
         ({"indices": [0, 0.5]}, TypeError, "integers"),
         ({"seed": "x"}, TypeError, "integers"),
@@ -307,8 +311,8 @@ def test_a_posterior_needs_two_samples(samples, error):
         ({"sigma_min": 3.0}, ValueError, "sigma_min is 3.0 but must not exceed sigma_max, 2.0"),
         ({"exponent": 0}, ValueError, "exponent is 0"),
         ({"exponent": "3"}, TypeError, "exponent is '3'"),
-        ({"output_ema": 1.0}, ValueError, "average is 1.0 but must be finite and at least 0 and below 1"),
-        ({"output_ema": math.nan}, ValueError, "average is nan"),
+        ({"output_ema": 1.0}, ValueError, "output_ema is 1.0 but must be finite and at least 0 and below 1"),
+        ({"output_ema": math.nan}, ValueError, "output_ema is nan"),
         ({"momentum": 1.0}, ValueError, "momentum is 1.0 but must be finite and at least 0 and below 1"),
         ({"sigma_likelihood": -0.1}, ValueError, "sigma_likelihood is -0.1"),
         ({"warm_start": "yes"}, TypeError, "warm_start is 'yes'"),
@@ -324,7 +328,8 @@ def test_a_posterior_needs_two_samples(samples, error):
     ],
 )
 def test_settings_out_of_range_are_refused(changes, error, message):
+    few_step = {name: value for name, value in changes.items() if hasattr(FewStep(), name)}
     with pytest.raises(error, match=message):
-        Settings(**changes)
+        Settings(**{"few_step": FewStep(**few_step)} if few_step else changes)
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().sigma_max = 1.0

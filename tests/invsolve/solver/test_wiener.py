@@ -2,16 +2,14 @@ import pytest
 import torch
 from skimage import data
 
-from invsolve.priors.spectrum import dct_frequency
+from invsolve.priors.spectrum import dct_frequency, power_on_grid, radial_spectrum
 from invsolve.solver.dct import cosine_filter, cosine_transform
 from invsolve.solver.wiener import (
     SMALLEST_NOISE,
     averaging,
     local_diagonals,
     mean_colour,
-    power_on_grid,
     preconditioner,
-    radial_spectrum,
     wiener_estimate,
 )
 from operators import CircularConvolution, GaussianBlur, Grayscale, Identity, Mask, Resize, box_mask, motion_kernel

@@ -200,7 +200,7 @@ def changed(path: str, value: object) -> dict:
         ("settings.1.sigma_max", "high", "entry 2: sigma_max is 'high' but must be a number"),
         ("settings.1.sigma_max", -1, "entry 2: sigma_max is -1 but must be"),
         ("settings.1.sigma_min", 9, "entry 2: sigma_min is 9 but must not exceed sigma_max"),
-        ("settings.1.average", 1, "entry 2: average is 1 but must be"),
+        ("settings.1.few_step", {"output_ema": 1}, "entry 2: output_ema is 1 but must be"),
         ("settings.1.warm_start", 1, "entry 2: warm_start is 1 but must be true or false"),
     ],
 )
