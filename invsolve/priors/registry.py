@@ -84,8 +84,8 @@ def load_prior(
     """The prior of a name or a file (see :func:`resolve`), ready to ``sample`` on ``device``.
 
     A plain denoiser's file gives a :class:`PosteriorMean`. ``inference`` says how the network is evaluated. Images of
-    any size are taken: in tiles where the network needs it, or in tiles of ``tile`` pixels a side; see :class:`Tiled`. A
-    network that knows one size only has it in its file's header, as ``image_size``.
+    any size are taken: in tiles where the network needs it, or in tiles of ``tile`` pixels a side; see :class:`Tiled`.
+    A network that knows one size only has it in its file's header, as ``image_size``.
 
     Raises :class:`CheckpointError`, and ``ValueError`` where the device or the network refuses an option.
     """

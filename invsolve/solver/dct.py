@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch import Tensor
 def cosine_transform(x: Tensor) -> Tensor:
     """The orthonormal DCT-II of each channel, ``D x``, of images ``[..., H, W]``."""
     height, width = x.shape[-2:]
-    z = _Packing(height, width, x).pack(x)
+    z = _packing(height, width, x.device, x.dtype).pack(x)
     after = z.imag[..., 1 : width - width // 2].flip(-1)
     coefficients = torch.cat([z.real, -after], dim=-1).mul_(2 / math.sqrt(height * width))
     coefficients[..., 0, :] *= math.sqrt(0.5)
@@ -30,7 +31,7 @@ def cosine_filter(gain: Tensor) -> Callable[[Tensor], Tensor]:
     ``gain [..., H, W]`` holds a factor for each frequency of :func:`dct_frequency`.
     """
     height, width = gain.shape[-2:]
-    packing, half = _Packing(height, width, gain), width // 2 + 1
+    packing, half = _packing(height, width, gain.device, gain.dtype), width // 2 + 1
     after = torch.cat([torch.zeros_like(gain[..., :1]), gain[..., width - half + 1 :].flip(-1)], dim=-1)
     gains = torch.stack([gain[..., :half], after], dim=-1)  # of real and imaginary parts
 
@@ -40,6 +41,12 @@ def cosine_filter(gain: Tensor) -> Callable[[Tensor], Tensor]:
         return packing.unpack(z)
 
     return apply
+
+
+@lru_cache(maxsize=8)
+def _packing(height: int, width: int, device: torch.device, dtype: torch.dtype) -> _Packing:
+    """The tables of the sizes in use are made once."""
+    return _Packing(height, width, device, dtype)
 
 
 class _Packing:
@@ -54,14 +61,14 @@ class _Packing:
     where coefficients beyond the last one are 0. Z, ``[..., H, W // 2 + 1]``, is the packed form.
     """
 
-    def __init__(self, height: int, width: int, like: Tensor) -> None:
+    def __init__(self, height: int, width: int, device: torch.device, dtype: torch.dtype) -> None:
         vertical = torch.arange(height, dtype=torch.float64, device="cpu")[:, None] / (2 * height)
         horizontal = torch.arange(width // 2 + 1, dtype=torch.float64, device="cpu") / (2 * width)
         self.direct, self.mirrored = (
-            torch.polar(torch.ones_like(turns), -math.pi * turns).to(like.device, like.dtype.to_complex())
+            torch.polar(torch.ones_like(turns), -math.pi * turns).to(device, dtype.to_complex())
             for turns in (horizontal + vertical, horizontal - vertical)
         )  # a b and a* b
-        self.mirror = -torch.arange(height, device=like.device) % height  # the rows -k
+        self.mirror = -torch.arange(height, device=device) % height  # the rows -k
         self.width = width
 
     def pack(self, x: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 
 from operators import LinearOperator
@@ -11,7 +13,7 @@ from ..priors.spectrum import power_on_grid
 from ..runtime.random_streams import NoiseStreams
 from ..specs.settings import FewStep, Settings
 from .dct import cosine_filter
-from .wiener import averaging, to_float32, wiener_estimate
+from .wiener import averaging, wiener_estimate
 
 NEIGHBOURHOOD = 16.0  # pixels, standard deviation of the window that an error is averaged over
 
@@ -66,3 +68,10 @@ def check_acts_on_images(operator: LinearOperator) -> None:
     """Raises ValueError for an operator on anything but images of three dimensions."""
     if len(operator.in_shape) != 3:
         raise ValueError(f"the operator acts on {tuple(operator.in_shape)} but must act on images (C, H, W)")
+
+
+def to_float32(operator: LinearOperator, data: torch.Tensor) -> tuple[LinearOperator, torch.Tensor]:
+    """Operator and data in float32 where the data are of a half type; otherwise as they are."""
+    if data.dtype not in (torch.float16, torch.bfloat16):
+        return operator, data
+    return copy.deepcopy(operator).float(), data.float()

@@ -17,10 +17,11 @@ from ..priors.registry import cached_prior
 from ..priors.schedule import karras
 from ..runtime.memory import in_micro_batches
 from ..runtime.random_streams import NoiseStreams
-from ..specs.settings import Settings, check_integer, check_number
-from .defaults import check_acts_on_images, default_settings
+from ..specs.fields import check_integer, check_number
+from ..specs.settings import Settings
+from .defaults import check_acts_on_images, default_settings, to_float32
 from .sampler import Problem, split_gibbs
-from .wiener import to_float32, wiener_estimate
+from .wiener import wiener_estimate
 
 Index = int | tuple[int, ...]
 

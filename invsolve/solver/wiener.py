@@ -5,10 +5,11 @@ The prior is the stationary Gaussian of a radial power spectrum, see ``invsolve/
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -17,8 +18,8 @@ from operators import LinearOperator, solve_spd
 from ..priors.spectrum import dct_frequency, power_on_grid
 from .dct import cosine_filter, cosine_transform
 
-SMALLEST_NOISE = 0.02  # sigma_y is taken to be at least this
-PROBES = 4  # random signs that measure the diagonals of A^T A
+SMALLEST_NOISE = 0.02  # sigma_y is taken to be at least this, for an operator of gain 1
+PROBES = 4  # random signs that measure the response of an operator
 NEIGHBOURHOOD = 4.0  # pixels or frequencies, standard deviation of the window that a diagonal is averaged over
 SMALLEST_RESPONSE = 1e-3  # of the mean: that at any frequency is taken to be at least this
 SPARSE = 2 / 3  # of the mean: a neighbourhood measured less than so densely belongs to a hole
@@ -40,45 +41,36 @@ def wiener_estimate(
     each image by itself; no network is evaluated.
 
     Args:
-        y: measurements ``[B, *operator.out_shape]``.
+        y: measurements ``[B, *operator.out_shape]``, float32 or float64.
         operator: a linear operator from images ``[B, C, H, W]``.
-        sigma_y: noise level on [-1, 1]. The estimate uses 0.02 if it is less: a start for the sampler is no better for
-            a finer one, and the system takes the longer to solve the smaller the noise.
-        spectrum: radial power spectrum, as the module's text defines it.
+        sigma_y: noise level on [-1, 1]. The estimate uses 0.02 times the operator's gain if it is less: a start for the
+            sampler is no better for a finer one, and the system takes the longer to solve the smaller the noise.
+        spectrum: radial power spectrum, see ``invsolve/priors/spectrum.py``.
         tol: the relative residual at which an image is finished; in a large hole the error is about 30 times as large.
         max_iterations: where to stop in any case; what has not converged by then is a rougher start, not an error.
 
     Returns:
-        ``[B, C, H, W]``, in y's dtype and on its device. Half types are solved in float32.
+        ``[B, C, H, W]``, in y's dtype and on its device.
     """
-    dtype = y.dtype
-    operator, y = to_float32(operator, y)
-    height, width = operator.in_shape[-2:]
-    power = power_on_grid(spectrum.to(y), height, width)
-    variance = max(sigma_y, SMALLEST_NOISE) ** 2
+    power = power_on_grid(spectrum.to(y), *operator.in_shape[-2:])
+    mean = mean_colour(y, operator)
+    response = response_of(operator, mean if operator.batch_size else mean[:1])
+    variance = (SMALLEST_NOISE**2 * response.gain).clamp(min=sigma_y**2)
     roughness = cosine_filter(variance / power)
 
     def normal_matrix(d: torch.Tensor) -> torch.Tensor:
         return operator.adjoint(operator(d)) + roughness(d)
 
-    mean = mean_colour(y, operator)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         d, _ = solve_spd(
             normal_matrix,
             operator.adjoint(y - operator(mean)),
-            preconditioner(operator, power, variance, like=mean),
+            preconditioner(response, power, variance),
             tol=tol,
             max_iterations=max_iterations,
         )
-    return (mean + d).to(dtype)
-
-
-def to_float32(operator: LinearOperator, data: torch.Tensor) -> tuple[LinearOperator, torch.Tensor]:
-    """Both in float32 if they are of a half type, in which the CPU has no FFT and the iteration too few digits."""
-    if data.dtype not in (torch.float16, torch.bfloat16):
-        return operator, data
-    return copy.deepcopy(operator).float(), data.float()
+    return mean + d
 
 
 def mean_colour(y: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
@@ -96,8 +88,60 @@ def mean_colour(y: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
     return colour[..., None].expand(len(y), *operator.in_shape).contiguous()
 
 
+@dataclass(frozen=True)
+class Response:
+    """How well an operator measures each pixel and each frequency: ``B = A^T A`` in a few numbers an image.
+
+    With random signs w (Bekas, Kokiopoulou and Saad 2007), which are the same for every image and every call, so that
+    an estimate does not depend on the batch.
+    """
+
+    in_space: torch.Tensor  # diagonal of B, averaged over neighbourhoods and channels, [B, 1, H, W]
+    in_frequency: torch.Tensor  # diagonal of D B D^T, averaged likewise, [B, 1, H, W]
+    gain: torch.Tensor  # mean of B's eigenvalues, weighted by themselves: |B w|² / (w, B w), [B, 1, 1, 1]
+    hole: torch.Tensor | None  # 0 to 1 in the middle of a hole, [B, 1, H, W]; None without holes
+
+
+def response_of(operator: LinearOperator, like: torch.Tensor) -> Response:
+    """The response of an operator to images like ``like`` ``[B, C, H, W]``, measured once an operator."""
+    state = tuple((buffer.data_ptr(), buffer._version) for buffer in operator.buffers())
+    key = (state, like.shape, like.dtype, like.device)
+    known = _responses.setdefault(operator, {})
+    if key not in known:
+        known.clear()
+        known[key] = measured_response(operator, like)
+    return known[key]
+
+
+_responses: WeakKeyDictionary[LinearOperator, dict[tuple, Response]] = WeakKeyDictionary()
+
+
+def measured_response(operator: LinearOperator, like: torch.Tensor) -> Response:
+    """Means over random signs w: of ``w ⊙ B w`` over ``w ⊙ w``, and the same of their transforms."""
+    generator = torch.Generator("cpu").manual_seed(0)
+    in_space, in_frequency, square = (torch.zeros_like(like[:, :1]) for _ in range(3))
+    energy = total = torch.zeros_like(like[:, :1, :1, :1])
+    image = (-3, -2, -1)
+    for _ in range(PROBES):
+        signs = torch.randint(0, 2, like.shape[1:], generator=generator, dtype=torch.int8, device="cpu") * 2 - 1
+        signs = signs.to(like).expand_as(like).contiguous()
+        answer, wave = operator.adjoint(operator(signs)), cosine_transform(signs)
+        in_space += (signs * answer).mean(dim=1, keepdim=True)
+        in_frequency += (wave * cosine_transform(answer)).mean(dim=1, keepdim=True)
+        square += wave.square().mean(dim=1, keepdim=True)
+        energy = energy + answer.square().sum(image, keepdim=True)
+        total = total + (signs * answer).sum(image, keepdim=True)
+    average = cosine_filter(averaging(NEIGHBOURHOOD, like))
+    in_space, in_frequency = average(in_space) / PROBES, average(in_frequency) / average(square)
+    mean = in_space.mean(image, keepdim=True).clamp(min=torch.finfo(like.dtype).tiny)
+    hole = (1 - in_space / (SPARSE * mean)).clamp(min=0)
+    hole = hole * (hole.amax(image, keepdim=True) > 0.5)  # else chance among scattered pixels
+    gain = torch.where(total > 0, energy / total.clamp(min=torch.finfo(like.dtype).tiny), 1)
+    return Response(in_space, in_frequency, gain, hole if hole.any() else None)
+
+
 def preconditioner(
-    operator: LinearOperator, power: torch.Tensor, variance: float, like: torch.Tensor
+    response: Response, power: torch.Tensor, variance: torch.Tensor
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """An approximate inverse of ``A^T A + variance C^-1``, symmetric positive definite, the sum of two.
 
@@ -109,40 +153,17 @@ def preconditioner(
     The border holds a hole's content: there is no more power in waves as long as the hole than in those half as long,
     and P is limited to theirs.
     """
-    like = like if operator.batch_size else like[:1]
-    in_space, in_frequency = local_diagonals(operator, like)
-    mean = in_space.mean(dim=(-3, -2, -1), keepdim=True).clamp(min=torch.finfo(like.dtype).tiny)
-    response = torch.maximum(in_frequency, SMALLEST_RESPONSE * mean)
-    everywhere = cosine_filter(power / (response * power + variance))
-    hole = (1 - in_space / (SPARSE * mean)).clamp(min=0)
-    hole = hole * (hole.amax(dim=(-3, -2, -1), keepdim=True) > 0.5)  # else chance among scattered pixels
-    if not hole.any():
+    image = (-3, -2, -1)
+    least = SMALLEST_RESPONSE * response.in_space.mean(image, keepdim=True).clamp(min=torch.finfo(power.dtype).tiny)
+    everywhere = cosine_filter(power / (torch.maximum(response.in_frequency, least) * power + variance))
+    hole = response.hole
+    if hole is None:
         return everywhere
-    side = hole.square().sum(dim=(-3, -2, -1), keepdim=True).sqrt()
-    short = dct_frequency(*like.shape[-2:]).to(like) >= (2 / side).clamp(max=0.5)
+    side = hole.square().sum(image, keepdim=True).sqrt()
+    short = dct_frequency(*power.shape).to(power) >= (2 / side).clamp(max=0.5)
     limit = torch.where(short, power, 0).amax(dim=(-2, -1), keepdim=True)
     within_holes = cosine_filter(torch.minimum(power, limit) / variance)
     return lambda r: everywhere(r) + hole * within_holes(hole * r)
-
-
-def local_diagonals(operator: LinearOperator, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The diagonals of ``A^T A`` and of ``D A^T A D^T``, averaged over neighbourhoods and channels: ``[B, 1, H, W]``.
-
-    They are the means of ``w ⊙ B w`` over ``w ⊙ w``, for the matrix B, of random signs w (Bekas, Kokiopoulou and Saad
-    2007) and of their transforms. The signs are the same for every image and every call, so that an estimate does not
-    depend on the batch.
-    """
-    generator = torch.Generator("cpu").manual_seed(0)
-    in_space, in_frequency, square = (torch.zeros_like(like[:, :1]) for _ in range(3))
-    for _ in range(PROBES):
-        signs = torch.randint(0, 2, like.shape[1:], generator=generator, dtype=torch.int8, device="cpu") * 2 - 1
-        signs = signs.to(like).expand_as(like).contiguous()
-        response, wave = operator.adjoint(operator(signs)), cosine_transform(signs)
-        in_space += (signs * response).mean(dim=1, keepdim=True)
-        in_frequency += (wave * cosine_transform(response)).mean(dim=1, keepdim=True)
-        square += wave.square().mean(dim=1, keepdim=True)
-    average = cosine_filter(averaging(NEIGHBOURHOOD, like))
-    return average(in_space) / PROBES, average(in_frequency) / average(square)
 
 
 def averaging(deviation: float, like: torch.Tensor) -> torch.Tensor:
