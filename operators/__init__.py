@@ -1,19 +1,16 @@
-"""Linear degradations of images: `y = A x`, the adjoint, the exact proximal map and exact conditional draws."""
+"""Linear degradations of images: `y = A x`, the adjoint, the exact proximal map and exact conditional samples."""
 
-from operators.base import LinearOperator
+from operators.base import Composition, LinearOperator, Scaled
 from operators.blur import GaussianBlur, blur
 from operators.cg import solve_least_squares, solve_spd
-from operators.composition import Composition
 from operators.convolution import CircularConvolution, Convolution
 from operators.decimation import BlurDecimate
 from operators.function import FunctionOperator
 from operators.grayscale import Grayscale
 from operators.identity import Identity
-from operators.kernels import gaussian_kernel
+from operators.kernels import gaussian_kernel, motion_kernel
 from operators.mask import Mask, box_mask, random_mask
-from operators.motion import motion_kernel
 from operators.resize import Resize
-from operators.scaled import Scaled
 from operators.separable import SeparableOperator
 from operators.stack import Stack
 from operators.transform import MaskedFourier, MaskedHadamard

@@ -1,34 +1,35 @@
-"""The contract of a linear degradation: `y = A x`, its adjoint, its proximal map and exact conditional draws."""
+"""Linear measurements `y = A x` of images: the base class of all operators, products `A @ B` and multiples `2 * A`."""
 
 from __future__ import annotations
 
 import copy
 import math
 import numbers
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from operators.cg import Map, solve_least_squares
-from operators.guard import HALVES, guard_adjoint, guard_forward, guard_prox
-from operators.shapes import positive_shape, written
+from operators.cg import Map, each, solve_least_squares
+from operators.checks import check_number, positive_shape, written
+from operators.precision import full_precision, without_autocast
 
 Noise = Callable[[tuple[int, ...]], Tensor]
+AGREEMENT = {torch.float32: 1e-4, torch.float64: 1e-10}  # relative error of `check` that rounding may explain
 
 
 class LinearOperator(torch.nn.Module):
-    """A linear map from images `x [B, *in_shape]` to measurements `y [B, *out_shape]`.
+    """A linear map A from images `x [B, *in_shape]` to measurements `y [B, *out_shape]`, in float32 or float64.
 
     A subclass passes both shapes to `__init__` and writes `forward` (A x) and `adjoint` (A^T y); it writes `prox` too
-    where a closed form exists. Everything else follows. The shapes, dtypes and devices of the arguments are checked
-    before a subclass's method runs (`ValueError`), and `lam` then reaches `prox` as a float or as `[B, 1, 1, 1]`. The
-    methods run without autocast and TF32 (see `operators.precision`), and not at all for an empty batch.
+    where a closed form exists. Everything else follows. `operator(x)`, `pinv`, `measure` and `sample` check their
+    arguments; `forward`, `adjoint` and `prox` trust theirs. `check()` tests that the adjoint is the adjoint.
 
-    State is buffers only, so `.to(device)` and `.double()` are all there is to moving an operator. Constants go
-    through `register_exact`, which keeps them correct to the last digit in every dtype. `batch_size` is the number of
-    images of an operator that has parameters of its own for each image, and None otherwise; `per_image` names the
-    buffers that hold these, one entry of the first dimension for each image (see `select`).
+    Constants are buffers, which `.to(device)` and `.double()` move; `register_exact` keeps all their digits.
+    An operator with parameters of their own for each image says for how many by `batch_size` (None or 1: one set of
+    parameters serves any number of images) and names the buffers that hold them, one image after the other in the
+    first dimension, by `per_image` (see `select`).
     """
 
     def __init__(
@@ -41,16 +42,17 @@ class LinearOperator(torch.nn.Module):
         super().__init__()
         self.in_shape = positive_shape("in_shape", in_shape)
         self.out_shape = positive_shape("out_shape", out_shape)
-        self.batch_size = batch_size
+        self.batch_size = None if batch_size == 1 else batch_size
         self._names_per_image = tuple(per_image)
-        self._exact: dict[str, Tensor] = {}  # in float64 on the CPU
-        self._float32: dict[str, Tensor] = {}  # beside the buffers of a half type
+        self._exact: dict[str, Tensor] = {}  # constants in float64 on the CPU
 
-    def __init_subclass__(cls, **kwargs):
-        super().__init_subclass__(**kwargs)
-        for name, guard in _GUARDS.items():
-            if name in vars(cls):
-                setattr(cls, name, guard(vars(cls)[name]))
+    def __call__(self, x: Tensor) -> Tensor:
+        """A x, without autocast. Raises TypeError or ValueError for an x that does not fit the operator."""
+        self.check_input("x", x, self.in_shape)
+        if len(x) == 0:  # which FFTs refuse
+            return x.new_empty(0, *self.out_shape)
+        with without_autocast(x.device):
+            return super().__call__(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """A x: `[B, *in_shape]` -> `[B, *out_shape]`."""
@@ -60,35 +62,42 @@ class LinearOperator(torch.nn.Module):
         """A^T y: `[B, *out_shape]` -> `[B, *in_shape]`."""
         raise NotImplementedError(f"{type(self).__name__} must define adjoint")
 
-    @guard_prox
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
         """argmin_u |A u - y|² + lam |u - v|², that is (A^T A + lam I)^-1 (A^T y + lam v).
 
-        `lam >= 0` is a float or a tensor `[B]`. Solved for the increment u - v, so `lam = 0` is the limit
-        v + A^+ (y - A v): among the least-squares solutions, the one nearest to `v`. This generic version runs
-        conjugate gradients, preconditioned by `preconditioner` where there is one.
+        `lam >= 0` is a number or a tensor `[B]` or `[B, 1, 1, 1]`, which `per_image` makes ready to multiply images.
+        Solved for the increment u - v, so `lam = 0` is the limit v + A^+ (y - A v): among the least-squares solutions,
+        the one nearest to `v`. This generic version runs conjugate gradients, with `preconditioner` where there is one.
         """
+        lam = per_image("lam", lam, v)
         precondition = _only_where_damped(self.preconditioner(lam), lam)
-        residual = self.observed(y) - self.forward(v)
-        increment, _ = solve_least_squares(self.forward, self.adjoint, residual, lam, precondition)
+        with without_autocast(v.device):
+            residual = self.observed(y) - self.forward(v)
+            increment, _ = solve_least_squares(self.forward, self.adjoint, residual, lam, precondition)
         return v + increment
+
+    def preconditioner(self, lam: float | Tensor) -> Map | None:
+        """A cheap symmetric positive approximation of (A^T A + lam I)^-1 for the generic `prox`, if one is known."""
+        return None
 
     def pinv(self, y: Tensor) -> Tensor:
         """A^+ y, the least-squares solution of least norm: `[B, *out_shape]` -> `[B, *in_shape]`."""
-        return self.prox(y.new_zeros(len(y), *self.in_shape), y, 0.0)
+        self.check_input("y", y, self.out_shape)
+        with without_autocast(y.device):
+            return self.prox(y.new_zeros(len(y), *self.in_shape), y, 0.0)
 
     def observed(self, y: Tensor) -> Tensor:
         """y with 0 in place of entries that nothing measures: these may hold anything, NaN too."""
         return y
 
     def measure(self, x: Tensor, sigma_y: float | Tensor, noise: Noise | None = None) -> Tensor:
-        """A x + sigma_y n, and 0 where nothing is measured; `sigma_y` is in units of x.
+        """A x + sigma_y n, and 0 where nothing is measured; `sigma_y` is in units of x, a number or one for each image.
 
         `noise(out_shape)` gives standard normals `[B, *out_shape]`; without it they are torch's.
         """
         y = self(x)
-        noise = torchs_noise(y) if noise is None else noise
-        return self.observed(y + self._per_image("sigma_y", sigma_y, y) * noise(self.out_shape))
+        noise = torch_noise(y) if noise is None else noise
+        return self.observed(y + per_image("sigma_y", sigma_y, y) * noise(self.out_shape))
 
     def sample(
         self, x: Tensor | float, y: Tensor, sigma_y: float | Tensor, rho: float | Tensor, noise: Noise | None = None
@@ -97,21 +106,74 @@ class LinearOperator(torch.nn.Module):
 
         Perturb and solve (Papandreou and Yuille 2010): the prox of a perturbed `x` and a perturbed `y` is distributed
         as N(mu, (A^T A / sigma_y² + I / rho²)^-1). `sigma_y = 0` conditions on A u = y. `x` may be a number, for a
-        constant image. `noise`, by default torch's, is called twice, first with `in_shape`, then with `out_shape`.
+        constant image; `sigma_y` and `rho` are numbers or one for each image. `noise`, by default torch's, is called
+        twice, first with `in_shape`, then with `out_shape`.
         """
-        self._check("y", y, self.out_shape)
+        self.check_input("y", y, self.out_shape)
         if isinstance(x, Tensor):
-            self._check("x", x, self.in_shape, batch_of=y)
-        _check_range("rho", rho, positive=True)
-        noise = torchs_noise(y) if noise is None else noise
-        v = x + self._per_image("rho", rho, y, len(self.in_shape)) * noise(self.in_shape)
-        y = y + self._per_image("sigma_y", sigma_y, y) * noise(self.out_shape)
-        sigma_y, rho = (s.flatten() if isinstance(s, Tensor) else s for s in (sigma_y, rho))
-        return self.prox(v, y, (sigma_y / rho) ** 2)
+            self.check_input("x", x, self.in_shape, images=len(y))
+        check_number("rho", rho, positive=True)
+        noise = torch_noise(y) if noise is None else noise
+        e_x, e_y = noise(self.in_shape), noise(self.out_shape)
+        y = y + per_image("sigma_y", sigma_y, e_y) * e_y
+        sigma_y, rho = per_image("sigma_y", sigma_y, e_x), per_image("rho", rho, e_x)
+        with without_autocast(y.device):
+            return self.prox(x + rho * e_x, y, (sigma_y / rho) ** 2)
 
-    def preconditioner(self, lam: float | Tensor) -> Map | None:
-        """A cheap symmetric positive approximation of (A^T A + lam I)^-1 for the generic `prox`, if one is known."""
-        return None
+    def check(self, images: int | None = None) -> None:
+        """Test on a few random images that A is linear and `adjoint` its adjoint: <A x, y> = <x, A^T y>.
+
+        Raises ValueError that names what is wrong. It takes three times A and once A^T, in the operator's dtype and on
+        its device, on `images` images (default: one, or as many as the operator has parameters for).
+        """
+        kind, images = type(self).__name__, images or self.batch_size or 1
+        like = next(self._float_buffers(), torch.empty(0, device="cpu"))
+        generator = torch.Generator("cpu").manual_seed(0)
+
+        def random(shape: tuple[int, ...]) -> Tensor:
+            return torch.randn(images, *shape, generator=generator, device="cpu").to(like)
+
+        a, b = random(self.in_shape), random(self.in_shape)
+        with torch.no_grad(), full_precision(like.device):
+            image_a, image_b, image_sum = self(a), self(b), self(2 * a - 3 * b)
+            _check_result(f"{kind}.forward", image_a, (images, *self.out_shape))
+            y = image_a + image_a.norm() / math.sqrt(image_a.numel()) * random(self.out_shape)
+            back = self.adjoint(y)
+            _check_result(f"{kind}.adjoint", back, (images, *self.in_shape))
+        agreement = self._agreement(like.dtype)
+        defect, size = (image_sum - 2 * image_a + 3 * image_b).norm(), image_a.norm() + image_b.norm()
+        if not defect <= agreement * size:
+            raise ValueError(
+                f"{kind}.forward is not linear: A(2a - 3b) differs from 2 A(a) - 3 A(b) by {defect / size:.1e} "
+                "of their size"
+            )
+        inner, outer = (image_a * y).sum(), (a * back).sum()
+        if not (inner - outer).abs() <= agreement * image_a.norm() * y.norm():
+            raise ValueError(
+                f"{kind}.adjoint is not the adjoint of forward: <A a, y> = {inner:.6g} but <a, A^T y> = {outer:.6g}"
+            )
+
+    def check_input(self, name: str, value: Tensor, shape: tuple[int, ...], images: int | None = None) -> None:
+        """Raise TypeError or ValueError unless `value` is `[B, *shape]` of the operator's dtype, on its device.
+
+        B must be the number of images that the operator has parameters for, if any, and `images` if given.
+        """
+        kind = type(self).__name__
+        if not isinstance(value, Tensor) or value.dtype not in AGREEMENT:
+            found = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(f"{name} is {found} but {kind} computes in float32 or float64 (solve takes half types too)")
+        if tuple(value.shape[1:]) != shape or value.ndim != len(shape) + 1:
+            raise ValueError(f"{name} has shape {written(value.shape)} but {kind} expects {written(('B', *shape))}")
+        if self.batch_size not in (None, len(value)):
+            raise ValueError(f"{name} holds {len(value)} images but {kind} has parameters for {self.batch_size}")
+        if images not in (None, len(value)):
+            raise ValueError(f"{name} holds {len(value)} images but {images} were expected")
+        own = next(self._float_buffers(), value)
+        if (own.dtype, own.device) != (value.dtype, value.device):
+            raise ValueError(
+                f"{name} is {value.dtype} on {value.device} but {kind} is {own.dtype} on {own.device}: "
+                "move one of them with .to()"
+            )
 
     def select(self, indices: list[int] | Tensor) -> LinearOperator:
         """The operator for the images `indices` of its batch; itself when all images share its parameters."""
@@ -121,8 +183,8 @@ class LinearOperator(torch.nn.Module):
             raise ValueError(f"{type(self).__name__} is for {self.batch_size} images but names no buffers per_image")
         index = torch.as_tensor(indices, dtype=torch.long, device="cpu")
         chosen = copy.copy(self)
-        chosen.batch_size = len(index)
-        for store in ("_buffers", "_exact", "_float32"):
+        chosen.batch_size = None if len(index) == 1 else len(index)
+        for store in ("_buffers", "_exact"):
             values = dict(getattr(self, store))
             own = values.keys() & set(self._names_per_image)
             setattr(chosen, store, values | {name: values[name][index.to(values[name].device)] for name in own})
@@ -131,81 +193,137 @@ class LinearOperator(torch.nn.Module):
     def register_exact(self, name: str, value: Tensor) -> None:
         """Register a real float64 constant as a buffer of the default dtype.
 
-        The float64 value is kept beside it, so that `.double()` restores every digit instead of promoting rounded ones;
-        in a half type the methods compute with its float32 value, and round their results alone. Complex constants are
-        registered as `torch.view_as_real`: `Module.to(dtype)` would drop their imaginary part.
+        The float64 value is kept beside it: `.double()`, or `.half().float()`, gives all its digits again. Complex
+        constants are registered as `torch.view_as_real`: `Module.to(dtype)` would drop their imaginary part.
         """
         self._exact[name] = value.detach().to("cpu", torch.float64)
         self.register_buffer(name, self._exact[name].to(torch.get_default_dtype()), persistent=False)
-        self._keep_digits()
 
-    @property
-    def is_exact(self) -> bool:
-        """Whether the constants are known to float32 whatever the operator's dtype: it has some, and no parts."""
-        return bool(self._exact) and not self._modules
-
-    def in_float32(self) -> LinearOperator:
-        """An operator of a half type that `is_exact`, in float32; nothing is copied but buffers of other kinds."""
-        wide = copy.copy(self)
-        wide._buffers = {name: b.float() if b.dtype in HALVES else b for name, b in self._buffers.items()}
-        wide._buffers |= self._float32
-        wide._float32 = {}
-        return wide
-
-    def _apply(self, fn, recurse=True):
+    def _apply(self, fn, recurse=True):  # what .to(), .double(), .cuda() go through
         super()._apply(fn, recurse)
-        self._keep_digits()
-        return self
-
-    def _keep_digits(self) -> None:
         for name, value in self._exact.items():
-            like = self._buffers[name]
-            self._buffers[name] = value.to(like)
-            self._float32.pop(name, None)
-            if like.dtype in HALVES:
-                self._float32[name] = value.to(like.device, torch.float32)
+            self._buffers[name] = value.to(self._buffers[name])
+        return self
 
     def __matmul__(self, other: LinearOperator | Tensor) -> LinearOperator | Tensor:
         """`A @ B`: apply B, then A. `A @ x` is A(x)."""
-        from operators.composition import Composition  # a subclass of this class, hence not at the top
-
         return self(other) if isinstance(other, Tensor) else Composition(self, other)
 
     def __rmul__(self, factor: float) -> LinearOperator:
         """`2.0 * A`."""
-        from operators.scaled import Scaled
-
         return Scaled(factor, self) if isinstance(factor, numbers.Real) else NotImplemented
 
     def extra_repr(self) -> str:
         return f"{self.in_shape} -> {self.out_shape}"
 
-    def _check(self, name: str, value: Tensor, shape: tuple[int, ...], batch_of: Tensor | None = None) -> None:
-        kind = type(self).__name__
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            found = value.dtype if isinstance(value, Tensor) else type(value).__name__
-            raise TypeError(f"{name} is {found} but {kind} takes a floating-point tensor")
-        if tuple(value.shape[1:]) != shape or value.ndim != len(shape) + 1:
-            raise ValueError(f"{name} has shape {written(value.shape)} but {kind} expects {written(('B', *shape))}")
-        if self.batch_size not in (None, len(value)):
-            raise ValueError(f"{name} holds {len(value)} images but {kind} has parameters for {self.batch_size}")
-        if batch_of is not None and len(value) != len(batch_of):
-            raise ValueError(f"{name} holds {len(value)} images but {len(batch_of)} were expected")
-        own = next((b for b in self.buffers() if b.is_floating_point()), value)
-        if (own.dtype, own.device) != (value.dtype, value.device):
-            raise ValueError(
-                f"{name} is {value.dtype} on {value.device} but {kind} is {own.dtype} on {own.device}: "
-                "move one of them with .to()"
-            )
+    def _float_buffers(self) -> Iterator[Tensor]:
+        return (buffer for buffer in self.buffers() if buffer.is_floating_point())
 
-    def _per_image(self, name: str, value: float | Tensor, like: Tensor, dims: int | None = None) -> float | Tensor:
-        """A number as it is; a tensor `[B]` with the trailing dimensions it needs to multiply `like`."""
-        _check_range(name, value)
-        if not isinstance(value, Tensor):
-            return float(value)
-        if value.numel() not in (1, len(like)):
-            raise ValueError(f"{name} has {value.numel()} values but there are {len(like)} images")
-        return value.to(like).reshape(-1, *[1] * (like.ndim - 1 if dims is None else dims))
+    def _agreement(self, dtype: torch.dtype) -> float:
+        return AGREEMENT[dtype]
+
+
+class Composition(LinearOperator):
+    """`outer @ inner`: x -> outer(inner(x)), for example `Mask(...) @ CircularConvolution(...)`.
+
+    Raises ValueError when the output of `inner` is not the input of `outer`.
+    """
+
+    def __init__(self, outer: LinearOperator, inner: LinearOperator):
+        if not (isinstance(outer, LinearOperator) and isinstance(inner, LinearOperator)):
+            raise TypeError(f"cannot compose {type(outer).__name__} @ {type(inner).__name__}: both must be operators")
+        if outer.in_shape != inner.out_shape:
+            raise ValueError(
+                f"cannot compose: {type(inner).__name__} gives {inner.out_shape} "
+                f"but {type(outer).__name__} takes {outer.in_shape}"
+            )
+        super().__init__(inner.in_shape, outer.out_shape, common_batch_size([outer, inner]))
+        self.outer, self.inner = outer, inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outer.forward(self.inner.forward(x))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.inner.adjoint(self.outer.adjoint(y))
+
+    def observed(self, y: Tensor) -> Tensor:
+        return self.outer.observed(y)
+
+    def measure(self, x: Tensor, sigma_y: float | Tensor, noise: Noise | None = None) -> Tensor:
+        """As `outer` measures, `inner(x)` being its image."""
+        return self.outer.measure(self.inner(x), sigma_y, noise)
+
+    def select(self, indices: list[int] | Tensor) -> Composition:
+        return Composition(self.outer.select(indices), self.inner.select(indices))
+
+
+class Scaled(LinearOperator):
+    """`factor * inner`: x -> factor inner(x), for a number that is finite and not 0 (ValueError).
+
+    The prox is that of `inner` at y / factor and lam / factor².
+    """
+
+    def __init__(self, factor: float, inner: LinearOperator):
+        if not math.isfinite(factor) or factor == 0:
+            raise ValueError(f"the factor of {type(inner).__name__} is {factor} but must be finite and not 0")
+        super().__init__(inner.in_shape, inner.out_shape, inner.batch_size)
+        self.factor, self.inner = float(factor), inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * self.inner.forward(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.factor * self.inner.adjoint(y)
+
+    def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
+        return self.inner.prox(v, y / self.factor, lam / self.factor**2)
+
+    def preconditioner(self, lam: float | Tensor) -> Map | None:
+        inverse = self.inner.preconditioner(lam / self.factor**2)
+        return None if inverse is None else lambda residual: inverse(residual) / self.factor**2
+
+    def observed(self, y: Tensor) -> Tensor:
+        return self.inner.observed(y)
+
+    def select(self, indices: list[int] | Tensor) -> Scaled:
+        return Scaled(self.factor, self.inner.select(indices))
+
+    def extra_repr(self) -> str:
+        return f"{self.factor:g}, {super().extra_repr()}"
+
+
+def common_batch_size(operators: Sequence[LinearOperator]) -> int | None:
+    """The number of images that parts of an operator have parameters for, or None. ValueError where they differ."""
+    sizes = {operator.batch_size for operator in operators} - {None}
+    if len(sizes) > 1:
+        raise ValueError(f"cannot combine: one operator is for {min(sizes)} images, another for {max(sizes)}")
+    return max(sizes, default=None)
+
+
+_checked: weakref.WeakSet[LinearOperator] = weakref.WeakSet()
+
+
+def check_once(operator: LinearOperator) -> None:
+    """Run `check` of the operator and of its parts whose classes are not of this package, once for each object."""
+    if operator in _checked:
+        return
+    for part in operator.modules():
+        if isinstance(part, LinearOperator) and type(part).__module__.partition(".")[0] != __package__:
+            part.check()
+    _checked.add(operator)
+
+
+def per_image(name: str, value: float | Tensor, like: Tensor) -> float | Tensor:
+    """A number as a float; a tensor of one value, or of one for each image, in the shape to multiply `like [B, ...]`.
+
+    Raises ValueError for another number of values, and for values that are negative or not finite.
+    """
+    check_number(name, value)
+    if not isinstance(value, Tensor):
+        return float(value)
+    if value.numel() not in (1, len(like)):
+        raise ValueError(f"{name} has {value.numel()} values but there are {len(like)} images")
+    return each(value.to(like), like)
 
 
 def damped_inverse(power: Tensor, lam: float | Tensor) -> Tensor:
@@ -220,8 +338,13 @@ def damped_inverse(power: Tensor, lam: float | Tensor) -> Tensor:
 
 def rounding_floor(power: Tensor) -> Tensor:
     """Up to where squared singular values of one image, in the last three dimensions, are rounding errors."""
-    per_image = tuple(range(-min(3, power.ndim), 0))
-    return power.amax(dim=per_image, keepdim=True) * (100 * torch.finfo(power.dtype).eps) ** 2
+    dims = tuple(range(-min(3, power.ndim), 0))
+    return power.amax(dim=dims, keepdim=True) * (100 * torch.finfo(power.dtype).eps) ** 2
+
+
+def torch_noise(like: Tensor) -> Noise:
+    """Normals for the images of a batch from torch's generator of their device."""
+    return lambda shape: torch.randn(len(like), *shape, dtype=like.dtype, device=like.device)
 
 
 def _only_where_damped(precondition: Map | None, lam: float | Tensor) -> Map | None:
@@ -233,28 +356,6 @@ def _only_where_damped(precondition: Map | None, lam: float | Tensor) -> Map | N
     return lambda residual: torch.where(lam > 0, precondition(residual), residual)
 
 
-def _check_range(name: str, value: float | Tensor, positive: bool = False) -> None:
-    """ValueError for what is not finite, or negative, or 0 where it must be positive.
-
-    Tensors are looked at on the CPU alone: elsewhere every call would wait for the device.
-    """
-    smallest = largest = value
-    if isinstance(value, Tensor):
-        if value.device.type != "cpu" or value.numel() == 0 or torch.compiler.is_compiling():
-            return
-        try:
-            smallest, largest = (float(bound) for bound in value.detach().aminmax())
-        except RuntimeError:  # under vmap there is no number to look at
-            return
-    if not (smallest > 0 if positive else smallest >= 0) or not largest < math.inf:
-        found = value.tolist() if isinstance(value, Tensor) else value
-        expected = "positive and finite" if positive else "finite and not negative"
-        raise ValueError(f"{name} is {found} but must be {expected}")
-
-
-def torchs_noise(like: Tensor) -> Noise:
-    """Normals for the images of a batch from torch's generator of their device."""
-    return lambda shape: torch.randn(len(like), *shape, dtype=like.dtype, device=like.device)
-
-
-_GUARDS = {"forward": guard_forward, "adjoint": guard_adjoint, "prox": guard_prox}
+def _check_result(name: str, found: Tensor, expected: tuple[int, ...]) -> None:
+    if tuple(found.shape) != expected:
+        raise ValueError(f"{name} gave {written(found.shape)} but {written(expected)} was expected")

@@ -8,11 +8,11 @@ import numpy as np
 from torch import Tensor
 
 from operators.base import LinearOperator
-from operators.boundary import check_boundary, fold
+from operators.boundary import BOUNDARIES, fold
+from operators.checks import check_choice, image_shape
 from operators.convolution import CircularConvolution, Convolution
 from operators.kernels import gaussian_taps
 from operators.separable import SeparableOperator, check_maps
-from operators.shapes import image_shape
 
 
 class GaussianBlur(SeparableOperator):
@@ -35,7 +35,7 @@ class GaussianBlur(SeparableOperator):
 
 def blur_matrix(size: int, taps: np.ndarray, boundary: str) -> np.ndarray:
     """Convolution of a signal of `size` samples with `taps`, centred on tap `len(taps) // 2`, as a square matrix."""
-    check_boundary(boundary)
+    check_choice("boundary", boundary, BOUNDARIES)
     rows = np.arange(size)[:, None]
     columns, present = fold(rows - np.arange(len(taps)) + len(taps) // 2, size, boundary)
     matrix = np.zeros((size, size))
@@ -45,6 +45,6 @@ def blur_matrix(size: int, taps: np.ndarray, boundary: str) -> np.ndarray:
 
 def blur(in_shape: tuple[int, int, int], kernel: Tensor, boundary: str = "circular") -> LinearOperator:
     """The operator that blurs by `kernel`: by FFT and exactly when circular, else with conjugate gradients."""
-    if check_boundary(boundary) == "circular":
+    if check_choice("boundary", boundary, BOUNDARIES) == "circular":
         return CircularConvolution(in_shape, kernel)
     return Convolution(in_shape, kernel, boundary)

@@ -1,10 +1,7 @@
-"""Batched conjugate gradients. Every image is a system of its own, with its own step lengths and its own stop.
+"""Conjugate gradients on a batch: every image is a linear system of its own, with its own step lengths and its own end.
 
-A system that has converged is frozen: its steps are zero from then on, so an image's result does not depend on its
-neighbours in the batch.
-
-Half types are iterated in float32, which their range and their sums over an image ask for; the maps alone are applied
-in the half type, theirs. The result is in the type of the data.
+An image that has converged is frozen: its steps are zero from then on, so its result does not depend on its neighbours
+in the batch. Data are float32 or float64, and so are the iterates.
 """
 
 from __future__ import annotations
@@ -17,20 +14,10 @@ from torch import Tensor
 
 Map = Callable[[Tensor], Tensor]
 
-TOLERANCE = {  # relative to the first residual
-    torch.bfloat16: 1e-3,
-    torch.float16: 1e-4,
-    torch.float32: 1e-6,
-    torch.float64: 1e-12,
-}
+TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}  # relative to the first residual
 MAX_ITERATIONS = 1000
 PATIENCE = 100  # iterations that least squares run for TOLERANCE; then MISFIT is enough
-MISFIT = {  # relative to the data, root of the objective still to be gained
-    torch.bfloat16: 1e-2,
-    torch.float16: 1e-2,
-    torch.float32: 1e-3,
-    torch.float64: 1e-9,
-}
+MISFIT = {torch.float32: 1e-3, torch.float64: 1e-9}  # relative to the data, root of the objective still to be gained
 
 
 def solve_spd(
@@ -46,17 +33,15 @@ def solve_spd(
         apply: x -> M x, symmetric positive definite, acting on each image of a batch `[B, ...]` by itself.
         b: right-hand sides `[B, ...]`.
         precondition: r -> an approximation of M^-1 r, symmetric positive definite.
-        tol: stop an image once |M x - b| <= tol |b|; by default 1e-6 in float32, 1e-12 in float64, 1e-4 in
-            float16, 1e-3 in bfloat16.
+        tol: stop an image once |M x - b| <= tol |b|; by default 1e-6 in float32, 1e-12 in float64.
         max_iterations: give up then, with a `RuntimeWarning`.
 
     Returns the solution `[B, ...]` and the number of iterations of the slowest image. Raises TypeError for `b` of
-    a type that is not real floating point.
+    another type than float32 and float64.
     """
-    dtype = b.dtype
-    tol = _tolerance(dtype) if tol is None else tol
-    apply, precondition = _iterable(apply, dtype), _iterable(precondition or _identity, dtype)
-    b = b.to(_iterated(dtype))
+    _check_type(b)
+    tol = TOLERANCE[b.dtype] if tol is None else tol
+    precondition = precondition or _identity
     x, residual = torch.zeros_like(b), b
     target = tol * _dot(b, b).sqrt()
     direction = z = precondition(residual)
@@ -64,16 +49,16 @@ def solve_spd(
     for iteration in range(max_iterations):
         active = _dot(residual, residual).sqrt() > target
         if not active.any():
-            return x.to(dtype), iteration
+            return x, iteration
         image = apply(direction)
         step = _ratio(gamma, _dot(direction, image), active)
-        x = x + _each(step, x) * direction
-        residual = residual - _each(step, residual) * image
+        x = x + each(step, x) * direction
+        residual = residual - each(step, residual) * image
         z = precondition(residual)
         gamma, previous = _dot(residual, z), gamma
-        direction = z + _each(_ratio(gamma, previous, active), z) * direction
+        direction = z + each(_ratio(gamma, previous, active), z) * direction
     _warn_of(_dot(residual, residual).sqrt() > target, max_iterations, tol)
-    return x.to(dtype), max_iterations
+    return x, max_iterations
 
 
 def solve_least_squares(
@@ -107,25 +92,22 @@ def solve_least_squares(
     each (Hestenes and Stiefel 1952, theorem 6:1).
 
     Returns the solution and the number of iterations of the slowest image. Raises ValueError for a tensor `lam` of
-    another size, TypeError for `r` of a type that is not real floating point.
+    another size, TypeError for `r` of another type than float32 and float64.
     """
-    dtype = r.dtype
-    patience = PATIENCE if tol is None else max_iterations
-    tol = _tolerance(dtype) if tol is None else tol
-    eps = torch.finfo(dtype).eps
-    forward, adjoint = _iterable(forward, dtype), _iterable(adjoint, dtype)
-    precondition = _iterable(precondition or _identity, dtype)
-    residual = r.to(_iterated(dtype))
-    gradient = adjoint(residual)
+    _check_type(r)
+    tol, patience = (TOLERANCE[r.dtype], PATIENCE) if tol is None else (tol, max_iterations)
+    eps = torch.finfo(r.dtype).eps
+    precondition = precondition or _identity
+    residual, gradient = r, adjoint(r)
     if isinstance(lam, Tensor):
         if lam.numel() not in (1, len(r)):
             raise ValueError(f"lam has {lam.numel()} values but there are {len(r)} images")
-        lam = _each(lam, gradient)
+        lam = each(lam, gradient)
     damping = lam.flatten() if isinstance(lam, Tensor) else lam
     d = torch.zeros_like(gradient)
     target = tol * _dot(gradient, gradient).sqrt()
     norm = torch.zeros_like(target)  # a lower bound of |A| that tightens as the iteration goes
-    enough = MISFIT[dtype] ** 2 * _dot(residual, residual)
+    enough = MISFIT[r.dtype] ** 2 * _dot(r, r)
     gains, explained = [], torch.zeros_like(target, dtype=torch.bool)
     direction = z = precondition(gradient)
     gamma = _dot(gradient, z)
@@ -135,48 +117,25 @@ def solve_least_squares(
             explained |= torch.stack(gains[-(iteration // 4) :]).sum(0) <= enough
         active = ~explained & (_dot(gradient, gradient).sqrt() > torch.maximum(target, rounding))
         if not active.any():
-            return d.to(dtype), iteration
+            return d, iteration
         image = forward(direction)
         energy, image_energy = _dot(direction, direction), _dot(image, image)
         norm = torch.maximum(norm, _ratio(image_energy, energy, active).sqrt())
         step = _ratio(gamma, image_energy + damping * energy, active)
         gains.append(step * gamma)
-        d = d + _each(step, d) * direction
-        residual = residual - _each(step, residual) * image
+        d = d + each(step, d) * direction
+        residual = residual - each(step, residual) * image
         gradient = adjoint(residual) - lam * d
         z = precondition(gradient)
         gamma, previous = _dot(gradient, z), gamma
-        direction = z + _each(_ratio(gamma, previous, active), z) * direction
+        direction = z + each(_ratio(gamma, previous, active), z) * direction
     _warn_of(active, max_iterations, tol)
-    return d.to(dtype), max_iterations
+    return d, max_iterations
 
 
-def _tolerance(dtype: torch.dtype) -> float:
-    if dtype not in TOLERANCE:
-        raise TypeError(f"the data are {dtype} but must be one of {', '.join(map(str, TOLERANCE))}")
-    return TOLERANCE[dtype]
-
-
-def _iterated(dtype: torch.dtype) -> torch.dtype:
-    """The type to iterate in for data of one."""
-    return torch.promote_types(dtype, torch.float32)
-
-
-def _iterable(map: Map, dtype: torch.dtype) -> Map:
-    """`map`, which knows `dtype` alone, on tensors of the type to iterate in.
-
-    It sees each image at a largest value of 1, lest small ones vanish in a half type or large ones overflow.
-    """
-    if _iterated(dtype) == dtype:
-        return map
-
-    def scaled(x: Tensor) -> Tensor:
-        largest = x.flatten(1).abs().amax(1)
-        scale = torch.where(largest > 0, largest, 1)
-        image = map((x / _each(scale, x)).to(dtype)).to(x)
-        return image * _each(scale, image)
-
-    return scaled
+def _check_type(data: Tensor) -> None:
+    if data.dtype not in TOLERANCE:
+        raise TypeError(f"the data are {data.dtype} but must be one of {', '.join(map(str, TOLERANCE))}")
 
 
 def _identity(residual: Tensor) -> Tensor:
@@ -184,6 +143,7 @@ def _identity(residual: Tensor) -> Tensor:
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """The scalar product of each image `[B]`."""
     return (a * b).flatten(1).sum(1)
 
 
@@ -192,7 +152,7 @@ def _ratio(a: Tensor, b: Tensor, active: Tensor) -> Tensor:
     return torch.where(active & (b > 0), a / torch.where(b > 0, b, 1), 0)
 
 
-def _each(value: Tensor, like: Tensor) -> Tensor:
+def each(value: Tensor, like: Tensor) -> Tensor:
     """One value for each image `[B]`, with the trailing dimensions to multiply `like`."""
     return value.reshape(-1, *[1] * (like.ndim - 1))
 

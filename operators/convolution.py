@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.fft import irfft2, rfft2
 
-from operators.base import LinearOperator, damped_inverse
-from operators.boundary import check_boundary, pad, pad_adjoint
+from operators.base import LinearOperator, damped_inverse, per_image
+from operators.boundary import fold
 from operators.cg import Map
+from operators.checks import check_choice
 from operators.kernels import check_kernel
 
 
@@ -18,13 +20,14 @@ class CircularConvolution(LinearOperator):
 
     `kernel` is `[h, w]`, `[1|C, h, w]`, or `[B, 1|C, h, w]` for a kernel of its own for each image, of odd or even
     size, at most as large as the image. A convolution, not a correlation: a kernel with one bright tap below its
-    centre moves the image down.
+    centre moves the image down. The operator is on the kernel's device.
     """
 
     def __init__(self, in_shape: tuple[int, int, int], kernel: Tensor):
-        kernel = check_kernel(kernel, in_shape)
-        super().__init__(in_shape, in_shape, len(kernel) if len(kernel) > 1 else None, ("spectrum",))
-        self.register_exact("spectrum", torch.view_as_real(centred_spectrum(kernel, in_shape[1:])))
+        taps = check_kernel(kernel, in_shape)
+        super().__init__(in_shape, in_shape, len(taps), ("spectrum",))
+        self.register_exact("spectrum", torch.view_as_real(centred_spectrum(taps, in_shape[1:])))
+        self.to(kernel.device)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._real(rfft2(x) * self._complex())
@@ -34,14 +37,15 @@ class CircularConvolution(LinearOperator):
 
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
         spectrum = self._complex()
-        gain = spectrum.conj() * damped_inverse(self._power(), lam)
+        gain = spectrum.conj() * damped_inverse(self.power(), per_image("lam", lam, v))
         return v + self._real(gain * (rfft2(y) - spectrum * rfft2(v)))
+
+    def power(self) -> Tensor:
+        """The eigenvalues of A^T A on the half grid of `rfft2`."""
+        return self.spectrum.square().sum(-1)
 
     def _complex(self) -> Tensor:
         return torch.view_as_complex(self.spectrum)
-
-    def _power(self) -> Tensor:
-        return self.spectrum.square().sum(-1)
 
     def _real(self, spectrum: Tensor) -> Tensor:
         return irfft2(spectrum, s=self.in_shape[1:])
@@ -50,32 +54,37 @@ class CircularConvolution(LinearOperator):
 class Convolution(LinearOperator):
     """Blur by `kernel` of an image that goes on beyond its edges as `boundary` says: reflect, replicate or zero.
 
-    Same kernels and centre as `CircularConvolution`. y = A x pads and takes the valid part of the convolution (an FFT
-    of the padded size); the prox runs conjugate gradients.
+    Same kernels, centre and device as `CircularConvolution`. y = A x pads and takes the valid part of the convolution
+    (an FFT of the padded size); the prox runs conjugate gradients.
     """
 
     def __init__(self, in_shape: tuple[int, int, int], kernel: Tensor, boundary: str = "reflect"):
-        kernel = check_kernel(kernel, in_shape)
-        super().__init__(in_shape, in_shape, len(kernel) if len(kernel) > 1 else None, ("spectrum",))
-        self.boundary = check_boundary(boundary, ("reflect", "replicate", "zero"))
-        taps = kernel.shape[2:]
-        self.margins = tuple((k - 1 - k // 2, k // 2) for k in taps)
-        padded = [n + k - 1 for n, k in zip(in_shape[1:], taps, strict=True)]
-        self.grid = tuple(next_fast_len(n, real=True) for n in padded)
-        self.register_exact("spectrum", torch.view_as_real(rfft2(kernel, s=self.grid)))
+        taps = check_kernel(kernel, in_shape)
+        super().__init__(in_shape, in_shape, len(taps), ("spectrum",))
+        check_choice("boundary", boundary, ("reflect", "replicate", "zero"))
+        self.grid, valid = (), []
+        for name, size, k in zip(("rows", "columns"), self.in_shape[1:], taps.shape[2:], strict=True):
+            before, after = (0, 0) if boundary == "zero" else (k - 1 - k // 2, k // 2)
+            source = fold(np.arange(-before, size + after), size, boundary)[0]
+            self.register_buffer(name, torch.from_numpy(source), persistent=False)  # where padded pixels come from
+            self.grid += (next_fast_len(size + k - 1, real=True),)
+            valid.append(slice(before + k // 2, before + k // 2 + size))
+        self._valid = ..., *valid  # where the circular convolution on the padded grid does not wrap around
+        self.register_exact("spectrum", torch.view_as_real(rfft2(taps, s=self.grid)))
+        self.to(kernel.device)
 
     def forward(self, x: Tensor) -> Tensor:
-        for dim, margins in zip((2, 3), self.margins, strict=True):
-            x = pad(x, margins, dim, self.boundary)
-        full = irfft2(rfft2(x, s=self.grid) * torch.view_as_complex(self.spectrum), s=self.grid)
-        return full[self._valid()]
+        padded = x.index_select(2, self.rows).index_select(3, self.columns)
+        spectrum = rfft2(padded, s=self.grid) * torch.view_as_complex(self.spectrum)
+        return irfft2(spectrum, s=self.grid)[self._valid]
 
     def adjoint(self, y: Tensor) -> Tensor:
         full = y.new_zeros(*y.shape[:2], *self.grid)
-        full[self._valid()] = y
+        full[self._valid] = y
         full = irfft2(rfft2(full) * torch.view_as_complex(self.spectrum).conj(), s=self.grid)
-        for dim, margins in zip((2, 3), self.margins, strict=True):
-            full = pad_adjoint(full.narrow(dim, 0, self.in_shape[dim - 1] + sum(margins)), margins, dim, self.boundary)
+        for dim, source in ((2, self.rows), (3, self.columns)):
+            folded = full.new_zeros(*full.shape[:dim], self.in_shape[dim - 1], *full.shape[dim + 1 :])
+            full = folded.index_add(dim, source, full.narrow(dim, 0, len(source)))
         return full
 
     def preconditioner(self, lam: float | Tensor) -> Map:
@@ -89,13 +98,6 @@ class Convolution(LinearOperator):
         gain = 1 / (power + least.clamp(min=lam))
         height, width = self.in_shape[1:]
         return lambda residual: irfft2(rfft2(residual, s=self.grid) * gain, s=self.grid)[..., :height, :width]
-
-    def _valid(self) -> tuple:
-        """Where the circular convolution on the padded grid does not wrap around."""
-        return ..., *(
-            slice(sum(margins), sum(margins) + size)
-            for margins, size in zip(self.margins, self.in_shape[1:], strict=True)
-        )
 
 
 def centred_spectrum(kernel: Tensor, size: tuple[int, int]) -> Tensor:

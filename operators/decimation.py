@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import numbers
-
 import torch
 from torch import Tensor
 from torch.fft import fft2, irfft2, rfft2
 
-from operators.base import LinearOperator, damped_inverse
+from operators.base import LinearOperator, damped_inverse, per_image
+from operators.checks import check_integer, image_shape
 from operators.convolution import centred_spectrum
 from operators.kernels import check_kernel
-from operators.shapes import image_shape
 
 
 class BlurDecimate(LinearOperator):
@@ -29,20 +27,19 @@ class BlurDecimate(LinearOperator):
 
     def __init__(self, in_shape: tuple[int, int, int], kernel: Tensor, factor: int):
         channels, height, width = image_shape(in_shape)
-        if isinstance(factor, bool) or not isinstance(factor, numbers.Integral) or factor < 1:
-            raise ValueError(f"factor is {factor} but must be a positive integer")
+        factor = check_integer("factor", factor)
         if height % factor or width % factor:
             raise ValueError(f"factor {factor} does not divide the image size {height}x{width}")
-        kernel = check_kernel(kernel, in_shape)
+        taps = check_kernel(kernel, in_shape)
         small = (height // factor, width // factor)
-        batch_size = len(kernel) if len(kernel) > 1 else None
-        super().__init__(in_shape, (channels, *small), batch_size, ("spectrum", "folded_power"))
-        self.factor = int(factor)
-        spectrum = centred_spectrum(kernel, (height, width))
+        super().__init__(in_shape, (channels, *small), len(taps), ("spectrum", "folded_power"))
+        self.factor = factor
+        spectrum = centred_spectrum(taps, (height, width))
         power = fft2(irfft2(spectrum, s=(height, width))).abs().square()
         aliases = power.reshape(*power.shape[:2], factor, small[0], factor, small[1])
         self.register_exact("spectrum", torch.view_as_real(spectrum))
         self.register_exact("folded_power", aliases.mean((2, 4))[..., : small[1] // 2 + 1])
+        self.to(kernel.device)
 
     def forward(self, x: Tensor) -> Tensor:
         blurred = irfft2(rfft2(x) * torch.view_as_complex(self.spectrum), s=self.in_shape[1:])
@@ -54,5 +51,5 @@ class BlurDecimate(LinearOperator):
         return irfft2(rfft2(spread) * torch.view_as_complex(self.spectrum).conj(), s=self.in_shape[1:])
 
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
-        gain = damped_inverse(self.folded_power, lam)
+        gain = damped_inverse(self.folded_power, per_image("lam", lam, v))
         return v + self.adjoint(irfft2(rfft2(y - self.forward(v)) * gain, s=self.out_shape[1:]))

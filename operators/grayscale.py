@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from operators.base import LinearOperator
-from operators.shapes import image_shape
+from operators.base import LinearOperator, per_image
+from operators.checks import image_shape
 
 REC601 = (0.299, 0.587, 0.114)
 
@@ -44,4 +44,5 @@ class Grayscale(LinearOperator):
         return self.weights * y
 
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
-        return v + self.weights * ((y - self.forward(v)) / (self.weights.square().sum() + lam))
+        power = self.weights.square().sum()
+        return v + self.weights * ((y - self.forward(v)) / (power + per_image("lam", lam, v)))

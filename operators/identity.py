@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from operators.base import LinearOperator
+from operators.base import LinearOperator, per_image
 
 
 class Identity(LinearOperator):
@@ -20,4 +20,4 @@ class Identity(LinearOperator):
         return y.clone()
 
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
-        return v + (y - v) / (1 + lam)
+        return v + (y - v) / (1 + per_image("lam", lam, v))

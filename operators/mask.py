@@ -6,23 +6,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from operators.base import LinearOperator
-from operators.shapes import image_shape
+from operators.base import LinearOperator, per_image
+from operators.checks import check_number, check_pixels, image_shape
 
 
 class Mask(LinearOperator):
     """y = m x, with m = 1 on the observed pixels and 0 on the missing ones.
 
     `mask` is `[H, W]`, `[1|C, H, W]`, or `[B, 1|C, H, W]` for a mask of its own for each image; boolean, or a number
-    type with no other values than 0 and 1. Raises ValueError for another size or other values.
+    type with no other values than 0 and 1. The operator is on its device. Raises ValueError for another size or other
+    values.
 
     Missing pixels of `y` are ignored, whatever they hold, NaN too; `measure` leaves them at 0, without noise.
     """
 
     def __init__(self, in_shape: tuple[int, int, int], mask: Tensor):
-        mask = check_mask(mask, in_shape)
-        super().__init__(in_shape, in_shape, len(mask) if len(mask) > 1 else None, ("mask",))
-        self.register_buffer("mask", mask, persistent=False)
+        binary = check_mask(mask, in_shape)
+        super().__init__(in_shape, in_shape, len(binary), ("mask",))
+        self.register_buffer("mask", binary, persistent=False)
+        self.to(mask.device)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.observed(x)
@@ -31,27 +33,21 @@ class Mask(LinearOperator):
         return self.observed(y)
 
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
-        return v + self.observed(y - v) / (1 + lam)
+        return v + self.observed(y - v) / (1 + per_image("lam", lam, v))
 
     def observed(self, y: Tensor) -> Tensor:
         return torch.where(self.mask > 0, y, 0)  # a product would keep NaN
 
 
 def check_mask(mask: Tensor, in_shape: tuple[int, int, int]) -> Tensor:
-    """A 0/1 mask `[H, W]`, `[1|C, H, W]` or `[B, 1|C, H, W]` as a float tensor of four dimensions, or ValueError."""
-    channels, height, width = image_shape(in_shape)
-    if not isinstance(mask, Tensor) or mask.ndim not in (2, 3, 4):
-        found = f"a tensor of {mask.ndim} dimensions" if isinstance(mask, Tensor) else f"a {type(mask).__name__}"
-        raise ValueError(f"mask is {found} but must be a tensor [H, W], [1|C, H, W] or [B, 1|C, H, W]")
-    mask = mask.reshape((1,) * (4 - mask.ndim) + tuple(mask.shape))
+    """A 0/1 mask `[H, W]`, `[1|C, H, W]` or `[B, 1|C, H, W]` as a float tensor `[B, 1|C, H, W]`, or ValueError."""
+    mask = check_pixels("mask", mask, in_shape)
+    _, height, width = image_shape(in_shape)
     if mask.shape[2:] != (height, width):
         raise ValueError(f"mask is {mask.shape[2]}x{mask.shape[3]} but the image is {height}x{width}")
-    if mask.shape[1] not in (1, channels):
-        raise ValueError(f"mask has {mask.shape[1]} channels but the image has {channels}")
-    binary = mask.to(torch.get_default_dtype())
-    if not torch.logical_or(binary == 0, binary == 1).all():
+    if not torch.logical_or(mask == 0, mask == 1).all():
         raise ValueError("mask has values other than 0 (missing) and 1 (observed)")
-    return binary
+    return mask.to(torch.get_default_dtype())
 
 
 def box_mask(size: tuple[int, int], box: tuple[int, int] = (128, 128), corner: tuple[int, int] | None = None) -> Tensor:
@@ -73,8 +69,7 @@ def random_mask(size: tuple[int, int], fraction: float, seed: int) -> Tensor:
 
     Raises ValueError for a fraction that is not between 0 and 1.
     """
-    if not 0 <= fraction <= 1:
-        raise ValueError(f"fraction of missing pixels is {fraction} but must be between 0 and 1")
+    check_number("fraction of missing pixels", fraction, most=1)
     pixels = size[0] * size[1]
     order = np.argsort(np.random.default_rng(seed).random(pixels), kind="stable")
     mask = torch.ones(pixels, device="cpu")

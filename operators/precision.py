@@ -1,68 +1,71 @@
-"""Float32 that is float32."""
+"""Float32 that is float32: contexts without autocast and without TF32."""
 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
-from torch import Tensor
 
-Switch = tuple[object, object, Callable[[object], None]]  # what it is at, what it is at without TF32, and its setter
-
-
-def full_precision(like: Tensor) -> AbstractContextManager[None]:
-    """A context in which what is computed of `like` keeps its dtype and its digits: without autocast and TF32.
-
-    Autocast would have matrix products in bfloat16, with 8 bits, and hand them on in that dtype. Where there is nothing
-    to switch off this costs a few microseconds: on the CPU TF32 (bfloat16, where it has that) is for matrix products on
-    request alone. Code compiled by ``torch.compile`` leaves autocast too, but has the program's switches of TF32: a
-    graph cannot hold them.
-    """
-    device = like.device.type
-    autocast = torch.is_autocast_enabled(device)
-    rounded = not torch.compiler.is_compiling() and (device != "cpu" or _products_are_rounded())
-    as_it_is = torch.autocast(device, enabled=False) if autocast else contextlib.nullcontext()
-    return _both(as_it_is, full_float32()) if rounded else as_it_is
+_lock = threading.Lock()
+_inside = 0  # how many contexts of `full_float32` are open, in all threads
+_restore: list[Callable[[], None]] = []  # sets the switches to what they were before the first of them
 
 
 @contextlib.contextmanager
-def _both(first: AbstractContextManager[None], second: AbstractContextManager[None]) -> Iterator[None]:
-    with first, second:
+def full_precision(device: torch.device) -> Iterator[None]:
+    """A context in which computations on `device` keep their dtype and its digits: no autocast, no TF32."""
+    with without_autocast(device), full_float32():
         yield
 
 
-def _products_are_rounded() -> bool:
-    try:
-        return torch.backends.cuda.matmul.allow_tf32
-    except RuntimeError:  # the program has set PyTorch's new switches
-        return True
+def without_autocast(device: torch.device) -> AbstractContextManager[None]:
+    """A context without autocast, which would compute matrix products in a half type. It concerns this thread alone."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return contextlib.nullcontext()
 
 
 @contextlib.contextmanager
 def full_float32() -> Iterator[None]:
     """A context without TF32, which is float32 with a mantissa of 10 bits: relative errors of 5e-4 instead of 6e-8.
 
-    PyTorch lets CUDA convolutions have it unless told otherwise, and matrix products on request. What the program chose
-    is restored afterwards. Derivatives taken outside of the context are computed as the program chose.
+    PyTorch lets CUDA convolutions use TF32 unless told otherwise, and matrix products on request. These switches belong
+    to the whole process. Contexts may be nested and open in several threads at once: the first to open switches TF32
+    off for all, the last to close restores what the program had chosen. Derivatives taken outside of the context are
+    computed as the program chose.
     """
-    changed = [switch for switch in _switches() if switch[0] != switch[1]]
-    for _, off, write in changed:
-        write(off)
+    global _inside
+    with _lock:
+        if _inside == 0:
+            _restore[:] = _switch_off()
+        _inside += 1
     try:
         yield
     finally:
-        for before, _, write in changed:
-            write(before)
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                for restore in _restore:
+                    restore()
 
 
-def _switches() -> list[Switch]:
-    """PyTorch's switches of TF32: the old ones, or the new ones (2.9) where the program has set any of those.
+def _switch_off() -> list[Callable[[], None]]:
+    """Switch TF32 off; returns the calls that restore what was chosen."""
+    changed = [(before, off, write) for before, off, write in _switches() if before != off]
+    for _, off, write in changed:
+        write(off)
+    return [partial(write, before) for before, _, write in changed]
 
-    Where they differ, reading the old ones raises RuntimeError, and ``torch.compile`` reads them: both must agree
-    inside of the context too, hence the old ones first, which set the new.
+
+def _switches() -> list[tuple[object, object, Callable[[object], None]]]:
+    """PyTorch's switches of TF32, each as its value, its value without TF32, and its setter.
+
+    There are old ones and, since 2.9, new ones. Setting the old ones sets the new ones too. But where a program has set
+    the new ones so that they differ, reading the old ones raises RuntimeError, and only the new ones can be restored.
     """
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     with contextlib.suppress(RuntimeError):
@@ -72,5 +75,4 @@ def _switches() -> list[Switch]:
                 (cudnn.allow_tf32, False, partial(setattr, cudnn, "allow_tf32")),
                 (products, "highest", torch.set_float32_matmul_precision),
             ]
-    new = (cudnn.conv, matmul)
-    return [(owner.fp32_precision, "ieee", partial(setattr, owner, "fp32_precision")) for owner in new]
+    return [(owner.fp32_precision, "ieee", partial(setattr, owner, "fp32_precision")) for owner in (cudnn.conv, matmul)]

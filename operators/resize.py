@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable
 
 import numpy as np
 
 from operators.boundary import fold
+from operators.checks import check_choice, check_integer, image_shape
 from operators.separable import SeparableOperator, check_maps
-from operators.shapes import image_shape
 
 
 class Resize(SeparableOperator):
@@ -40,9 +39,7 @@ class Resize(SeparableOperator):
 def resize_matrix(size: int, factor: int, filter: str = "cubic") -> np.ndarray:
     """The reduction of a signal of `size` samples as a matrix `[ceil(size / factor), size]`; see `Resize`."""
     rows = _reduced(size, factor)
-    if filter not in FILTERS:
-        raise ValueError(f"filter is {filter!r} but must be one of {', '.join(FILTERS)}")
-    kernel, radius = FILTERS[filter]
+    kernel, radius = FILTERS[check_choice("filter", filter, FILTERS)]
     reach = int(np.ceil(radius * factor))
     matrix = np.zeros((rows, size))
     for row in range(rows):
@@ -54,9 +51,7 @@ def resize_matrix(size: int, factor: int, filter: str = "cubic") -> np.ndarray:
 
 
 def _reduced(size: int, factor: int) -> int:
-    if isinstance(factor, bool) or not isinstance(factor, numbers.Integral) or not 1 <= factor <= size:
-        raise ValueError(f"factor is {factor} but must be an integer from 1 to the image size {size}")
-    return -(-size // factor)
+    return -(-size // check_integer("factor", factor, 1, size))
 
 
 def _cubic(t: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from operators.base import LinearOperator, damped_inverse
-from operators.shapes import image_shape
+from operators.base import LinearOperator, damped_inverse, per_image
+from operators.checks import image_shape
 
 LARGEST = 2**32  # bytes of an operator's maps: 4:3 images of 310 megapixels reduced by 4, or of 58 blurred
 ELEMENT = 8 + 4  # bytes: every number is held in float64 and in float32
@@ -45,7 +45,7 @@ class SeparableOperator(LinearOperator):
 
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
         residual = self.u_v.mT @ y @ self.u_h - self.singular * (self.vt_v @ v @ self.vt_h.mT)
-        gain = self.singular * damped_inverse(self.singular.square()[None, None], lam)
+        gain = self.singular * damped_inverse(self.singular.square()[None, None], per_image("lam", lam, v))
         return v + self.vt_v.mT @ (gain * residual) @ self.vt_h
 
 

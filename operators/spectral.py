@@ -12,15 +12,13 @@ import torch
 from torch import Tensor
 from torch.fft import irfft2, rfft2
 
-from operators.base import LinearOperator, rounding_floor
+from operators.base import LinearOperator, Scaled, rounding_floor
 from operators.convolution import CircularConvolution
 from operators.decimation import BlurDecimate
 from operators.grayscale import Grayscale
-from operators.guard import widened
 from operators.identity import Identity
 from operators.mask import Mask
-from operators.precision import full_precision
-from operators.scaled import Scaled
+from operators.precision import without_autocast
 from operators.separable import SeparableOperator
 from operators.transform import MaskedFourier, MaskedHadamard
 
@@ -38,11 +36,8 @@ def spectral_filter(operator: LinearOperator, x: Tensor, gain: Gain) -> Tensor:
     """
     for kind in type(operator).__mro__:
         if kind in _FILTERS:
-            if len(x) == 0:
-                return torch.empty_like(x)
-            operator, wide = widened(operator, x)
-            with full_precision(x):
-                return _FILTERS[kind](operator, wide, lambda power: gain(without_rounding(power))).to(x.dtype)
+            with without_autocast(x.device):
+                return _FILTERS[kind](operator, x, lambda power: gain(without_rounding(power)))
     known = ", ".join(kind.__name__ for kind in _FILTERS)
     raise ValueError(f"the spectrum of {type(operator).__name__} is not known: it must be one of {known}")
 
@@ -75,8 +70,7 @@ def _separable(operator: SeparableOperator, x: Tensor, gain: Gain) -> Tensor:
 
 
 def _circular(operator: CircularConvolution, x: Tensor, gain: Gain) -> Tensor:
-    power = operator.spectrum.square().sum(-1)
-    return irfft2(gain(power) * rfft2(x), s=operator.in_shape[1:])
+    return irfft2(gain(operator.power()) * rfft2(x), s=operator.in_shape[1:])
 
 
 def _fourier(operator: MaskedFourier, x: Tensor, gain: Gain) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from operators.base import LinearOperator, Noise, torchs_noise
+from operators.base import LinearOperator, Noise, common_batch_size, torch_noise
 
 
 class Stack(LinearOperator):
@@ -30,15 +30,12 @@ class Stack(LinearOperator):
         if len({operator.in_shape for operator in operators}) > 1:
             shapes = ", ".join(str(operator.in_shape) for operator in operators)
             raise ValueError(f"cannot stack: the operators take {shapes} but must take the same images")
-        sizes = {operator.batch_size for operator in operators} - {None}
-        if len(sizes) > 1:
-            raise ValueError(f"cannot stack: one operator is for {min(sizes)} images, another for {max(sizes)}")
         shapes = [operator.out_shape for operator in operators]
         if len({shape[1:] for shape in shapes}) == 1:
             out_shape = (sum(shape[0] for shape in shapes), *shapes[0][1:])
         else:
             out_shape = (sum(math.prod(shape) for shape in shapes),)
-        super().__init__(operators[0].in_shape, out_shape, max(sizes, default=None))
+        super().__init__(operators[0].in_shape, out_shape, common_batch_size(operators))
         self.operators = torch.nn.ModuleList(operators)
 
     def joined(self, parts: Sequence[Tensor]) -> Tensor:
@@ -68,8 +65,8 @@ class Stack(LinearOperator):
         self, x: Tensor, sigma_y: float | Tensor | Sequence[float | Tensor], noise: Noise | None = None
     ) -> Tensor:
         """As each operator measures, with one noise level for all or a sequence of one for each."""
-        self._check("x", x, self.in_shape)
-        noise = torchs_noise(x) if noise is None else noise
+        self.check_input("x", x, self.in_shape)
+        noise = torch_noise(x) if noise is None else noise
         parts = zip(self.operators, self._levels(sigma_y), self.parts(noise(self.out_shape)), strict=True)
         return self.joined([operator.measure(x, level, lambda _, n=n: n) for operator, level, n in parts])
 
@@ -77,7 +74,7 @@ class Stack(LinearOperator):
         """The stack and its measurement with one noise level, from noise of `sigma_y[i]` in part i, all positive.
 
         Part i and its operator are multiplied by `sigma_y[0] / sigma_y[i]`; the law of x given y stays the same. So
-        `operator, y, level = stack.whitened(y, (0.05, 0.2))` is what to give to `draw` or to a solver.
+        `operator, y, level = stack.whitened(y, (0.05, 0.2))` is what to give to `sample` or to a solver.
         """
         levels = self._levels(sigma_y)
         if not all(level > 0 for level in levels):

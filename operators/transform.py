@@ -7,9 +7,9 @@ from scipy.linalg import hadamard
 from torch import Tensor
 from torch.fft import fft2, ifft2, irfft2, rfft2
 
-from operators.base import LinearOperator, damped_inverse
+from operators.base import LinearOperator, damped_inverse, per_image
+from operators.checks import image_shape
 from operators.mask import check_mask
-from operators.shapes import image_shape
 
 
 class MaskedFourier(LinearOperator):
@@ -24,12 +24,11 @@ class MaskedFourier(LinearOperator):
 
     def __init__(self, in_shape: tuple[int, int, int], mask: Tensor):
         channels, height, width = image_shape(in_shape)
-        mask = check_mask(mask, in_shape)
-        batch_size = len(mask) if len(mask) > 1 else None
-        super().__init__(in_shape, (2 * channels, height, width), batch_size, ("mask", "power"))
-        self.register_exact("mask", mask)
-        opposite = mask.flip(2, 3).roll((1, 1), (2, 3))  # the value at -k
-        self.register_exact("power", ((mask + opposite) / 2)[..., : width // 2 + 1])
+        binary = check_mask(mask, in_shape)
+        super().__init__(in_shape, (2 * channels, height, width), len(binary), ("mask", "power"))
+        opposite = binary.flip(2, 3).roll((1, 1), (2, 3))  # the value at -k
+        self.register_buffer("mask", binary, persistent=False)
+        self.register_buffer("power", ((binary + opposite) / 2)[..., : width // 2 + 1], persistent=False)
         self.to(mask.device)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,7 +41,7 @@ class MaskedFourier(LinearOperator):
 
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
         gradient = rfft2(self.adjoint(y - self.forward(v)))
-        return v + irfft2(gradient * damped_inverse(self.power, lam), s=self.in_shape[1:])
+        return v + irfft2(gradient * damped_inverse(self.power, per_image("lam", lam, v)), s=self.in_shape[1:])
 
     def observed(self, y: Tensor) -> Tensor:
         return torch.cat([torch.where(self.mask > 0, part, 0) for part in y.chunk(2, 1)], 1)
@@ -56,9 +55,9 @@ class MaskedHadamard(LinearOperator):
     """
 
     def __init__(self, in_shape: tuple[int, int, int], mask: Tensor):
-        mask = check_mask(mask, in_shape)
-        super().__init__(in_shape, in_shape, len(mask) if len(mask) > 1 else None, ("mask",))
-        self.register_buffer("mask", mask, persistent=False)
+        binary = check_mask(mask, in_shape)
+        super().__init__(in_shape, in_shape, len(binary), ("mask",))
+        self.register_buffer("mask", binary, persistent=False)
         for name, size in zip(("vertical", "horizontal"), in_shape[1:], strict=True):
             if size & (size - 1):
                 raise ValueError(f"image is {in_shape[1]}x{in_shape[2]} but a Hadamard transform needs powers of 2")
@@ -72,7 +71,7 @@ class MaskedHadamard(LinearOperator):
         return self._transform(self.observed(y))
 
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
-        return v + self._transform(self.observed(y - self._transform(v)) / (1 + lam))
+        return v + self._transform(self.observed(y - self._transform(v)) / (1 + per_image("lam", lam, v)))
 
     def observed(self, y: Tensor) -> Tensor:
         return torch.where(self.mask > 0, y, 0)
