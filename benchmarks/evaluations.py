@@ -3,7 +3,7 @@
     python benchmarks/evaluations.py --data FFHQ_FOLDER --out DIR [--limit 32] [--tasks sr4x ...] [--samples 16]
 
 Prints one Markdown table of PSNR in dB / SSIM / LPIPS (means over the pictures), and then, one line each: LPIPS at 4
-evaluations against the teacher's in the same loop (at 4, at 20, and with 5-step diffusion draws at 20 levels: 100
+evaluations against the teacher's in the same loop (at 4, at 20, and with 5-step diffusion samples at 20 levels: 100
 evaluations) and against 16 evaluations; with ``--samples`` also what several samples of each picture at 4 evaluations
 say of the error. It runs ``invsolve bench`` in ``DIR/table`` and ``DIR/samples``: the same command resumes, and summary
 and report lie there.
@@ -14,12 +14,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from invsolve.bench.runner import BenchOptions, bench
+from invsolve.bench.runner import bench
 from invsolve.bench.statistics import Benchmark, Entry, read_benchmark
+from invsolve.specs.options import BenchOptions
 from invsolve.specs.task import list_tasks
 
 EVALUATIONS = (1, 2, 4, 8, 16, 50)
-LEVELS = 20  # of the teacher with diffusion draws
+LEVELS = 20  # of the teacher with diffusion samples
 FEW, MANY = "ncvsd:4", "ncvsd:16"
 RIVALS = ("teacher:4", f"teacher:{LEVELS}", "teacher-diffusion:5")
 WITHIN = 1.10  # 4 evaluations against 16
@@ -59,14 +60,10 @@ def main() -> None:
 
 def measure(options: argparse.Namespace, out: Path, methods: list[str], samples: int | None = None) -> Benchmark:
     """Do what is missing in ``out`` and read all of it."""
-    given = {name: getattr(options, name) for name in ("data", "limit", "tasks", "prior", "size", "batch", "seed")}
-    rest = {name: getattr(options, name) for name in ("precision", "device", "lpips_trunk")}
-    bench(
-        BenchOptions(
-            out=out, methods=methods, steps=LEVELS, samples=samples, denoiser=options.teacher, **given, **rest
-        ),
-        lambda _: None,
-    )
+    names = ("data", "limit", "prior", "size", "batch", "seed", "precision", "device", "lpips_trunk")
+    given = {name: getattr(options, name) for name in names}
+    what = {"tasks": tuple(options.tasks), "methods": tuple(methods), "denoiser": options.teacher}
+    bench(BenchOptions(out=out, steps=LEVELS, samples=samples, **what, **given), lambda _: None)
     return read_benchmark(out)
 
 

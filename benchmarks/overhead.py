@@ -4,7 +4,7 @@
 
 First, per task: the time of ``solve`` with 4 network evaluations against that of 4 bare evaluations of the prior's
 network on images of the same size and batch; then with the evaluations in the micro-batches that the solver takes, so
-that the difference is the solver's own. Second: one exact draw from the likelihood of bicubic super-resolution against 100
+that the difference is the solver's own. Second: one exact likelihood sample of bicubic super-resolution against 100
 Langevin steps whose gradient autograd computes, and how far each is from the exact law. All interleaved; the least
 time of each counts, in seconds of wall clock and, in parentheses, of processor time, which says more on a machine that
 others use. ``--out`` writes these times and all they depend on as JSON, too.

@@ -37,11 +37,10 @@ from invsolve.peers.levels import ddpm_levels
 from invsolve.priors.file import read_checkpoint
 from invsolve.priors.registry import load_prior, resolve
 from invsolve.priors.training_record import largest_sigma
-from invsolve.runtime.random_streams import NoiseStreams
+from invsolve.runtime.random_streams import MEASUREMENT, NoiseStreams
 from invsolve.specs.task import Task, load_task
 from operators import LinearOperator, gaussian_kernel, motion_kernel
 
-MEASUREMENT = -1  # keys the stream of the measurement noise
 DPS_SCALES = (2.0, 6.0, 12.0)  # ours
 DPS_WEIGHTS = (10.0, 30.0, 100.0)  # deepinv's
 DIFFPIR = {"penalty": 1.0, "zeta": 0.4}

@@ -12,7 +12,7 @@ quarter of the first ones, or after ``--minutes``. No move takes it more than a 
 the start. The measurements and the noise are the same at every try.
 
 Each line of the output is one setting, measured; what it has is not measured again, so that a run that was stopped goes
-on where it was. ``--show`` prints ``invsolve/peers/tuned.py`` with the best of the output in it.
+on where it was. ``--show`` prints ``invsolve/peers/tuned.yaml`` with the best of the output in it.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from pprint import pformat
+from statistics import mean
 from typing import Any
 
 import torch
+import yaml
+from tuning import measure, options_parser, read_pictures, rounded, search
 
-from invsolve.images.files import central_crop, list_pictures, read_image
 from invsolve.images.metrics import Metric, load_lpips, psnr
-from invsolve.networks.inference import PRECISIONS, Inference
-from invsolve.peers import PEERS, Denoise, Settings, settings_for
-from invsolve.peers.tuned import TUNED
+from invsolve.networks.inference import Inference
+from invsolve.peers import PEERS, TUNED, Denoise, Settings, settings_for, tuned_settings
 from invsolve.priors.file import read_checkpoint
 from invsolve.priors.registry import load_prior, resolve
 from invsolve.priors.training_record import largest_sigma
 from invsolve.runtime.random_streams import NoiseStreams
-from invsolve.specs.task import Task, list_tasks, load_task
+from invsolve.specs.task import Task, load_task
 
-MEASUREMENT = -1  # keys the stream of the measurement noise
 # Cheap ones first. Others by --steps; about 1000 evaluations are dear, and PnP-DM has no published settings there.
 STEPS = {
     "ddrm": (20,),
@@ -67,25 +67,15 @@ FACTORS |= {"sigma_max": 2.5}
 SUMMANDS = {"eta": 0.3, "eta_b": 0.2, "zeta": 0.3, "decay": 0.06}  # of settings between 0 and 1
 SMALLEST = {"rho_min": 0.02, "sigma_max": 0.3}
 CONDITIONS = ("prior", "images", "size", "precision")
-DIGITS = 3
 
 Line = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", help="folder of training pictures")
+    parser = options_parser(__doc__, images=8, minutes=30.0, prior="teacher")
     parser.add_argument("--out", type=Path, required=True, help="JSON lines, one for each setting measured")
-    parser.add_argument("--images", type=int, default=8, help="pictures, the last in name order (default 8)")
-    parser.add_argument("--crop", type=int, help="their central crop, in pixels (default: the whole)")
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(STEPS))
-    parser.add_argument("--tasks", nargs="+", default=list_tasks())
     parser.add_argument("--steps", nargs="+", type=int, help="of each peer (default: those in STEPS)")
-    parser.add_argument("--minutes", type=float, default=30.0, help="the longest search, each (default 30)")
-    parser.add_argument("--prior", default="teacher", help="a plain denoiser's name or file (default teacher)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the network (default fp32)")
-    parser.add_argument("--lpips-trunk", type=Path)
     parser.add_argument("--show", action="store_true", help="print the best settings of the output and stop")
     options = parser.parse_args()
     if not options.show:
@@ -95,13 +85,12 @@ def main() -> None:
             tune(options)
         except ValueError as error:
             parser.error(str(error))
-    print(literal(read_lines(options.out)))
+    print(as_yaml(read_lines(options.out)), end="")
 
 
 def tune(options: argparse.Namespace) -> None:
     """Every search of the options. Raises ValueError where pictures and options, or the output, do not agree."""
-    truth = torch.stack([read_image(file, 3) for file in list_pictures([options.data])[-options.images :]])
-    truth = (truth if options.crop is None else central_crop(truth, options.crop)).to(options.device)
+    truth = read_pictures(options)
     common = {"prior": options.prior, "images": len(truth), "size": list(truth.shape[-2:])}
     common |= {"precision": options.precision, "device": device_name(options.device)}
     done = read_lines(options.out)
@@ -118,8 +107,8 @@ def tune(options: argparse.Namespace) -> None:
             for name in options.tasks:
                 task = load_task(name)
                 start = settings_for(peer, task.name, steps, task.kind, largest)
-                measure = objective(peer, task, truth, denoiser, lpips, common, options.out, done)
-                search(measure, start, TRIED[peer], largest, time.monotonic() + 60 * options.minutes)
+                loss = objective(peer, task, truth, denoiser, lpips, common, options.out, done)
+                search(loss, start, TRIED[peer], partial(moves, start.evaluations, largest), options.minutes)
 
 
 def objective(
@@ -133,16 +122,15 @@ def objective(
     done: list[Line],
 ) -> Callable[[Settings], float]:
     """The mean LPIPS of the pictures restored with some settings; measured once, and written to the output."""
-    operator = task.make_operator(tuple(truth.shape[1:])).to(truth.device)
-    y = operator.measure(truth, task.sigma_y, streams(truth, MEASUREMENT))
+    operator, y = measure(task, truth)
     known = {key(line): line["lpips"] for line in done}
 
     def loss(settings: Settings) -> float:
         line = {"peer": peer, "steps": settings.steps, "task": task.name, "values": values_of(peer, settings), **common}
         if key(line) not in known:
-            start = time.perf_counter()
+            start, noise = time.perf_counter(), NoiseStreams(0, range(len(truth)), truth.device)
             with torch.no_grad():
-                x = PEERS[peer].restore(y, operator, denoiser, task.sigma_y, streams(truth), settings)
+                x = PEERS[peer].restore(y, operator, denoiser, task.sigma_y, noise, settings)
             x = x.nan_to_num(0.0, 1.0, -1.0)
             line |= {"lpips": mean(lpips(x, truth)), "psnr": mean(psnr(x, truth))}
             line |= {"evaluations": settings.evaluations, "seconds": time.perf_counter() - start}
@@ -154,57 +142,34 @@ def objective(
     return loss
 
 
-def search(
-    loss: Callable[[Settings], float], settings: Settings, names: tuple[str, ...], largest: float, deadline: float
-) -> Settings:
-    """Coordinate descent from ``settings`` over those of ``names``."""
-    lowest, scale, most = loss(settings), 1.0, 1.1 * settings.evaluations
-    while scale > 0.2:
-        improved = False
-        for name in names:
-            for other in moves(settings, name, scale, largest):
-                if time.monotonic() > deadline:
-                    return settings
-                if other.evaluations <= most and (found := loss(other)) < lowest:
-                    lowest, settings, improved = found, other, True
-                    break
-        if not improved:
-            scale /= 2
-    return settings
+def moves(evaluations: int, largest: float, settings: Settings, name: str, scale: float) -> Iterator[Settings]:
+    """The settings with one of them moved up, and down, where that is allowed and changes it.
 
-
-def moves(settings: Settings, name: str, scale: float, largest: float) -> Iterator[Settings]:
-    """The settings with one of them moved up, and down, where that is allowed and changes it."""
+    At most a tenth more than ``evaluations``, and no noise level above ``largest``.
+    """
     value = getattr(settings, name)
     if name in SUMMANDS:
         step = SUMMANDS[name] * scale
         found = [min(value + step, 1.0), max(value - step, 0.0)]
     else:
         step = FACTORS[name] ** scale
-        largest = largest if name in ("sigma_max", "rho") else float("inf")
-        found = [min(value * step, largest), max(value / step, SMALLEST.get(name, 0.0))]
-    for other in found:
-        if (other := float(f"{other:.{DIGITS}g}")) != value:
-            yield dataclasses.replace(settings, **{name: other})
+        highest = largest if name in ("sigma_max", "rho") else float("inf")
+        found = [min(value * step, highest), max(value / step, SMALLEST.get(name, 0.0))]
+    for each in map(rounded, found):
+        other = dataclasses.replace(settings, **{name: each})
+        if each != value and other.evaluations <= 1.1 * evaluations:
+            yield other
 
 
 def values_of(peer: str, settings: Settings) -> dict[str, Any]:
-    """What ``tuned.py`` says of them: all that is tuned, and what else is not as published."""
+    """What ``tuned.yaml`` says of them: all that is tuned, and what else is not as published."""
     default = dataclasses.asdict(PEERS[peer].settings())
     items = dataclasses.asdict(settings).items()
     return {name: v for name, v in items if name != "steps" and (name in TRIED[peer] or v != default[name])}
 
 
-def streams(truth: torch.Tensor, *key: int) -> NoiseStreams:
-    return NoiseStreams(0, [(i, *key) for i in range(len(truth))], truth.device)
-
-
 def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
-
-
-def mean(values: list[float]) -> float:
-    return sum(values) / len(values)
 
 
 def key(line: Line) -> str:
@@ -222,19 +187,20 @@ def read_lines(path: Path) -> list[Line]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def literal(lines: list[Line]) -> str:
-    """The tuned settings, those of lowest LPIPS for each peer, task and number of steps among them, as Python text."""
+def as_yaml(lines: list[Line]) -> str:
+    """``tuned.yaml`` with the settings of lowest LPIPS for each peer, task and number of steps among the lines."""
     best: dict[tuple[str, str, int], Line] = {}
     for line in lines:
         where = line["peer"], line["task"], line["steps"]
         if where not in best or line["lpips"] < best[where]["lpips"]:
             best[where] = line
-    tuned = copy.deepcopy(TUNED)
+    tuned = copy.deepcopy(tuned_settings())
     for (peer, task, steps), line in best.items():
         stages = tuned.setdefault(peer, {}).setdefault(task, {})
         stages[steps] = line["values"]
         tuned[peer][task] = dict(sorted(stages.items()))
-    return pformat(tuned, width=116, sort_dicts=False)
+    comment = TUNED.read_text(encoding="utf-8").partition("\n\n")[0]
+    return f"{comment}\n\n{yaml.safe_dump(tuned, default_flow_style=None, sort_keys=False, width=116)}"
 
 
 if __name__ == "__main__":

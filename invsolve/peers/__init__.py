@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
+from ..specs.fields import from_mapping, suggestion
+from ..specs.yaml_file import read_yaml
 from .base import Denoise, Peer, Settings
 from .daps import DAPSSettings, daps
 from .ddnm import DDNMSettings, ddnm
 from .ddrm import DDRMSettings, ddrm
-from .diffpir import PUBLISHED as DIFFPIR_PUBLISHED
 from .diffpir import DiffPIRSettings, diffpir
-from .dps import PUBLISHED as DPS_PUBLISHED
 from .dps import DPSSettings, dps
 from .levels import TIMESTEPS
 from .pigdm import PiGDMSettings, pigdm
 from .pnpdm import PnPDMSettings, pnpdm
 from .reddiff import REDdiffSettings, reddiff
-from .tuned import TUNED
 
 REVISION = 2  # of the algorithms: raised when one changes, so that no benchmark mixes its results with older ones
 
 PEERS: dict[str, Peer] = {
-    "dps": Peer(dps, DPSSettings, TIMESTEPS, published=DPS_PUBLISHED),
+    "dps": Peer(dps, DPSSettings, TIMESTEPS),
     "pigdm": Peer(pigdm, PiGDMSettings, TIMESTEPS),
     "ddrm": Peer(ddrm, DDRMSettings, TIMESTEPS, spectral=True),
     "ddnm": Peer(ddnm, DDNMSettings, TIMESTEPS, spectral=True),
-    "diffpir": Peer(diffpir, DiffPIRSettings, TIMESTEPS, published=DIFFPIR_PUBLISHED),
+    "diffpir": Peer(diffpir, DiffPIRSettings, TIMESTEPS),
     "reddiff": Peer(reddiff, REDdiffSettings, TIMESTEPS),
     "daps": Peer(daps, DAPSSettings),
-    "pnpdm": Peer(pnpdm, PnPDMSettings, first="rho"),
+    "pnpdm": Peer(pnpdm, PnPDMSettings, start="rho"),
 }
+
+TUNED = Path(__file__).with_name("tuned.yaml")
+Tuned = Mapping[str, Mapping[str, Mapping[int, Mapping[str, float]]]]  # peer, task, steps, values
 
 
 def settings_for(
@@ -48,17 +53,30 @@ def settings_for(
     if name not in PEERS:
         raise ValueError(f"no peer named {name!r}: it must be one of {', '.join(PEERS)}")
     peer = PEERS[name]
-    settings, most = peer.settings(**peer.published.get(kind, {})), peer.most
+    settings, most = peer.settings(**peer.settings.published.get(kind, {})), peer.max_steps
     if steps is not None:
         if steps < 1 or (most is not None and steps > most):
             expected = "at least 1" if most is None else f"1 to {most}"
             raise ValueError(f"steps of {name} is {steps} but must be {expected}")
         settings = replace(settings, steps=steps)
-    stages = TUNED.get(name, {}).get(task_name, {})
+    stages = tuned_settings().get(name, {}).get(task_name, {})
     if stages:
         nearest = min(stages, key=lambda tuned: abs(math.log(tuned / settings.steps)))
         settings = replace(settings, **stages[nearest])
-    return replace(settings, **{peer.first: min(getattr(settings, peer.first), largest_sigma)})
+    return replace(settings, **{peer.start: min(getattr(settings, peer.start), largest_sigma)})
 
 
-__all__ = ["PEERS", "REVISION", "Denoise", "Peer", "Settings", "settings_for"]
+@cache
+def tuned_settings(path: Path = TUNED) -> Tuned:
+    """What ``tuned.yaml`` holds, and how it was found. Raises ValueError for a peer or a value that cannot be."""
+    tuned = read_yaml(path)
+    for name, tasks in tuned.items():
+        if name not in PEERS:
+            raise ValueError(f"{path}: no peer {name!r}{suggestion(name, PEERS)}")
+        for task, stages in tasks.items():
+            for steps, values in stages.items():
+                from_mapping(PEERS[name].settings, {"steps": steps, **values}, f"{path}: {name} at {task}")
+    return tuned
+
+
+__all__ = ["PEERS", "REVISION", "TUNED", "Denoise", "Peer", "Settings", "settings_for", "tuned_settings"]

@@ -12,7 +12,7 @@ from operators import LinearOperator
 
 from ..priors.denoiser import Noise
 from ..priors.schedule import karras
-from .base import Denoise
+from .base import Denoise, Settings
 from .start import around_mean
 
 EXPONENT = 7.0  # of both schedules
@@ -20,13 +20,13 @@ ODE_SIGMA_MIN = 0.01  # where the probability-flow ODE ends
 
 
 @dataclass(frozen=True)
-class DAPSSettings:
-    steps: int = 200  # annealing levels
+class DAPSSettings(Settings):
+    steps: int = 200  # noise levels of the annealing
     ode_steps: int = 5  # Euler steps, hence evaluations, at each; 200 x 5 is "DAPS-1K"
     sigma_max: float = 100.0
     sigma_min: float = 0.1
     langevin_steps: int = 100
-    rate: float = 1e-4  # Langevin step size at the first level; falls linearly to a hundredth of it
+    rate: float = 1e-4  # Langevin step size at the first noise level; falls linearly to a hundredth of it
     tau: float = 0.01 / 2**0.5  # noise level of the likelihood, in place of sigma_y; published: 0.01, but see daps()
 
     @property
@@ -37,20 +37,19 @@ class DAPSSettings:
 def daps(
     y: Tensor, operator: LinearOperator, denoiser: Denoise, sigma_y: float, noise: Noise, settings: DAPSSettings
 ) -> Tensor:
-    """Algorithm 1: at each level solve the ODE to x0, sample ``p(x0 | u, y)`` by Langevin steps, noise again.
+    """Algorithm 1: at each noise level solve the ODE to x0, sample ``p(x0 | u, y)`` by Langevin steps, add noise.
 
-    The result is the last level's sample. The published defaults assume the likelihood noise ``tau`` = 0.01 where the
-    true one is 0.05 (both on [-1, 1]); ``sigma_y`` itself is not used. The authors' code drops the 1/2 of the
-    likelihood's exponent ``|y - A x|² / (2 tau²)``: in the paper's formula, ours, that is tau over the root of 2.
-    It starts around the measurement's mean colour instead of gray, see ``start.py``.
+    The published likelihood noise ``tau`` is 0.01 where the true one is 0.05 (both on [-1, 1]); ``sigma_y`` itself is
+    not used. The authors' code drops the 1/2 of the exponent ``|y - A x|² / (2 tau²)``: in the paper's formula, ours,
+    that is tau / sqrt(2). Starts around the mean colour (``start.py``).
     """
     levels = [*karras(settings.steps + 1, settings.sigma_max, settings.sigma_min, EXPONENT)[:-1], 0.0]
     u = around_mean(y, operator, levels[0], noise)
-    for i, (sigma, following) in enumerate(pairwise(levels)):
+    for i, (sigma, sigma_next) in enumerate(pairwise(levels)):
         x0 = flow(u, sigma, denoiser, settings.ode_steps)
         rate = settings.rate * (1 - 0.99 * i / settings.steps)
-        x = langevin(x0, sigma, y, operator, settings.tau, rate, settings.langevin_steps, noise)
-        u = x + following * noise(operator.in_shape) if following > 0 else x
+        x = langevin(x0, sigma, y, operator, rate, noise, settings)
+        u = x + sigma_next * noise(operator.in_shape) if sigma_next > 0 else x
     return u
 
 
@@ -62,18 +61,11 @@ def flow(u: Tensor, sigma: float, denoiser: Denoise, steps: int) -> Tensor:
 
 
 def langevin(
-    x0: Tensor,
-    sigma: float,
-    y: Tensor,
-    operator: LinearOperator,
-    tau: float,
-    rate: float,
-    steps: int,
-    noise: Noise,
+    x0: Tensor, sigma: float, y: Tensor, operator: LinearOperator, rate: float, noise: Noise, settings: DAPSSettings
 ) -> Tensor:
-    """Unadjusted Langevin steps for ``N(x; x0, sigma² I) N(y; A x, tau² I)``, from x0."""
+    """Unadjusted Langevin steps of size ``rate`` for ``N(x; x0, sigma² I) N(y; A x, tau² I)``, from x0."""
     x = x0
-    for _ in range(steps):
-        score = (x0 - x) / sigma**2 + operator.adjoint(y - operator(x)) / tau**2
+    for _ in range(settings.langevin_steps):
+        score = (x0 - x) / sigma**2 + operator.adjoint(y - operator(x)) / settings.tau**2
         x = x + rate * score + (2 * rate) ** 0.5 * noise(operator.in_shape)
     return x

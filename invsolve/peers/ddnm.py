@@ -11,19 +11,19 @@ from torch import Tensor
 from operators import LinearOperator
 
 from ..priors.denoiser import Noise
-from .base import Denoise
+from .base import Denoise, Settings
 from .ddrm import spectral_step
-from .levels import ddpm_levels
+from .levels import SIGMA_MAX, ddpm_levels
 from .start import around_mean
 
 
 @dataclass(frozen=True)
-class DDNMSettings:
+class DDNMSettings(Settings):
     steps: int = 100
-    eta: float = 0.85  # share of fresh noise where nothing, or too little, is measured
-    travel_length: int = 1  # levels that a time travel goes back
+    eta: float = 0.85  # share of new noise where nothing, or too little, is measured
+    travel_length: int = 1  # noise levels that a time travel goes back
     travel_repeat: int = 1  # visits of each stretch of that length: 1 is no time travel
-    sigma_max: float = 157.5  # noise level to start from, at most that of the last timestep
+    sigma_max: float = SIGMA_MAX
 
     @property
     def evaluations(self) -> int:
@@ -37,25 +37,24 @@ def ddnm(
 
     Sigma and Phi are the spectral ones of the appendix and of the published code: the range-space correction is scaled
     down, and the noise reduced, just so that the next state has noise ``sigma`` in all. That makes a step equal to
-    DDRM's with eta_b = 1 (``spectral_step``); the differences are the start, from noise, the number of steps and
-    the time travel. Without noise it is DDNM: every x0^, and the result, agrees with y. It starts around the
-    measurement's mean colour instead of gray, see ``start.py``.
+    DDRM's with eta_b = 1 (``spectral_step``); the differences are the start, from noise around the mean colour
+    (``start.py``), the number of steps and the time travel. Without noise it is DDNM: the result agrees with y.
     """
     levels = [*ddpm_levels(settings.steps, settings.sigma_max), 0.0]
     x0 = y.new_zeros(len(y), *operator.in_shape)
     u = around_mean(y, operator, levels[0], noise)
     for here, there in pairwise(travel_path(settings.steps, settings.travel_length, settings.travel_repeat)):
-        if there < here:  # back in time: noise the last x0 again
+        if there < here:  # back in time: add noise to the last x0
             u = x0 + levels[there] * noise(operator.in_shape)
             continue
         x0 = denoiser(u, levels[here])
-        estimate = (u - x0) / levels[here]
-        u = spectral_step(x0, estimate, levels[there], y, operator, sigma_y, noise, settings.eta, 1.0)
+        eps = (u - x0) / levels[here]
+        u = spectral_step(x0, eps, levels[there], y, operator, sigma_y, noise, settings.eta, 1.0)
     return u
 
 
 def travel_path(steps: int, length: int, repeat: int) -> list[int]:
-    """Indices of the levels visited, from 0 (the noisiest) to ``steps`` (clean); a smaller one goes back in time.
+    """Indices of the noise levels visited, from 0 (the noisiest) to ``steps`` (clean); a smaller one is back in time.
 
     From every ``length``-th level, counted from the clean end, the path goes back ``length`` levels, ``repeat - 1``
     times. (Lugmayr et al. 2022, RePaint, the schedule of its appendix.)

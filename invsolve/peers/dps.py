@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,24 +14,19 @@ from torch import Tensor
 from operators import LinearOperator
 
 from ..priors.denoiser import Noise
-from .base import Denoise
-from .levels import ddpm_levels
+from .base import Denoise, Settings
+from .levels import SIGMA_MAX, ddpm_levels
 from .start import around_mean
+
+PIXELS = 256**2  # of the images that zeta' is published for
 
 
 @dataclass(frozen=True)
-class DPSSettings:
+class DPSSettings(Settings):
+    published: ClassVar = {"inpaint_box": {"scale": 0.5}, "inpaint_random": {"scale": 0.5}}
     steps: int = 1000
     scale: float = 0.3  # zeta', the step along the gradient, for images of 256x256 pixels
-    sigma_max: float = 157.5  # noise level to start from, at most that of the last timestep
-
-    @property
-    def evaluations(self) -> int:
-        return self.steps
-
-
-PIXELS = 256**2  # of the images that zeta' is published for
-PUBLISHED = {"inpaint_box": {"scale": 0.5}, "inpaint_random": {"scale": 0.5}}
+    sigma_max: float = SIGMA_MAX
 
 
 def dps(
@@ -40,25 +36,24 @@ def dps(
 
     With the variance-preserving state ``x_i = u_i / sqrt(1 + sigma_i²)`` of the paper, line 7 (``x_i' - zeta' grad``
     with respect to ``x_i``) becomes ``u' - zeta' sqrt((1 + sigma_{i-1}²) (1 + sigma_i²)) grad`` with respect to ``u``.
-    ``sigma_y`` is not used: the step is normalised by the residual. The residual's norm grows with the side of the
-    image, and so must a step that is to mean the same: ``zeta'`` is multiplied by ``sqrt(pixels / 256²)``, which leaves
-    the published algorithm as it is at its own size. The fixed small variance of the ancestral step
-    stands for the learned one of the published network. Every evaluation has a backward pass through the network too.
-    It starts around the measurement's mean colour instead of gray, see ``start.py``.
+    The residual's norm grows with the side of the image, and so must a step that is to mean the same: ``zeta'`` is
+    multiplied by ``sqrt(pixels / 256²)``. ``sigma_y`` is not used: the step is normalised by the residual. The fixed
+    small variance of the ancestral step stands for the learned one of the published network. Every evaluation has a
+    backward pass too. Starts around the mean colour (``start.py``).
     """
     levels = ddpm_levels(settings.steps, settings.sigma_max)
     scale = settings.scale * (math.prod(operator.in_shape[1:]) / PIXELS) ** 0.5
     u = around_mean(y, operator, levels[0], noise)
-    for sigma, following in pairwise([*levels, 0.0]):
+    for sigma, sigma_next in pairwise([*levels, 0.0]):
         with torch.enable_grad():
             u = u.detach().requires_grad_()
             x0 = denoiser(u, sigma)
             residual = (y - operator(x0)).flatten(1).norm(dim=1)
             (gradient,) = torch.autograd.grad(residual.sum(), u)
         u, x0 = u.detach(), x0.detach()
-        keep = (following / sigma) ** 2
+        keep = (sigma_next / sigma) ** 2
         u = x0 + keep * (u - x0)
-        if following > 0:
-            u = u + following * (1 - keep) ** 0.5 * noise(operator.in_shape)
-        u = u - scale * ((1 + following**2) * (1 + sigma**2)) ** 0.5 * gradient
+        if sigma_next > 0:
+            u = u + sigma_next * (1 - keep) ** 0.5 * noise(operator.in_shape)
+        u = u - scale * ((1 + sigma_next**2) * (1 + sigma**2)) ** 0.5 * gradient
     return u

@@ -12,21 +12,17 @@ from torch import Tensor
 from operators import LinearOperator
 
 from ..priors.denoiser import Noise
-from .base import Denoise
-from .levels import ddpm_levels
+from .base import Denoise, Settings
+from .levels import SIGMA_MAX, ddpm_levels
 from .start import around_inverse
 
 
 @dataclass(frozen=True)
-class PiGDMSettings:
+class PiGDMSettings(Settings):
     steps: int = 100
-    eta: float = 1.0  # share of fresh noise in a step: 1 is ancestral sampling, 0 is DDIM
+    eta: float = 1.0  # share of new noise in a step: 1 is ancestral sampling, 0 is DDIM
     weight: float = 1.0  # of the guidance
-    sigma_max: float = 157.5  # noise level to start from, at most that of the last timestep
-
-    @property
-    def evaluations(self) -> int:
-        return self.steps
+    sigma_max: float = SIGMA_MAX
 
 
 def pigdm(
@@ -36,18 +32,18 @@ def pigdm(
 
     With ``u = x_t / sqrt(a_t)`` its last line, ``x_s = sqrt(a_s) x0 + c1 n + c2 eps + sqrt(a_t) g``, where the code's
     adaptive weight turns ``sqrt(a_t)`` into ``sqrt(a_s a_t)`` and g is the gradient with respect to ``x_t``, reads
-    ``u_s = x0 + c1 n + c2 eps + g`` with the gradient with respect to u. Every evaluation has a backward pass too. It
-    starts around ``A^+ y`` as the authors' code does, but see ``start.py``.
+    ``u_s = x0 + c1 n + c2 eps + g`` with the gradient with respect to u. Every evaluation has a backward pass too.
+    Starts around ``A^+ y`` as the authors' code does, but see ``start.py``.
     """
     levels = ddpm_levels(settings.steps, settings.sigma_max)
     u = around_inverse(y, operator, sigma_y, levels[0], noise)
-    for sigma, following in pairwise([*levels, 0.0]):
+    for sigma, sigma_next in pairwise([*levels, 0.0]):
         x0, guidance = guided(u, sigma, y, operator, denoiser, sigma_y)
-        estimate = (u - x0) / sigma
-        fresh = settings.eta * following * (1 - (following / sigma) ** 2) ** 0.5
-        u = x0 + settings.weight * guidance + (following**2 - fresh**2) ** 0.5 * estimate
-        if fresh > 0:
-            u = u + fresh * noise(operator.in_shape)
+        eps = (u - x0) / sigma
+        c1 = settings.eta * sigma_next * (1 - (sigma_next / sigma) ** 2) ** 0.5
+        u = x0 + settings.weight * guidance + (sigma_next**2 - c1**2) ** 0.5 * eps
+        if c1 > 0:
+            u = u + c1 * noise(operator.in_shape)
     return u
 
 

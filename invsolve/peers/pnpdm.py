@@ -13,17 +13,17 @@ from operators import LinearOperator
 from ..priors.denoiser import Noise
 from ..priors.schedule import karras
 from ..solver.wiener import mean_colour
-from .base import Denoise
+from .base import Denoise, Settings
 
 
 @dataclass(frozen=True)
-class PnPDMSettings:
+class PnPDMSettings(Settings):
     steps: int = 100  # iterations of the split Gibbs sampler
-    rho: float = 10.0  # coupling level of the first iteration,
+    rho: float = 10.0  # noise level of the first iteration (the coupling of image and measurement),
     decay: float = 0.9  # falling by this factor at each
     rho_min: float = 0.3  # down to this
-    grid: int = 100  # levels of the reverse diffusion, of which an iteration uses those below its rho
-    sigma_max: float = 80.0  # the first level of that grid
+    grid: int = 100  # noise levels of the reverse diffusion, of which an iteration uses those below its rho
+    sigma_max: float = 80.0  # the first of that grid
     sigma_min: float = 0.002  # the last
     stochastic: bool = True  # the reverse diffusion is the SDE; otherwise the probability-flow ODE (code's "pfode")
 
@@ -35,11 +35,11 @@ class PnPDMSettings:
 def pnpdm(
     y: Tensor, operator: LinearOperator, denoiser: Denoise, sigma_y: float, noise: Noise, settings: PnPDMSettings
 ) -> Tensor:
-    """Algorithm 1: a draw from the likelihood and one from the denoising posterior in turn, rho annealed.
+    """Algorithm 1: a sample of the likelihood and one of the denoising posterior in turn, rho annealed.
 
-    The likelihood draw is exact, ``operator.sample``; the prior's (algorithm 2) is the reverse diffusion
-    from level rho, in the EDM parametrisation. Returns the last iteration's sample (the paper averages some for PSNR).
-    It starts at the measurement's mean colour instead of gray, see ``start.py``.
+    The likelihood sample is exact, ``operator.sample``; the prior's (algorithm 2) is the reverse diffusion from noise
+    level rho, in the EDM parametrisation. Returns the last iteration's sample (the paper averages some for PSNR).
+    Starts at the mean colour (``start.py``).
     """
     x = mean_colour(y, operator)
     for rho in couplings(settings):
@@ -49,19 +49,18 @@ def pnpdm(
 
 
 def couplings(settings: PnPDMSettings) -> list[float]:
+    """rho of each iteration."""
     return [max(settings.rho * settings.decay**i, settings.rho_min) for i in range(settings.steps)]
 
 
 def reverse_levels(rho: float, settings: PnPDMSettings) -> list[float]:
-    """rho, where the reverse diffusion starts, and the levels of the grid below it.
+    """rho, where the reverse diffusion starts, and the noise levels of the grid below it.
 
-    The published code starts at the first level below rho and takes u to be at that: what the difference leaves of the
+    The published code starts at the first one below rho and takes u to be at that: what the difference leaves of the
     noise stays in the image, at every iteration. On a coarse grid that ruins it.
     """
-    return [
-        rho,
-        *(sigma for sigma in karras(settings.grid, settings.sigma_max, settings.sigma_min, 7.0) if sigma < rho),
-    ]
+    grid = karras(settings.grid, settings.sigma_max, settings.sigma_min, 7.0)
+    return [rho, *(sigma for sigma in grid if sigma < rho)]
 
 
 def reverse_diffusion(
@@ -69,11 +68,11 @@ def reverse_diffusion(
 ) -> Tensor:
     """Algorithm 2: ``du = 2 (u - D(u; sigma)) / sigma dsigma + sqrt(2 sigma) dw`` backwards by Euler-Maruyama steps.
 
-    The last step, to 0, has no noise. The steps leave more noise than a level says, by a tenth on the published grid,
-    ever more on a coarser one: with few levels take the ODE, ``du = (u - D(u; sigma)) / sigma dsigma``.
+    The last step, to 0, has no noise. The steps leave more noise than sigma says, by a tenth on the published grid,
+    ever more on a coarser one: with few noise levels take the ODE, ``du = (u - D(u; sigma)) / sigma dsigma``.
     """
-    for sigma, following in pairwise([*levels, 0.0]):
-        u = u + (2 if stochastic else 1) * (following - sigma) / sigma * (u - denoiser(u, sigma))
-        if stochastic and following > 0:
-            u = u + (2 * sigma * (sigma - following)) ** 0.5 * noise(u.shape[1:])
+    for sigma, sigma_next in pairwise([*levels, 0.0]):
+        u = u + (2 if stochastic else 1) * (sigma_next - sigma) / sigma * (u - denoiser(u, sigma))
+        if stochastic and sigma_next > 0:
+            u = u + (2 * sigma * (sigma - sigma_next)) ** 0.5 * noise(u.shape[1:])
     return u

@@ -10,35 +10,31 @@ from torch import Tensor
 from operators import LinearOperator
 
 from ..priors.denoiser import Noise
-from .base import Denoise
-from .levels import ddpm_levels
+from .base import Denoise, Settings
+from .levels import SIGMA_MAX, ddpm_levels
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.99, 1e-8  # of Adam
 
 
 @dataclass(frozen=True)
-class REDdiffSettings:
+class REDdiffSettings(Settings):
     steps: int = 1000
     weight: float = 0.25  # lambda, of the denoising term
     rate: float = 0.1  # Adam's learning rate
-    sigma_max: float = 157.5  # noise level to start from, at most that of the last timestep
-
-    @property
-    def evaluations(self) -> int:
-        return self.steps
+    sigma_max: float = SIGMA_MAX
 
 
 def reddiff(
     y: Tensor, operator: LinearOperator, denoiser: Denoise, sigma_y: float, noise: Noise, settings: REDdiffSettings
 ) -> Tensor:
-    """Algorithm 1: Adam on mu along :func:`gradient`, at levels that descend as in sampling.
+    """Algorithm 1: Adam on mu along :func:`gradient`, at noise levels that descend as in sampling.
 
     Starts from ``A^+ y`` as the published code does, but damped by the noise, ``lam = sigma_y²``: where a blur's
     singular values vanish, A^+ of noise would be all there is. ``sigma_y`` is not used otherwise: lambda stands for it.
     """
     levels = ddpm_levels(settings.steps, settings.sigma_max)
     mu = operator.prox(y.new_zeros(len(y), *operator.in_shape), y, sigma_y**2)
-    first = second = mu.new_zeros(mu.shape)
+    first = second = mu.new_zeros(mu.shape)  # moments of the gradient
     for i, sigma in enumerate(levels, start=1):
         g = gradient(mu, sigma, y, operator, denoiser, noise(operator.in_shape), settings.weight)
         first = BETA_1 * first + (1 - BETA_1) * g

@@ -1,9 +1,9 @@
 """Where the peers start: noise around an estimate, where most of their papers have noise alone.
 
-A start at the published level, 157, says nothing of the image. One at 20, about the highest level that a small
-denoiser knows, says that the image is gray on average: at 256x256 pixels the noise of the mean colour is
+A start at the published sigma, 157, says nothing of the image. One at 20, about the largest noise level of a small
+denoiser's training, says that the image is gray on average: at 256x256 pixels the noise of the mean colour is
 20 / 256 = 0.08, less than pictures differ in it. A deviation from the papers that favours the peers; at the published
-level it hardly matters.
+sigma it hardly matters.
 """
 
 from __future__ import annotations

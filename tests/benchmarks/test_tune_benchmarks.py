@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from benchmark_scripts import load_script
 
 from invsolve import Settings
-from invsolve.peers import PEERS, settings_for
-from invsolve.peers.tuned import TUNED
+from invsolve.peers import PEERS, TUNED, settings_for, tuned_settings
 from invsolve.priors.registry import load_prior
+from invsolve.specs.settings import FewStep
 from invsolve.specs.task import list_tasks
 
 
@@ -56,7 +57,7 @@ def test_peers_are_tuned_in_the_precision_asked_for(peers):
         figures[precision] = line.pop("psnr")
         assert all(line.pop(name) > 0 for name in ("lpips", "seconds"))
         assert Path(line.pop("prior")).is_file()
-        values = {"eta": 1.0, "eta_b": 1.0, **TUNED["ddrm"]["sr4x"][20]}
+        values = {"eta": 1.0, "eta_b": 1.0, **tuned_settings()["ddrm"]["sr4x"][20]}
         known = math.exp(-0.9 + 2.5 * 1.5)  # the highest level, to a teacher of the default recipe
         assert line.pop("values") == {**values, "sigma_max": pytest.approx(min(values["sigma_max"], known))}
         expected = {"peer": "ddrm", "steps": 3, "task": "sr4x", "images": 2, "size": [16, 16], "device": "cpu"}
@@ -71,9 +72,11 @@ def test_a_search_over_a_peer_ends_below_its_start_and_measures_nothing_twice(pe
     assert len(set(settings)) == len(settings)
     best = min(lines, key=lambda line: line["lpips"])
     assert best["lpips"] < lines[0]["lpips"]
-    shown = ast.literal_eval(capsys.readouterr().out)
-    assert shown["ddrm"]["sr4x"] == {3: best["values"], **TUNED["ddrm"]["sr4x"]}
-    assert {**shown, "ddrm": {**shown["ddrm"], "sr4x": 0}} == {**TUNED, "ddrm": {**TUNED["ddrm"], "sr4x": 0}}
+    text, before = capsys.readouterr().out, tuned_settings()
+    assert text.partition("\n\n")[0] == TUNED.read_text().partition("\n\n")[0]  # how the values were found
+    shown = yaml.safe_load(text)
+    assert shown["ddrm"]["sr4x"] == {3: best["values"], **before["ddrm"]["sr4x"]}
+    assert {**shown, "ddrm": {**shown["ddrm"], "sr4x": 0}} == {**before, "ddrm": {**before["ddrm"], "sr4x": 0}}
 
     out = tmp_path / "out.jsonl"  # stopped while it wrote the fifth line
     out.write_text("".join(json.dumps(line) + "\n" for line in lines[:4]) + json.dumps(lines[4]))
@@ -99,13 +102,15 @@ def test_the_search_finds_the_minimum_within_the_limits_and_at_no_greater_cost()
         seen.append(settings)
         return math.log(settings.rho_min / 0.07) ** 2 + (settings.decay - 1) ** 2
 
-    grid = {"grid": 20, "sigma_max": 20.0, "sigma_min": 0.01}
-    start = PEERS["pnpdm"].settings(steps=10, rho=2.0, decay=0.72, **grid)
-    found = script.search(loss, start, script.TRIED["pnpdm"], 20.0, math.inf)
+    def descend(loss, start, names):
+        return script.search(loss, start, names, partial(script.moves, start.evaluations, 22.2), math.inf)
+
+    start = PEERS["pnpdm"].settings(steps=10, rho=2.0, decay=0.72, grid=20, sigma_max=20.0, sigma_min=0.01)
+    found = descend(loss, start, script.TRIED["pnpdm"])
     assert abs(math.log(found.rho_min / 0.07)) < 0.25
     assert start.decay < found.decay < 1
     assert max(settings.evaluations for settings in seen) <= 1.1 * start.evaluations
-    ddim = script.search(lambda s: s.eta - s.sigma_max, settings_for("ddnm", "sr4x"), ("eta", "sigma_max"), 22.2, 1e30)
+    ddim = descend(lambda s: s.eta - s.sigma_max, settings_for("ddnm", "sr4x"), ("eta", "sigma_max"))
     assert (ddim.eta, ddim.sigma_max) == (0.0, 22.2)
 
 
@@ -114,9 +119,9 @@ def test_every_peer_has_settings_to_tune():
     assert set(script.STEPS) == set(script.TRIED) == set(PEERS)
     for name, tried in script.TRIED.items():
         for task in list_tasks():
+            start = settings_for(name, task, script.STEPS[name][0])
             for setting in tried:
-                moved = [*script.moves(settings_for(name, task, script.STEPS[name][0]), setting, 1.0, 30.0)]
-                assert moved, (name, task, setting)
+                assert [*script.moves(start.evaluations, 30.0, start, setting, 1.0)], (name, task, setting)
 
 
 def test_tasks_are_tuned_in_float32_unless_asked_otherwise(tiny_prior, pictures, monkeypatch, capsys):
@@ -134,12 +139,16 @@ def test_a_search_over_a_tasks_settings_goes_downhill_only_by_more_than_chance()
     script = load_script("tune_tasks")
 
     def loss(settings: Settings) -> float:
-        return math.log(settings.sigma_min / 0.05) ** 2 + settings.overrelaxation - 1e-4 * settings.renoise
+        few_step = settings.few_step
+        return math.log(settings.sigma_min / 0.05) ** 2 + few_step.overrelaxation - 1e-4 * few_step.renoise
 
-    start = Settings(sigma_min=0.2, overrelaxation=0.6)
-    found = script.search(loss, start, math.inf)
+    start = Settings(sigma_min=0.2, few_step=FewStep(overrelaxation=0.6))
+    found = script.search(loss, start, script.TRIED, script.moves, math.inf, script.LEAST_GAIN)
     assert abs(math.log(found.sigma_min / 0.05)) < 0.1
-    assert found == dataclasses.replace(start, sigma_min=found.sigma_min, overrelaxation=0.0)
+    assert found == Settings(sigma_min=found.sigma_min)
+    text = script.as_yaml(dataclasses.replace(start, gamma=0.0, warm_start=True))
+    expected = {"sigma_min": 0.2, "warm_start": True, "gamma": 0.0, "few_step": {"overrelaxation": 0.6}}
+    assert yaml.safe_load(text) == expected
 
 
 @pytest.mark.parametrize("crop", [22, -8])

@@ -8,9 +8,8 @@ import pytest
 import torch
 from peer_cases import OPERATORS, SHAPE, SHORT, gaussian, operator, random, seeded
 
-from invsolve.peers import PEERS, settings_for
+from invsolve.peers import PEERS, settings_for, tuned_settings
 from invsolve.peers.levels import ddpm_levels, ddpm_sigmas
-from invsolve.peers.tuned import TUNED
 from invsolve.priors.spectrum import dct_frequency
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.solver.dct import cosine_filter
@@ -142,17 +141,6 @@ def test_ddpm_levels():
             ddpm_levels(*arguments)
 
 
-def test_settings_for_a_task():
-    for name, peer in PEERS.items():
-        assert settings_for(name, "no such task") == peer.settings()
-        assert settings_for(name, "sr4x", 5).steps == 5
-        assert dataclasses.fields(settings_for(name, "sr4x")) == dataclasses.fields(peer.settings())
-    with pytest.raises(ValueError, match="no peer named 'dsp'"):
-        settings_for("dsp", "sr4x")
-    with pytest.raises(ValueError, match="steps of dps is 0 but must be 1 to 1000"):
-        settings_for("dps", "sr4x", 0)
-
-
 def test_published_settings_of_a_kind_of_degradation():
     """DiffPIR's lambda is a quarter of the published one, see ``diffpir.py``."""
     found = {kind: settings_for("diffpir", "no such task", kind=kind) for kind in DEGRADATIONS}
@@ -164,7 +152,7 @@ def test_published_settings_of_a_kind_of_degradation():
     assert {kind for kind, scale in scales.items() if scale == 0.5} == {"inpaint_box", "inpaint_random"}
     assert set(scales.values()) == {0.3, 0.5}
     for name, peer in PEERS.items():
-        assert set(peer.published) <= set(DEGRADATIONS)
+        assert set(peer.settings.published) <= set(DEGRADATIONS)
         assert settings_for(name, "no such task", kind="no such kind") == peer.settings()
 
 
@@ -179,14 +167,6 @@ def test_the_number_of_iterations_of_pnpdm_and_daps_scales_their_cost(task_name)
     assert 900 <= settings_for("pnpdm", task_name, 40).evaluations <= 1100
     assert settings_for("pnpdm", task_name, 100) == PEERS["pnpdm"].settings()
     assert all(settings_for("pnpdm", task_name, steps).sigma_min >= 0.01 for steps in (6, 10, 40))
-
-
-def test_values_of_diffpir_and_daps_do_not_rest_on_published_ones():
-    """They were tuned together, when the defaults were other ones."""
-    for name, values in {"diffpir": {"penalty", "zeta"}, "daps": {"tau"}}.items():
-        stages = [stage for tasks in TUNED[name].values() for steps, stage in tasks.items() if steps < 200]
-        assert len(stages) >= 7
-        assert all(values <= set(stage) for stage in stages)
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -218,35 +198,54 @@ def test_a_start_at_a_low_level_does_not_say_that_the_image_is_gray(name):
         seen.append((u, sigma))
         return u
 
-    settings = dataclasses.replace(short(name), **{PEERS[name].first: 1.0})
+    settings = dataclasses.replace(short(name), **{PEERS[name].start: 1.0})
     restore(name, y, op, lambda shape: torch.zeros(1, *shape, dtype=torch.float64), settings, denoiser, sigma_y=1e-3)
     if name != "reddiff":
         assert (seen[0][0] - 0.9).abs().max() < 1e-3
 
 
-def test_no_method_gets_more_steps_than_it_has():
-    assert {name for name, peer in PEERS.items() if peer.most is None} == {"daps", "pnpdm"}
-    for name, peer in PEERS.items():
-        if peer.most is None:
-            assert settings_for(name, "sr4x", 5000).steps == 5000
-            continue
-        assert settings_for(name, "sr4x", peer.most).steps == peer.most
-        with pytest.raises(ValueError, match=f"steps of {name} is 1001 but must be 1 to 1000"):
-            settings_for(name, "sr4x", peer.most + 1)
+@pytest.mark.parametrize(("name", "peer"), PEERS.items())
+def test_the_settings_of_a_number_of_steps(name, peer):
+    assert settings_for(name, "no such task") == peer.settings()
+    assert settings_for(name, "sr4x", 5).steps == 5
+    assert (peer.max_steps is None) == (name in ("daps", "pnpdm"))
+    most = peer.max_steps or 5000
+    assert settings_for(name, "sr4x", most).steps == most
+    for wrong in (0, most + 1)[: 1 if peer.max_steps is None else 2]:
+        with pytest.raises(ValueError, match=f"steps of {name} is {wrong} but must be (1 to 1000|at least 1)$"):
+            settings_for(name, "sr4x", wrong)
 
 
-def test_settings_are_those_tuned_at_the_nearest_number_of_steps(monkeypatch):
-    monkeypatch.setitem(TUNED, "ddrm", {"sr4x": {20: {"eta": 0.5}, 100: {"eta": 0.7}}})
-    found = {steps: settings_for("ddrm", "sr4x", steps).eta for steps in (5, 20, 44, 45, 100, 500)}
-    assert found == {5: 0.5, 20: 0.5, 44: 0.5, 45: 0.7, 100: 0.7, 500: 0.7}  # sqrt(20 * 100) = 44.7
-    assert settings_for("ddrm", "denoise", 44) == PEERS["ddrm"].settings(steps=44)
+def test_an_unknown_peer():
+    with pytest.raises(ValueError, match="no peer named 'dsp'"):
+        settings_for("dsp", "sr4x")
 
 
-def test_every_tuned_value_is_one_of_its_peers():
-    for name, tasks in TUNED.items():
+def test_settings_are_those_tuned_at_the_nearest_number_of_steps():
+    few, many = (dataclasses.replace(settings_for("diffpir", "sr4x", steps), steps=1) for steps in (20, 100))
+    assert few != many
+    found = {n: dataclasses.replace(settings_for("diffpir", "sr4x", n), steps=1) for n in (5, 20, 44, 45, 100, 500)}
+    assert found == {5: few, 20: few, 44: few, 45: many, 100: many, 500: many}  # sqrt(20 * 100) = 44.7
+
+
+def test_the_tuned_values_are_those_of_the_file():
+    for name, tasks in tuned_settings().items():
         for task_name, stages in tasks.items():
             assert task_name in list_tasks()
-            for steps in stages:
-                settings = settings_for(name, task_name, steps)
-                assert settings.steps == steps
-                assert {key: getattr(settings, key) for key in stages[steps]} == stages[steps]
+            for steps, values in stages.items():
+                assert settings_for(name, task_name, steps) == PEERS[name].settings(steps=steps, **values)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ddrn: {sr4x: {20: {eta: 0.5}}}", "no peer 'ddrn'; did you mean 'ddrm'?"),
+        ("ddrm: {sr4x: {20: {etta: 0.5}}}", "ddrm at sr4x: unknown key 'etta'; did you mean 'eta'?"),
+        ("ddrm: {sr4x: {20: {eta: much}}}", "ddrm at sr4x: eta is 'much' but must be a number"),
+    ],
+)
+def test_a_tuned_value_that_cannot_be_is_refused(text, message, tmp_path):
+    (tmp_path / "tuned.yaml").write_text(text)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole message is compared)
+        tuned_settings(tmp_path / "tuned.yaml")
+    assert str(caught.value) == f"{tmp_path}/tuned.yaml: {message}"
