@@ -1,7 +1,7 @@
-"""What the report shows of a benchmark directory: its lines grouped by task and method, with means and intervals.
+"""The results of a benchmark directory, grouped by task and method, with means and 95 % intervals over the pictures.
 
-It reads ``run.json`` and the result files alone (several where processes have not finished), never ``summary.json``, so
-that the report of an unfinished benchmark shows all that is there.
+Only ``run.json`` and the result files are read (several files where processes have not finished), so an unfinished
+benchmark is read as far as it has come.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from scipy.stats import t as student
 
-from .store_reading import Row, read_results
+from .store import Row, read_results
 
-METRICS = ("psnr", "ssim", "lpips")
 COLUMNS = (("psnr", "PSNR", 2), ("ssim", "SSIM", 3), ("lpips", "LPIPS", 3))  # key, heading, decimals
-SPREAD = (
+SPREAD = (  # of several samples, see scores.py
     ("samples", "Samples", 0),
     ("psnr_mean", "PSNR of the mean", 2),
     ("psnr_std", "Deviation of PSNR", 2),
@@ -31,18 +31,24 @@ FEW = 20  # evaluations: the budget within which a second "best" is marked
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean and its 95 % interval ``value ± half`` (Student's t); ``half`` is None of a single number."""
+    """A mean over pictures and its 95 % interval ``value ± half`` by Student's t; of one picture ``half`` is None."""
 
     value: float
     half: float | None
     count: int
 
+    def text(self, decimals: int) -> str:
+        """``0.150 ± 0.007``."""
+        half = "" if self.half is None else f" ± {self.half:.{decimals}f}"
+        return f"{self.value:.{decimals}f}{half}"
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One method on one task; ``evaluations`` and ``seconds`` are per image, None where no line has them.
+    """One method on one task: its results, and their means, None of what no result has.
 
-    ``calibration`` holds (predicted standard deviation, rms error) per bin, pooled over the images.
+    ``evaluations``, ``seconds``: per image. ``scores`` and ``spread`` have the keys of ``COLUMNS`` and ``SPREAD``.
+    ``calibration``: (predicted standard deviation, rms error) per bin, pooled over the images.
     """
 
     task: str
@@ -74,20 +80,17 @@ def read_benchmark(directory: Path) -> Benchmark:
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["task"], row["method"]), []).append(row)
-    tasks = in_order((task for task, _ in groups), option(run, "tasks"))
-    methods = in_order((method for _, method in groups), option(run, "methods"))
+    tasks = _in_order([task for task, _ in groups], option(run, "tasks"))
+    methods = _in_order([method for _, method in groups], option(run, "methods"))
     entries = {
-        task: tuple(make_entry(groups[task, method]) for method in methods if (task, method) in groups)
+        task: tuple(_entry(task, method, groups[task, method]) for method in methods if (task, method) in groups)
         for task in tasks
     }
     return Benchmark(directory, run, entries, methods)
 
 
 def read_run(path: Path) -> Mapping[str, Any]:
-    """The record of a run, ``{}`` where there is no file.
-
-    ValueError, naming the file, where it is no JSON object or has something else for what the report counts with.
-    """
+    """The record of a run, ``{}`` where there is no file; ValueError, naming the file, where it cannot be one."""
     if not path.is_file():
         return {}
     try:
@@ -106,47 +109,48 @@ def read_run(path: Path) -> Mapping[str, Any]:
     return run
 
 
-def make_entry(rows: Sequence[Row]) -> Entry:
-    """Means over the lines of one task and method."""
-    evaluations, seconds = mean_of(rows, "evaluations"), mean_of(rows, "seconds")
-    return Entry(
-        rows[0]["task"],
-        rows[0]["method"],
-        tuple(rows),
-        evaluations and evaluations.value,
-        seconds and seconds.value,
-        {name: mean_of(rows, name) for name in METRICS},
-        {name: mean_of(rows, name) for name in ("samples", "psnr_mean", "psnr_std", "lpips_std", "spearman")},
-        pool_calibration([row["calibration"] for row in rows if row.get("calibration")]),
-    )
+def option(run: Mapping[str, Any], name: str) -> Any:
+    """An entry of run.json, at its top or among its options; None where it has none."""
+    options = run.get("options")
+    return run.get(name, options.get(name) if isinstance(options, dict) else None)
 
 
-def mean_of(rows: Sequence[Row], name: str) -> Mean | None:
-    """The mean of the finite numbers that the lines have under a name, None where there are none."""
+def _in_order(names: Sequence[str], wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """Distinct names: first those of ``wanted``, in its order, then the others as they come."""
+    return tuple(dict.fromkeys([*(name for name in wanted or () if name in names), *names]))
+
+
+def _entry(task: str, method: str, rows: Sequence[Row]) -> Entry:
+    evaluations, seconds = _mean(rows, "evaluations"), _mean(rows, "seconds")
+    scores, spread = ({name: _mean(rows, name) for name, _, _ in columns} for columns in (COLUMNS, SPREAD))
+    curves = [row["calibration"] for row in rows if row.get("calibration")]
+    costs = evaluations and evaluations.value, seconds and seconds.value
+    return Entry(task, method, tuple(rows), *costs, scores, spread, pool_calibration(curves))
+
+
+def _mean(rows: Sequence[Row], name: str) -> Mean | None:
     return mean_interval([row[name] for row in rows if _finite(row.get(name))])
 
 
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
 def mean_interval(values: Sequence[float]) -> Mean | None:
-    """Mean and half-width of its 95 % interval, ``t_{0.975, n-1} s / sqrt(n)``."""
+    """Mean and half-width of its 95 % interval, ``t_{0.975, n-1} s / sqrt(n)``; None without values."""
     count = len(values)
     if count == 0:
         return None
-    mean = math.fsum(values) / count
-    if count == 1:
-        return Mean(mean, None, 1)
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
-    return Mean(mean, float(student.ppf(0.975, count - 1)) * deviation / math.sqrt(count), count)
+    half = float(student.ppf(0.975, count - 1)) * stdev(values) / math.sqrt(count) if count > 1 else None
+    return Mean(fmean(values), half, count)
 
 
-def pool_calibration(curves: Sequence[Sequence[Sequence[float]]]) -> tuple[tuple[float, float], ...]:
+def pool_calibration(curves: Sequence[Sequence[Sequence[float]]]) -> tuple[tuple[float, ...], ...]:
     """Per bin the root mean squares of predicted deviation and of error over the images, whose bins are of one size."""
 
-    def rms(values: Sequence[float]) -> float:
-        return math.sqrt(math.fsum(value**2 for value in values) / len(values))
-
     return tuple(
-        (rms([predicted for predicted, _ in bins]), rms([error for _, error in bins]))
-        for bins in zip(*curves, strict=False)
+        tuple(math.sqrt(fmean(value**2 for value in values)) for values in zip(*pairs, strict=True))
+        for pairs in zip(*curves, strict=False)
     )
 
 
@@ -168,46 +172,23 @@ def best(entries: Sequence[Entry], metric: str, budget: float = math.inf) -> str
 def behind(entries: Sequence[Entry], metric: str, budget: float = math.inf) -> dict[str, Mean]:
     """By how much each other method of at most ``budget`` evaluations scores otherwise than the best of them.
 
-    Empty where none is best; a method without a picture in common with the best is left out.
+    The mean is over the differences on the same pictures: it is known better than the means themselves, since how hard
+    a picture is cancels. Empty where none is best; a method without a picture in common with the best is left out.
     """
     winner = best(entries, metric, budget)
-    rivals = {entry.method: entry for entry in entries if (entry.evaluations or 0) <= budget}
-    reference = rivals.pop(winner, None)
-    lags = {method: difference(entry, reference, metric) for method, entry in rivals.items() if reference}
+    scores = {
+        entry.method: {row["image"]: row[metric] for row in entry.rows if _finite(row.get(metric))}
+        for entry in entries
+        if (entry.evaluations or 0) <= budget
+    }
+    reference = scores.pop(winner, {})
+    lags = {
+        method: mean_interval([score - reference[image] for image, score in found.items() if image in reference])
+        for method, found in scores.items()
+    }
     return {method: lag for method, lag in lags.items() if lag}
-
-
-def difference(entry: Entry, reference: Entry, metric: str) -> Mean | None:
-    """Mean and interval of one method's score minus another's on the same pictures, None where they have none.
-
-    It is known better than the means themselves: how hard a picture is cancels.
-    """
-    scores, others = _by_image(entry, metric), _by_image(reference, metric)
-    return mean_interval([score - others[image] for image, score in scores.items() if image in others])
 
 
 def chance(mean: Mean) -> bool:
     """Whether a mean difference's 95 % interval holds 0."""
     return mean.half is not None and abs(mean.value) <= mean.half
-
-
-def _by_image(entry: Entry, metric: str) -> dict[str, float]:
-    return {row["image"]: row[metric] for row in entry.rows if _finite(row.get(metric))}
-
-
-def _finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
-
-
-def option(run: Mapping[str, Any], name: str) -> Any:
-    """An entry of run.json, at its top or among its options."""
-    options = run.get("options")
-    nested = options if isinstance(options, Mapping) else {}
-    return run[name] if name in run else nested.get(name)
-
-
-def in_order(names: Any, wanted: Any) -> tuple[str, ...]:
-    """Distinct names: first those of ``wanted``, in its order, then the others as they come."""
-    found = dict.fromkeys(names)
-    first = [name for name in wanted if name in found] if isinstance(wanted, list) else []
-    return tuple(dict.fromkeys([*first, *found]))

@@ -45,14 +45,15 @@ def write_markdown(folder: Path) -> Path:
 
 def overview(benchmark: Benchmark) -> str:
     """PSNR / LPIPS of every method at every task; bold: the lowest LPIPS of at most 20 evaluations, †: of all."""
-    leaders = [(best(entries, "lpips", FEW), best(entries, "lpips")) for entries in benchmark.tasks.values()]
-    lines = [["Method", "Evaluations", *benchmark.tasks], ["---"] * (2 + len(benchmark.tasks))]
+    tasks = benchmark.tasks.values()
+    leaders = [(best(entries, "lpips", FEW), best(entries, "lpips")) for entries in tasks]
+    lines = [["Method", "Evaluations", *benchmark.tasks]]
     for method in benchmark.methods:
-        found = [next((e for e in entries if e.method == method), None) for entries in benchmark.tasks.values()]
+        found = [next((entry for entry in entries if entry.method == method), None) for entries in tasks]
         costs = sorted({entry.evaluations for entry in found if entry and entry.evaluations is not None})
-        cells = [_marked(method, _pair(entry), *names) for entry, names in zip(found, leaders, strict=True)]
-        lines.append([method, _range(costs), *cells])
-    return _rows(lines)
+        cost = " to ".join(_number(value) for value in dict.fromkeys([*costs[:1], *costs[-1:]])) or "n/a"
+        lines.append([method, cost, *(_pair(entry, *names) for entry, names in zip(found, leaders, strict=True))])
+    return _markdown(lines)
 
 
 def winners(benchmark: Benchmark) -> list[str]:
@@ -65,13 +66,15 @@ def winners(benchmark: Benchmark) -> list[str]:
             winner = best(entries, "lpips", budget)
             if winner is not None:
                 tasks.setdefault(winner, []).append(task)
-                tied = [method for method, mean in behind(entries, "lpips", budget).items() if chance(mean)]
+                tied = [method for method, lag in behind(entries, "lpips", budget).items() if chance(lag)]
                 level += [f"{', '.join(tied)} at {task}"] if tied else []
-        parts = [f"{method} at {len(names)} ({', '.join(names)})" for method, names in tasks.items()]
-        if parts:
+        if tasks:
             total = sum(map(len, tasks.values()))
-            sentences.append(f"Lowest mean LPIPS of {words}, of {total} tasks: {'; '.join(parts)}.")
-            sentences[-1] += f" Behind by what may be chance: {'; '.join(level) or 'none'}."
+            said = "; ".join(f"{method} at {len(names)} ({', '.join(names)})" for method, names in tasks.items())
+            sentences.append(
+                f"Lowest mean LPIPS of {words}, of {total} tasks: {said}. "
+                f"Behind by what may be chance: {'; '.join(level) or 'none'}."
+            )
     return sentences
 
 
@@ -82,16 +85,15 @@ def table(benchmark: Benchmark) -> str:
     spread = [column for column in SPREAD if column[0] != "samples" and any(e.spread[column[0]] for e in entries)]
     columns = [*COLUMNS, *spread]
     headings = ["Task", "Method", "Evaluations", *(heading for _, heading, _ in columns)]
-    headings += ["LPIPS behind the best", "Seconds", "Images"]
-    lines = [headings, ["---"] * len(headings)]
+    lines = [[*headings, "LPIPS behind the best", "Seconds", "Images"]]
     for entry in entries:
         means = entry.scores | entry.spread
-        figures = [_shown(means[name], decimals) for name, _, decimals in columns]
-        costs = _number(entry.evaluations), _number(entry.seconds, 3)
+        figures = [_mean(means[name], decimals) for name, _, decimals in columns]
         lag = lags[entry.task].get(entry.method)
-        figures.append(_shown(lag, 4) if lag else "–")
-        lines.append([entry.task, entry.method, costs[0], *figures, costs[1], str(len(entry.rows))])
-    return _rows(lines)
+        behind_best = _mean(lag, 4) if lag else "–"
+        costs = _number(entry.evaluations), _number(entry.seconds, 3)
+        lines.append([entry.task, entry.method, costs[0], *figures, behind_best, costs[1], str(len(entry.rows))])
+    return _markdown(lines)
 
 
 def _summary(entry: Entry, lag: Mean | None) -> dict:
@@ -105,36 +107,23 @@ def _summary(entry: Entry, lag: Mean | None) -> dict:
     return figures
 
 
-def _shown(mean: Mean | None, decimals: int) -> str:
-    if mean is None:
-        return "n/a"
-    half = "" if mean.half is None else f" ± {mean.half:.{decimals}f}"
-    return f"{mean.value:.{decimals}f}{half}"
-
-
-def _range(ascending: list[float]) -> str:
-    if not ascending:
-        return "n/a"
-    return " to ".join(map(_number, dict.fromkeys((ascending[0], ascending[-1]))))
+def _mean(mean: Mean | None, decimals: int) -> str:
+    return "n/a" if mean is None else mean.text(decimals)
 
 
 def _number(value: float | None, digits: int = 6) -> str:
     return "n/a" if value is None else f"{value:.{digits}g}"
 
 
-def _pair(entry: Entry | None) -> str:
-    """``26.47 / 0.150``: PSNR and LPIPS."""
+def _pair(entry: Entry | None, few: str | None, every: str | None) -> str:
+    """``26.47 / 0.150``: PSNR and LPIPS, marked where the method is the best of few evaluations or of all."""
     if entry is None:
         return "–"
     means = ((entry.scores["psnr"], 2), (entry.scores["lpips"], 3))
-    return " / ".join("n/a" if mean is None else f"{mean.value:.{decimals}f}" for mean, decimals in means)
+    pair = " / ".join("n/a" if mean is None else f"{mean.value:.{decimals}f}" for mean, decimals in means)
+    return f"**{pair}**" if entry.method == few else f"{pair} †" if entry.method == every else pair
 
 
-def _marked(method: str, cell: str, few: str | None, every: str | None) -> str:
-    if method == few:
-        return f"**{cell}**"
-    return f"{cell} †" if method == every else cell
-
-
-def _rows(lines: list[list[str]]) -> str:
+def _markdown(lines: list[list[str]]) -> str:
+    lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,23 +1,28 @@
-"""The benchmark's report: one HTML file that holds all it shows and needs no network."""
+"""The benchmark's report: one HTML file that holds all it shows and needs no network.
+
+``page.html`` is the page, a Jinja template with its tables and captions; here is what it shows.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
-from html import escape
-from importlib import resources
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from ...images.files import write_atomically
-from ..statistics import FEW, Benchmark, Entry, option, read_benchmark
-from .pictures import BIG, QUALITY, gallery
-from .plots import calibration_plots, cost_plots, number_families
-from .tables import overview, spread_table, task_table
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from ...images.files import STD_WHITE, write_atomically
+from ..statistics import COLUMNS, FEW, SPREAD, Benchmark, Entry, behind, best, chance, option, read_benchmark
+from .pictures import BIG, QUALITY, read_pictures
+from .plots import Look, calibration_plot, cost_plot, family_looks
 
 # options above the fold, where the run has them
 SHOWN = ("data", "prior", "denoiser", "steps", "samples", "size", "seed", "device", "batch")
+INITIAL = "ncvsd"  # the method first shown in the slider, where there is one
 SHORT = 8  # methods: a table of no more has the plots below it, not beside it
 
 
@@ -34,58 +39,54 @@ def write_report(directory: Path) -> Path:
 
 def render(benchmark: Benchmark) -> str:
     """The whole page."""
-    numbers = number_families(benchmark)
-    links = "".join(f'<a href="#task-{i}">{escape(task)}</a>' for i, task in enumerate(benchmark.tasks))
-    sections = (
-        task_section(benchmark.directory, i, task, entries, numbers)
-        for i, (task, entries) in enumerate(benchmark.tasks.items())
-    )
-    return Template(asset("page.html")).substitute(
-        title=escape(f"invsolve benchmark: {', '.join(benchmark.tasks)}"),
-        style=asset("page.css"),
-        script=asset("page.js"),
-        summary=escape(summary(benchmark)),
-        facts=facts(benchmark.run),
-        record=record(benchmark.run),
-        links=links,
-        overview=overview(benchmark, numbers),
-        few=FEW,
-        sections="".join(sections),
-        big=BIG // 1024,
-        quality=QUALITY,
+    looks = family_looks(benchmark)
+    loader = PackageLoader(__package__, "")
+    page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page.globals |= {"looks": looks, "breakable": breakable, "seconds": seconds}
+    page.globals |= {"COLUMNS": COLUMNS, "SPREAD": SPREAD, "STD_WHITE": STD_WHITE, "FEW": FEW}
+    page.globals |= {"BIG": BIG, "QUALITY": QUALITY, "SHORT": SHORT}
+    tasks = enumerate(benchmark.tasks.values())
+    return page.get_template("page.html").render(
+        benchmark=benchmark,
+        sections=[section(benchmark.directory, f"task-{i}", entries, looks) for i, entries in tasks],
+        progress=progress(benchmark),
+        facts={name: brief(value) for name in SHOWN if (value := option(benchmark.run, name)) is not None},
+        record=json.dumps(benchmark.run, indent=2, ensure_ascii=False),
     )
 
 
-def asset(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+def section(directory: Path, anchor: str, entries: Sequence[Entry], looks: Mapping[str, Look]) -> dict[str, Any]:
+    """One task: figures, plots, pictures and, of samples, the uncertainty."""
+    plots = {
+        "LPIPS against network evaluations": ("evaluations", "network evaluations per image"),
+        "LPIPS against time": ("seconds", "seconds per image"),
+    }
+    plots = {title: cost_plot(entries, looks, *cost, anchor) for title, cost in plots.items()}
+    methods = [entry.method for entry in entries]
+    return {
+        "anchor": anchor,
+        "task": entries[0].task,
+        "entries": entries,
+        "full": max(len(entry.rows) for entry in entries),
+        "marks": {key: marks(entries, key) for key, _, _ in COLUMNS},
+        "plots": {title: plot for title, plot in plots.items() if plot},
+        "grids": read_pictures(directory, entries),
+        "right": INITIAL if INITIAL in methods else methods[0],
+        "sampled": [entry for entry in entries if entry.spread["samples"]],
+        "calibration": calibration_plot(entries, looks, anchor),
+    }
 
 
-def summary(benchmark: Benchmark) -> str:
+def progress(benchmark: Benchmark) -> str:
     """What was run, in a sentence, and whether it is complete as far as one can see."""
     rows = [row for entries in benchmark.tasks.values() for entry in entries for row in entry.rows]
     images = (option(benchmark.run, "images") or {}).get("count") or len({row["image"] for row in rows})
-    tasks, methods = (
-        option(benchmark.run, "tasks") or benchmark.tasks,
-        option(benchmark.run, "methods") or benchmark.methods,
-    )
+    tasks = option(benchmark.run, "tasks") or benchmark.tasks
+    methods = option(benchmark.run, "methods") or benchmark.methods
     wanted = len(tasks) * len(methods) * images
-    counts = (plural(images, "picture"), plural(len(tasks), "task"), plural(len(methods), "method"))
-    missing = f" Unfinished: {len(rows)} of {wanted} results." if len(rows) < wanted else ""
-    return f"{', '.join(counts)}.{missing}"
-
-
-def plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def facts(run: Mapping[str, Any]) -> str:
-    """The main options as a definition list."""
-    items = [(name, option(run, name)) for name in SHOWN]
-    return "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(brief(value))}</dd></div>"
-        for name, value in items
-        if value is not None
-    )
+    counts = ((images, "picture"), (len(tasks), "task"), (len(methods), "method"))
+    said = ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
+    return f"{said}." + (f" Unfinished: {len(rows)} of {wanted} results." if len(rows) < wanted else "")
 
 
 def brief(value: Any) -> str:
@@ -97,41 +98,23 @@ def brief(value: Any) -> str:
     return str(value)
 
 
-def record(run: Mapping[str, Any]) -> str:
-    """All of run.json, folded."""
-    if not run:
-        return ""
-    text = escape(json.dumps(run, indent=2, ensure_ascii=False))
-    return f"<details><summary>Full record of the run</summary><pre>{text}</pre></details>"
+def marks(entries: Sequence[Entry], metric: str) -> dict[str, str]:
+    """The classes of a task's cells, by method: the best, what may be as good, the best within a small budget."""
+    groups = {
+        "best": [best(entries, metric)],
+        "level": [method for method, lag in behind(entries, metric).items() if chance(lag)],
+        "best-few": [best(entries, metric, FEW)],
+    }
+    methods = [entry.method for entry in entries]
+    return {method: " ".join(name for name, group in groups.items() if method in group) for method in methods}
 
 
-def task_section(directory: Path, index: int, task: str, entries: Sequence[Entry], numbers: Mapping[str, int]) -> str:
-    """One task: figures, plots, pictures and, of samples, the uncertainty."""
-    plots = [
-        (
-            "LPIPS against network evaluations",
-            cost_plots(entries, numbers, "evaluations", "network evaluations per image"),
-        ),
-        ("LPIPS against time", cost_plots(entries, numbers, "seconds", "seconds per image")),
-    ]
-    figures = "".join(f"<figure><h4>{title}</h4>{plot}</figure>" for title, plot in plots if plot)
-    beside = f'<div class="plots">{figures}</div>' if figures else ""
-    short = " short" if len(entries) <= SHORT else ""
-    parts = [f'<div class="figures{short}">{task_table(entries, numbers)}{beside}</div>']
-    pictures = gallery(directory, entries, numbers)
-    if pictures:
-        parts.append(f"<h3>Pictures</h3>{pictures}")
-    spread, calibration = spread_table(entries, numbers), calibration_plots(entries, numbers)
-    if spread or calibration:
-        plot = f"<figure><h4>Error against predicted deviation</h4>{calibration}</figure>" if calibration else ""
-        parts.append(f'<h3>Uncertainty</h3><div class="uncertainty">{plot}<div>{spread}{SPREAD_NOTE}</div></div>')
-    name = f"task-{index}"
-    head = f'<h2 id="{name}-h">{escape(task)}</h2>'
-    return f'<section id="{name}" aria-labelledby="{name}-h">{head}{"".join(parts)}</section>'
+def breakable(name: str) -> Markup:
+    """A name that may be broken where its words end."""
+    return Markup(re.sub("([_-])", r"\1<wbr>", str(escape(name))))
 
 
-SPREAD_NOTE = (
-    '<p class="note">Pixels are sorted into bins by the deviation that K samples predict, √(1 + 1/K) times their own; '
-    "the plot shows it and the root mean square error of the samples’ mean, bin by bin. Above the diagonal the samples "
-    "differ too little, below it too much. Spearman: rank correlation of predicted deviation and absolute error.</p>"
-)
+def seconds(value: float) -> str:
+    """Three figures, and none behind the point beyond 100."""
+    digits = 2 - math.floor(math.log10(value)) if value else 2
+    return f"{value:.{min(max(digits, 0), 3)}f}"

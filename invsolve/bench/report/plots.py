@@ -1,220 +1,171 @@
-"""The report's plots as inline SVG: LPIPS against cost, and rms error against predicted deviation.
+"""The report's plots, drawn by matplotlib as inline SVG: LPIPS against cost, and error against predicted deviation.
 
-Every plot is drawn twice, wide and narrow, at its size in pixels, and the style sheet shows the one that fits: so text
-keeps its size. Colours are classes of the style sheet, one per family of methods (``ncvsd`` and ``ncvsd:16`` are one).
+One colour and marker stand for a family of methods (``ncvsd`` and ``ncvsd:16`` are one); legends beside the plots name
+them. Colours are variables of the style sheet, which has them for light and for dark screens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from io import StringIO
+
+import matplotlib.style
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from ..statistics import Benchmark, Entry
-from .axes import Axis, Box, Point, along, around, nearest, padded, place_label, tick_text
 
-COLOURS = 12  # of the style sheet, c0 to c11
-SIZES = {"wide": (460, 320), "narrow": (320, 300)}
-FONT = 12
-RADIUS = 4.5
-HIDDEN_ABOVE = 1.35  # a reference higher than this times the highest method is named, not drawn
-
-SHAPES: tuple[Callable[[float, float, float], str], ...] = (
-    lambda x, y, r: f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0Z",  # circle
-    lambda x, y, r: f"M{x - r * 0.9:.1f} {y - r * 0.9:.1f}h{r * 1.8:.1f}v{r * 1.8:.1f}h{-r * 1.8:.1f}Z",  # square
-    lambda x, y, r: f"M{x:.1f} {y - r * 1.15:.1f}l{r * 1.15:.1f} {r * 2:.1f}h{-r * 2.3:.1f}Z",  # triangle
-    lambda x, y, r: (
-        f"M{x:.1f} {y - r * 1.3:.1f}l{r * 1.3:.1f} {r * 1.3:.1f}l{-r * 1.3:.1f} {r * 1.3:.1f}"
-        f"l{-r * 1.3:.1f} {-r * 1.3:.1f}Z"
-    ),  # diamond
-    lambda x, y, r: f"M{x:.1f} {y + r * 1.15:.1f}l{r * 1.15:.1f} {-r * 2:.1f}h{-r * 2.3:.1f}Z",  # triangle, upside down
-)
+WIDTH, HEIGHT = 360, 290  # pixels, as wide as a phone: text is larger than this on a wider screen
+TEXT = 12
+MARKERS = "os^Dv"  # the style sheet has them as s0 to s4
+LINES = ("solid", "dashed", "dotted")  # of matplotlib, and of CSS
+COLOURS = tuple(f"m{number}" for number in range(12))  # variables of the style sheet, as are the next
+GREY, FAINT, LINE = "mx", "faint", "line"
+HIDDEN_ABOVE = 1.35  # a horizontal line higher than this times the highest method is named, not drawn
 
 
 @dataclass(frozen=True)
-class Curve:
-    """Points of one family of methods in the order of the curve, with what a pointer over each tells."""
+class Look:
+    """How a family of methods, or a line, is drawn, and its name in a legend."""
 
-    family: str
-    points: tuple[Point, ...]
-    halves: tuple[float, ...]
-    tips: tuple[str, ...]
-
-
-def family(method: str) -> str:
-    """The method without its number of steps."""
-    return method.split(":")[0]
+    name: str
+    colour: str  # a variable of the style sheet
+    marker: int | None = None  # an index in MARKERS
+    line: str = LINES[0]
 
 
-def number_families(benchmark: Benchmark) -> dict[str, int]:
-    """Each family's number, which gives its colour and shape; those without network evaluations have -1, grey."""
+@dataclass(frozen=True)
+class Plot:
+    """An SVG element and its legend."""
+
+    svg: Markup
+    legend: list[Look]
+
+
+def family_looks(benchmark: Benchmark) -> dict[str, Look]:
+    """The look of each method's family, which is its name without the number of steps; grey without evaluations."""
+    family = {method: method.split(":")[0] for method in benchmark.methods}
     entries = [entry for task in benchmark.tasks.values() for entry in task]
-    free = {family(entry.method) for entry in entries if entry.evaluations == 0}
-    names = list(dict.fromkeys(family(method) for method in benchmark.methods))
-    coloured = [name for name in names if name not in free]
-    return {name: coloured.index(name) if name in coloured else -1 for name in names}
+    free = {family[entry.method] for entry in entries if entry.evaluations == 0}
+    looks = {name: Look(name, GREY, len(MARKERS) - 1) for name in free}
+    for i, name in enumerate(dict.fromkeys(name for name in family.values() if name not in free)):
+        looks[name] = Look(name, COLOURS[i % len(COLOURS)], i % len(MARKERS))
+    return {method: looks[name] for method, name in family.items()}
 
 
-def colour(number: int) -> str:
-    return "cx" if number < 0 else f"c{number % COLOURS}"
+def cost_plot(entries: Sequence[Entry], looks: Mapping[str, Look], cost: str, label: str, place: str) -> Plot | None:
+    """LPIPS with its 95 % interval against ``evaluations`` or ``seconds`` (logarithmic); None where none is known.
 
-
-def marker(number: int, x: float, y: float, radius: float = RADIUS) -> str:
-    """A family's marker as an SVG path."""
-    return f'<path class="marker {colour(number)}" d="{SHAPES[number % len(SHAPES)](x, y, radius)}"/>'
-
-
-def cost_plots(entries: Sequence[Entry], numbers: Mapping[str, int], cost: str, label: str) -> str:
-    """LPIPS with its 95 % interval against ``evaluations`` or ``seconds`` (logarithmic); empty where none is known.
-
-    Methods that evaluate no network are horizontal lines.
+    Methods that evaluate no network are horizontal lines. ``place`` makes the ids of its SVG its own.
     """
     known = [entry for entry in entries if entry.scores["lpips"] and entry.evaluations is not None]
-    references = {entry.method: entry.scores["lpips"].value for entry in known if entry.evaluations == 0}
-    drawn = [entry for entry in known if entry.evaluations and getattr(entry, cost)]
-    if not drawn:
-        return ""
-    curves = []
-    for name in dict.fromkeys(family(entry.method) for entry in drawn):
-        members = sorted((e for e in drawn if family(e.method) == name), key=lambda e: getattr(e, cost))
-        points = tuple((getattr(e, cost), e.scores["lpips"].value) for e in members)
-        halves = tuple(e.scores["lpips"].half or 0.0 for e in members)
-        curves.append(Curve(name, points, halves, tuple(tip(e) for e in members)))
-    highest = max(y for curve in curves for _, y in curve.points)
-    near = {name: value for name, value in references.items() if value <= HIDDEN_ABOVE * highest}
-    notes = [f"{name} {value:.3f} lies above" for name, value in references.items() if name not in near]
-    xs = padded([x for curve in curves for x, _ in curve.points], 0.06, log=True)
-    ends = [end for c in curves for (_, y), h in zip(c.points, c.halves, strict=True) for end in (max(y - h, 0), y + h)]
-    low, high = padded([*ends, *near.values()], 0.08)
-    ys = (max(low, 0.0), high)
-    title = "LPIPS, lower is better" + "".join(f" ({note})" for note in notes)
-    return both(lambda width, height: draw(curves, numbers, (xs, ys), (label, title), (width, height), near))
+    priced = [entry for entry in known if entry.evaluations > 0 and (getattr(entry, cost) or 0) > 0]
+    if not priced:
+        return None
+    with style(f"{place}-{cost}"):
+        figure, axes = new_figure("LPIPS, lower is better", label)
+        legend = list(dict.fromkeys(looks[entry.method] for entry in priced))
+        for look in legend:
+            members = [entry for entry in priced if looks[entry.method] == look]
+            members.sort(key=lambda entry: getattr(entry, cost))
+            xs, means = [getattr(e, cost) for e in members], [e.scores["lpips"] for e in members]
+            ends = [[min(m.half or 0, m.value) for m in means], [m.half or 0 for m in means]]
+            axes.errorbar(xs, [m.value for m in means], ends, color=ink(look.colour), alpha=0.7)
+            for x, mean, entry in zip(xs, means, members, strict=True):
+                add_marker(axes, x, mean.value, look, cost_tip(entry))
+        highest = HIDDEN_ABOVE * max(entry.scores["lpips"].value for entry in priced)
+        for i, entry in enumerate(entry for entry in known if entry.evaluations == 0):
+            value, line = entry.scores["lpips"].value, LINES[1 + i % 2]
+            if value <= highest:
+                axes.axhline(value, color=ink(GREY), linestyle=line)
+            where = "" if value <= highest else ", above the plot"
+            legend.append(Look(f"{entry.method} ({value:.3f}{where})", GREY, line=line))
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], 0))
+        set_logarithmic(axes, [getattr(entry, cost) for entry in priced])
+        return Plot(to_svg(figure, f"LPIPS, against {label}"), legend)
 
 
-def calibration_plots(entries: Sequence[Entry], numbers: Mapping[str, int]) -> str:
+def calibration_plot(entries: Sequence[Entry], looks: Mapping[str, Look], place: str) -> Plot | None:
     """Rms error against predicted standard deviation per method, both on [-1, 1], with the diagonal."""
-    curves = [
-        Curve(
-            entry.method,
-            entry.calibration,
-            (0.0,) * len(entry.calibration),
-            tuple(f"{entry.method}: predicted {p:.3f}, error {e:.3f}" for p, e in entry.calibration),
-        )
-        for entry in entries
-        if entry.calibration
-    ]
-    if not curves:
-        return ""
-    top = 1.06 * max(value for curve in curves for point in curve.points for value in point) or 1.0
-    titles = ("predicted standard deviation", "rms error (both on [−1, 1])")
-
-    def square(width: float, height: float) -> str:
-        side = min(width, 400)
-        return draw(curves, numbers, ((0.0, top), (0.0, top)), titles, (side, side), {}, diagonal=True)
-
-    return both(square)
-
-
-def tip(entry: Entry) -> str:
-    score = entry.scores["lpips"]
-    half = "" if score.half is None else f" ± {score.half:.3f}"
-    cost = "" if entry.seconds is None else f", {entry.seconds:.3g} s"
-    return f"{entry.method}: LPIPS {score.value:.3f}{half}, {entry.evaluations:g} evaluations{cost}"
+    entries = [entry for entry in entries if entry.calibration]
+    if not entries:
+        return None
+    titles = ("rms error (both on [−1, 1])", "predicted standard deviation")
+    with style(f"{place}-calibration"):
+        figure, axes = new_figure(*titles)
+        axes.axline((0, 0), slope=1, color=ink(GREY), linestyle=LINES[1])
+        legend = [Look("calibrated", GREY, line=LINES[1])]
+        for i, entry in enumerate(entries):
+            earlier = [looks[other.method] for other in entries[:i]].count(looks[entry.method])
+            look = replace(looks[entry.method], name=entry.method, line=LINES[earlier % len(LINES)])
+            predicted, errors = zip(*entry.calibration, strict=True)
+            axes.plot(predicted, errors, color=ink(look.colour), linestyle=look.line, alpha=0.7)
+            for x, y in entry.calibration:
+                add_marker(axes, x, y, look, f"{entry.method}: predicted {x:.3f}, error {y:.3f}", size=5)
+            legend.append(look)
+        top = 1.06 * max(value for entry in entries for point in entry.calibration for value in point) or 1.0
+        axes.set(xlim=(0, top), ylim=(0, top))
+        return Plot(to_svg(figure, ", against ".join(titles)), legend)
 
 
-def both(plot: Callable[[float, float], str]) -> str:
-    return "".join(f'<div class="{name}">{plot(*size)}</div>' for name, size in SIZES.items())
+def style(salt: str):
+    """Matplotlib's settings while a plot is drawn: its defaults, whatever the user's file says, and the report's."""
+    text = {"svg.fonttype": "none", "font.sans-serif": "DejaVu Sans", "font.size": TEXT, "axes.titlesize": TEXT}
+    frame = {"axes.spines.left": False, "axes.spines.right": False, "axes.spines.top": False, "axes.grid": True}
+    frame |= {"axes.grid.axis": "y", "ytick.major.size": 0, "axes.titlelocation": "left", "axes.titlepad": 14}
+    colours = {"axes.edgecolor": ink(LINE), "xtick.color": ink(LINE), "grid.color": ink(FAINT)}
+    colours |= {"xtick.labelcolor": "black", "figure.facecolor": "none", "axes.facecolor": "none"}
+    lines = {"lines.linewidth": 1.3, "lines.markeredgewidth": 0}
+    return matplotlib.style.context(["default", text | frame | colours | lines | {"svg.hashsalt": salt}])
 
 
-def draw(
-    curves: Sequence[Curve],
-    numbers: Mapping[str, int],
-    ranges: tuple[tuple[float, float], tuple[float, float]],
-    titles: tuple[str, str],
-    size: tuple[float, float],
-    references: Mapping[str, float],
-    diagonal: bool = False,
-) -> str:
-    """One SVG: axes, horizontal reference lines, curves with intervals and markers, one label per curve."""
-    width, height = size
-    frame: Box = (46, 26, width - 10, height - 42)
-    x = Axis(*ranges[0], frame[0], frame[2], log=not diagonal)
-    y = Axis(*ranges[1], frame[3], frame[1])
-    parts = [axes(x, y, titles, size, frame)]
-    spots = [[(x(a), y(b)) for a, b in curve.points] for curve in curves]
-    taken = [around(spot, RADIUS + 1.5) for line in spots for spot in line]
-    radius = RADIUS * (0.7 if diagonal else 1)  # of calibration there are many points
-    labels, drawn = [], []
-    if diagonal:
-        parts.append(f'<path class="reference" d="M{x(0):.1f} {y(0):.1f}L{frame[2]:.1f} {frame[1]:.1f}"/>')
-        middle = ((frame[0] + frame[2]) / 2, (frame[1] + frame[3]) / 2)
-        labels.append(("calibrated", middle, -1))
-    for name, value in references.items():
-        parts.append(f'<path class="reference" d="M{frame[0]:.1f} {y(value):.1f}H{frame[2]:.1f}"/>')
-        labels.append((name, (frame[2] - 30, y(value)), -1))
-    for curve, line in zip(curves, spots, strict=True):
-        number = numbers[family(curve.family)]
-        parts.append(series(curve, line, intervals(curve, line, y), number, radius))
-        labels.append((curve.family, line[-1], number))
-        drawn += [line, *intervals(curve, line, y)]
-    parts += place_labels(labels, taken, [around(point, 3) for line in drawn for point in along(line)], frame)
-    name = escape(f"{titles[1]}, against {titles[0]}")
-    return f'<svg role="img" aria-label="{name}" width="{width:g}" height="{height:g}">{"".join(parts)}</svg>'
+def new_figure(title: str, label: str) -> tuple[Figure, Axes]:
+    """Axes that fill a figure, the title of the vertical one above them."""
+    figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
+    left, right, bottom, top = 38, 14, 40, 30  # pixels about the axes
+    width, height = WIDTH - left - right, HEIGHT - bottom - top
+    axes = figure.add_axes((left / WIDTH, bottom / HEIGHT, width / WIDTH, height / HEIGHT), xlabel=label)
+    axes.set_title(title, x=-left / width)
+    axes.locator_params(nbins=7, steps=(1, 2, 5, 10))
+    return figure, axes
 
 
-def axes(x: Axis, y: Axis, titles: tuple[str, str], size: tuple[float, float], frame: Box) -> str:
-    parts = []
-    rows, columns = y.ticks(30), x.ticks(38)
-    for value in rows:
-        parts.append(f'<path class="grid" d="M{frame[0]} {y(value):.1f}H{frame[2]}"/>')
-        place = f'x="{frame[0] - 7}" y="{y(value) + 4:.1f}" text-anchor="end"'
-        parts.append(f'<text class="tick" {place}>{tick_text(rows, value)}</text>')
-    for value in columns:
-        parts.append(f'<path class="grid" d="M{x(value):.1f} {frame[3]}v5"/>')
-        place = f'x="{x(value):.1f}" y="{frame[3] + 18}" text-anchor="middle"'
-        parts.append(f'<text class="tick" {place}>{tick_text(columns, value)}</text>')
-    parts.append(f'<path class="axis" d="M{frame[0]} {frame[3]}H{frame[2]}"/>')
-    middle = (frame[0] + frame[2]) / 2
-    parts.append(
-        f'<text class="title" x="{middle:.1f}" y="{size[1] - 6}" text-anchor="middle">{escape(titles[0])}</text>'
-    )
-    return "".join([*parts, f'<text class="title" x="0" y="13">{escape(titles[1])}</text>'])
+def set_logarithmic(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic horizontal axis about the values, with round ticks that have room."""
+    low, high = min(values), max(values)
+    subdivisions = (1, 2, 5) if high < 100 * low else (1, 3) if high < 1e4 * low else (1,)
+    axes.set(xscale="log", xlim=(low / 1.6, high * 1.6))
+    axes.xaxis.set_major_locator(LogLocator(subs=subdivisions))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
 
 
-def intervals(curve: Curve, line: Sequence[Point], y: Axis) -> list[tuple[Point, Point]]:
-    """The ends of a curve's intervals, in pixels; nothing shown can be less than 0."""
-    together = zip(curve.points, curve.halves, line, strict=True)
-    return [((a, y(max(value - half, 0))), (a, y(value + half))) for (_, value), half, (a, _) in together if half]
+def add_marker(axes: Axes, x: float, y: float, look: Look, tip: str, size: float = 8) -> None:
+    """A marker, with what a pointer over it tells."""
+    axes.plot([x], [y], MARKERS[look.marker], color=ink(look.colour), markersize=size, gid=f"tip {tip}")
 
 
-def series(curve: Curve, line: Sequence[Point], bars: Sequence[tuple[Point, Point]], number: int, radius: float) -> str:
-    """A family's curve, its intervals, and its markers."""
-    path = "L".join(f"{a:.1f} {b:.1f}" for a, b in line)
-    parts = [f'<path class="curve {colour(number)}" d="M{path}"/>'] if len(line) > 1 else []
-    for (a, low), (_, high) in bars:
-        parts.append(f'<path class="interval {colour(number)}" d="M{a:.1f} {low:.1f}V{high:.1f}"/>')
-    for (a, b), text in zip(line, curve.tips, strict=True):
-        parts.append(f"<g><title>{escape(text)}</title>{marker(number, a, b, radius)}</g>")
-    return "".join(parts)
+def cost_tip(entry: Entry) -> str:
+    time = "" if entry.seconds is None else f", {entry.seconds:.3g} s"
+    return f"{entry.method}: LPIPS {entry.scores['lpips'].text(3)}, {entry.evaluations:g} evaluations{time}"
 
 
-def place_labels(
-    labels: Sequence[tuple[str, Point, int]], taken: list[Box], lines: Sequence[Box], frame: Box
-) -> list[str]:
-    """Labels at their points, clear of markers, of curves where that is possible, and of each other."""
-    parts, lines = [], list(lines)
-    for text, point, number in labels:
-        box = place_label(text, FONT, point, taken, lines, frame)
-        if box is None:
-            continue  # the plot is full: the marker's tip and the table still name it
-        taken.append(box)
-        left, middle = box[0], (box[1] + box[3]) / 2
-        end = nearest(box, point)
-        if max(abs(end[0] - point[0]), abs(end[1] - point[1])) > 2.5 * RADIUS and number >= 0:
-            lines += [around(spot, 3) for spot in along([point, end])]
-            parts.append(f'<path class="leader" d="M{point[0]:.1f} {point[1]:.1f}L{end[0]:.1f} {end[1]:.1f}"/>')
-        parts.append(
-            f'<text class="label {colour(number)}" x="{(left + box[2]) / 2:.1f}" y="{middle + 4:.1f}" '
-            f'text-anchor="middle">{escape(text)}</text>'
-        )
-    return parts
+def ink(variable: str) -> str:
+    """A colour that stands for a variable of the style sheet until the plot is an SVG."""
+    return f"#ab{(*COLOURS, GREY, FAINT, LINE).index(variable):04x}"
+
+
+def to_svg(figure: Figure, label: str) -> Markup:
+    """The SVG element that can stand in a page with others: no ids but those that it refers to, tips, true colours."""
+    buffer = StringIO()
+    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    svg = buffer.getvalue()
+    svg = re.sub(r'<g id="tip ([^"]*)">', r"<g><title>\1</title>", svg[svg.index("<svg") :])
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    for variable in (*COLOURS, GREY, FAINT, LINE):
+        svg = svg.replace(ink(variable), f"var(--{variable})")
+    return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))
