@@ -12,8 +12,8 @@ from ..priors.denoiser import GAMMA
 from ..priors.file import write_prior
 from ..priors.spectrum import TOP_FREQUENCY, power_on_grid
 from .published import Published, published_network
-from .reader import read_foreign
-from .symbols import ForeignFileError
+from .torch_file import read_foreign
+from .unpickler import ForeignFileError
 
 LICENSE = "that of the source; NVIDIA's EDM2 and the published NCVSD weights are CC BY-NC-SA 4.0 (not commercial)"
 UNKNOWN_DATA = "not stated in the source"
@@ -32,7 +32,12 @@ def convert(source: str | Path, target: str | Path, data: str = UNKNOWN_DATA) ->
     source, target = Path(source), Path(target)
     if target.is_dir() or (target.exists() and source.exists() and target.samefile(source)):
         raise ForeignFileError(f"cannot write {target}: it is a directory or the source itself")
-    found = published_network_in(source)
+    try:
+        found = published_network(read_foreign(source))
+    except ForeignFileError as error:
+        raise ForeignFileError(f"{source}: {error}") from None
+    except MemoryError:
+        raise ForeignFileError(f"{source} does not fit into memory") from None
     tensors = {f"network.{name}": value.contiguous() for name, value in found.tensors.items()}
     if found.config.image_channels == 3:
         tensors["spectrum"] = natural_spectrum(found.sigma_data)
@@ -47,15 +52,6 @@ def convert(source: str | Path, target: str | Path, data: str = UNKNOWN_DATA) ->
     gamma = GAMMA if found.gamma is None else found.gamma
     write_prior(target, found.config, tensors, found.sigma_data, gamma, record, found.resolution)
     return found
-
-
-def published_network_in(source: Path) -> Published:
-    """The network in a file; every error names the file."""
-    content = read_foreign(source)
-    try:
-        return published_network(content)
-    except ForeignFileError as error:
-        raise ForeignFileError(f"{source}: {error}") from None
 
 
 def natural_spectrum(sigma_data: float, bins: int = 128) -> Tensor:
@@ -75,11 +71,12 @@ def summary(found: Published) -> str:
     kind = f"generative denoiser, gamma {found.gamma:g}" if found.gamma is not None else "denoiser"
     labels = f"{config.labels} classes" if config.labels else "no classes"
     note = "" if config.image_channels == 3 else "; not a prior of RGB pictures"
+    count = sum(value.numel() for value in found.tensors.values())
     bits = {value.dtype for value in found.tensors.values()}
     precision = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in bits))
     return (
         f"{found.kind}: {kind}, {found.resolution}x{found.resolution} pixels of {config.image_channels} channels, "
-        f"{labels}, sigma_data {found.sigma_data:g}, {found.parameters / 1e6:.1f} M parameters ({precision}){note}"
+        f"{labels}, sigma_data {found.sigma_data:g}, {count / 1e6:.1f} M parameters ({precision}){note}"
     )
 
 

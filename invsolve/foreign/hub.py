@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import sys
+import re
 import textwrap
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .convert import UNKNOWN_DATA, convert, sha256
-from .symbols import ForeignFileError
+from .unpickler import ForeignFileError
 
 HUB = "hf://"
 _CONVERSION = 1  # raise it when the same foreign file is to be converted anew
 
 
-@dataclass(frozen=True)
-class HubFile:
+class HubFile(NamedTuple):
     """A file of a hub repository, with what is known of it."""
 
     repository: str
@@ -40,17 +39,14 @@ def prior_from_hub(name: str) -> Path:
 
     The hub's own cache and settings are used, ``HF_HUB_OFFLINE`` among them. Raises :class:`ForeignFileError`.
     """
-    known = PUBLISHED.get(name) or _parse(name)
+    known = PUBLISHED.get(name)
+    if known is None:
+        found = re.fullmatch(f"{HUB}([^/]+/[^/]+)/(.+)", name)
+        if found is None:
+            raise ForeignFileError(f"{name!r} is not of the form {HUB}OWNER/REPOSITORY/FILE")
+        known = HubFile(*found.groups(), description="")
     path = download(known)
     return converted(path, known.data) if path.suffix == ".pkl" else path
-
-
-def _parse(name: str) -> HubFile:
-    owner, _, rest = name.removeprefix(HUB).partition("/")
-    repository, _, file = rest.partition("/")
-    if not (name.startswith(HUB) and owner and repository and file):
-        raise ForeignFileError(f"{name!r} is not of the form {HUB}OWNER/REPOSITORY/FILE")
-    return HubFile(f"{owner}/{repository}", file, "")
 
 
 def download(known: HubFile) -> Path:
@@ -85,9 +81,5 @@ def converted(source: Path, data: str = UNKNOWN_DATA) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where converted priors lie: ``invsolve`` in ``$XDG_CACHE_HOME`` or in the platform's folder for caches."""
-    if os.environ.get("XDG_CACHE_HOME"):
-        return Path(os.environ["XDG_CACHE_HOME"]) / "invsolve"
-    if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
-        return Path(os.environ["LOCALAPPDATA"]) / "invsolve" / "cache"
-    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "invsolve"
+    """Where converted priors lie: ``invsolve`` in ``$XDG_CACHE_HOME``, or in ``.cache`` of the home folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "invsolve"

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from ..networks.unet import UNet, UNetConfig
-from .module_tree import attributes, child, constructor_arguments, tensors_of
-from .symbols import ForeignFileError, described, shown
 from .tensor_names import foreign_names
+from .unpickler import ForeignFileError, Inert, described, shown
 
 DENOISER, CONDITIONAL, GENERATIVE = "Precond", "PrecondCondition", "GenerativeDenoiser"
+DEEPEST = 16  # modules within modules
 
 # Arguments that our network has as constants, with the value that it has.
 _CONSTANTS = {
@@ -33,18 +33,17 @@ _CONSTANTS = {
     "channel_mult_noise": None,
     "channel_mult_emb": None,
 }
-_ARGUMENTS = {
-    "img_resolution",
-    "img_channels",
-    "label_dim",
-    "model_channels",
-    "channel_mult",
-    "num_blocks",
-    "attn_resolutions",
-    "channels_per_head",
-    "dropout",
+# Our network's arguments: EDM2's value where it is left out (None: it must be given), the smallest and the largest.
+_INTEGERS = {
+    "img_resolution": (None, 1, 4096),
+    "img_channels": (None, 1, 64),
+    "label_dim": (None, 0, 100_000),
+    "model_channels": (192, 1, 2048),
+    "num_blocks": (3, 1, 32),
+    "channels_per_head": (64, 1, 4096),
 }
-_NO_MATTER = {"use_fp16", "gradient_checkpoint", "sigma_data"}  # the last is read from the attribute
+_LISTS = {"channel_mult": ((1, 2, 3, 4), 1, 64), "attn_resolutions": ((16, 8), 1, 4096)}
+_OTHERS = {"dropout", "use_fp16", "gradient_checkpoint", "sigma_data"}  # the last is read from the attribute
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
@@ -59,12 +58,6 @@ class Published:
     gamma: float | None  # of a generative denoiser
     tensors: dict[str, Tensor]
 
-    @property
-    def parameters(self) -> int:
-        """Number of learnt values: all tensors but the random Fourier features."""
-        fixed = ("frequencies", "phases")
-        return sum(value.numel() for name, value in self.tensors.items() if not name.endswith(fixed))
-
 
 def published_network(content: object) -> Published:
     """The network in a foreign file's content, under ``ema``. Every tensor of the file has exactly one place in ours.
@@ -76,58 +69,97 @@ def published_network(content: object) -> Published:
     if not isinstance(content, dict) or "ema" not in content:
         raise ForeignFileError(f"the file holds {described(content)} without a network under the key 'ema'")
     network, where, gamma = content["ema"], "ema", None
-    state = attributes(network, where)
+    state = _attributes(network, where)
     kind = network.kind
     if kind not in (DENOISER, GENERATIVE):
         raise ForeignFileError(f"ema is {described(network)}, not a {DENOISER} (EDM2) or a {GENERATIVE} (NCVSD)")
     if kind == GENERATIVE:
         gamma = _number("gamma", state.get("gamma"))
-        network, where = child(network, "model", where), "ema.model"
+        network, where = _table(state, "_modules", where).get("model"), "ema.model"
+        state = _attributes(network, where)
         if network.kind != CONDITIONAL:
             raise ForeignFileError(f"{where} is {described(network)}, not a {CONDITIONAL}")
-    arguments = constructor_arguments(network, where)
-    config, resolution = _config(arguments, "encoder" if kind == GENERATIVE else "none")
-    sigma_data = _number("sigma_data", attributes(network, where).get("sigma_data"))
-    tensors = _renamed(tensors_of(content["ema"], "ema"), config, resolution, "model." if kind == GENERATIVE else "")
-    return Published(kind, config, resolution, sigma_data, gamma, tensors)
+    if state.get("_init_args", ()) not in ((), []):
+        raise ForeignFileError(f"{where} ({described(network)}) does not say its constructor's keyword arguments")
+    config, resolution = _config(_table(state, "_init_kwargs", where), "encoder" if kind == GENERATIVE else "none")
+    sigma_data = _number("sigma_data", state.get("sigma_data"))
+    tensors: dict[str, Tensor] = {}
+    _collect(content["ema"], "ema", tensors, set())
+    return Published(kind, config, resolution, sigma_data, gamma, _renamed(tensors, config, resolution, f"{where}."))
+
+
+def _collect(part: object, name: str, found: dict[str, Tensor], seen: set[int]) -> None:
+    """Fill ``found`` with the parameters and buffers of a stored module and the modules in it, by their dotted names.
+
+    Refused are other things in their place, and what stands in two places: a small file could become a huge network.
+    """
+    if id(part) in seen or name in found:
+        raise ForeignFileError(f"{shown(name)} is also in another place of the network")
+    if name.count(".") > DEEPEST:
+        raise ForeignFileError(f"{shown(name)} is in modules nested more than {DEEPEST} deep")
+    seen.add(id(part))
+    if isinstance(part, Tensor):
+        found[name] = part
+        return
+    state = _attributes(part, name)
+    for table in ("_parameters", "_buffers", "_modules"):
+        for inner, value in _table(state, table, name).items():
+            if value is not None and isinstance(value, Tensor) == (table == "_modules"):
+                raise ForeignFileError(f"{shown(f'{name}.{inner}')} is {described(value)} among the {table}")
+            if value is not None:
+                _collect(value, f"{name}.{inner}", found, seen)
+
+
+def _attributes(module: object, where: str) -> dict:
+    """The attributes of a stored module."""
+    if not isinstance(module, Inert) or not isinstance(module.state, dict):
+        raise ForeignFileError(f"{shown(where)} is {described(module)}, neither a network nor a part of one")
+    return module.state
+
+
+def _table(state: dict, name: str, where: str) -> dict:
+    """The attribute ``name``, a dictionary whose keys are strings."""
+    table = state.get(name, {})
+    if not isinstance(table, dict) or not all(isinstance(key, str) for key in table):
+        raise ForeignFileError(f"{shown(where)} has {described(table)} for its {name}, not a dictionary of names")
+    return table
 
 
 def _config(arguments: dict, conditioning: str) -> tuple[UNetConfig, int]:
     """Our configuration for a constructor's arguments (EDM2's defaults where they are left out), and the resolution."""
     for name, value in arguments.items():
         if name in _CONSTANTS and not _same(value, _CONSTANTS[name]):
-            raise ForeignFileError(f"its {name} is {_brief(value)}, and only {_CONSTANTS[name]} is supported")
-        if name not in _CONSTANTS and name not in _ARGUMENTS and name not in _NO_MATTER:
+            raise ForeignFileError(f"its {name} is {described(value)}, and only {_CONSTANTS[name]} is supported")
+        if name not in _CONSTANTS | _INTEGERS | _LISTS and name not in _OTHERS:
             raise ForeignFileError(f"its argument {shown(name)!r} is not one of the published networks'")
-    multiples = arguments.get("channel_mult", [1, 2, 3, 4])
-    attentive = arguments.get("attn_resolutions", [16, 8])
-    for name, values in (("channel_mult", multiples), ("attn_resolutions", attentive)):
+    given, lists = {}, {}
+    for name, (default, *bounds) in _INTEGERS.items():
+        given[name] = _integer(name, arguments.get(name, default), *bounds)
+    for name, (default, *bounds) in _LISTS.items():
+        values = arguments.get(name, default)
         if not isinstance(values, (list, tuple)) or len(values) > 8:
-            raise ForeignFileError(f"its {name} is {_brief(values)}, not a list of at most 8 numbers")
-    base = _integer(arguments, "model_channels", 1, 2048, default=192)
-    widths = tuple(base * _integer({"channel_mult": n}, "channel_mult", 1, 64) for n in multiples)
-    resolution = _integer(arguments, "img_resolution", 1, 4096)
-    sizes = {_integer({"attn_resolutions": n}, "attn_resolutions", 1, 4096) for n in attentive}
+            raise ForeignFileError(f"its {name} is {described(values)}, not a list of at most 8 numbers")
+        lists[name] = [_integer(name, value, *bounds) for value in values]
+    levels, resolution = len(lists["channel_mult"]), given["img_resolution"]
+    dropout = _number("dropout", arguments.get("dropout", 0), zero=True)
     try:
         config = UNetConfig(
-            image_channels=_integer(arguments, "img_channels", 1, 64),
-            widths=widths,
-            blocks=(_integer(arguments, "num_blocks", 1, 32, default=3),) * len(widths),
+            image_channels=given["img_channels"],
+            widths=tuple(given["model_channels"] * multiple for multiple in lists["channel_mult"]),
+            blocks=(given["num_blocks"],) * levels,
             haar=0,
             conditioning=conditioning,
-            dropout=_number("dropout", arguments.get("dropout", 0), zero=True),
-            attention=tuple(level for level in range(len(widths)) if resolution >> level in sizes),
+            dropout=dropout,
+            attention=tuple(level for level in range(levels) if resolution >> level in lists["attn_resolutions"]),
             bottom_attention=True,
             wide_up=True,
-            head_channels=_integer(arguments, "channels_per_head", 1, 4096, default=64),
-            labels=_integer(arguments, "label_dim", 0, 100_000),
+            head_channels=given["channels_per_head"],
+            labels=given["label_dim"],
         )
-    except ForeignFileError:
-        raise
     except ValueError as error:
         raise ForeignFileError(f"its arguments do not make a network: {error}") from None
-    if resolution % 2 ** (len(widths) - 1):
-        raise ForeignFileError(f"its img_resolution is {resolution}, which cannot be halved {len(widths) - 1} times")
+    if resolution % 2 ** (levels - 1):
+        raise ForeignFileError(f"its img_resolution is {resolution}, which cannot be halved {levels - 1} times")
     return config, resolution
 
 
@@ -136,13 +168,10 @@ def _renamed(tensors: dict[str, Tensor], config: UNetConfig, resolution: int, pr
     with torch.device("meta"):
         shapes = {name: value.shape for name, value in UNet(config).state_dict().items()}
     theirs = {name: prefix + foreign for name, foreign in foreign_names(shapes, config, resolution).items()}
-    surplus = sorted(set(tensors) - set(theirs.values()))
-    if surplus:
-        place = "has no place in the network that its arguments describe"
-        raise ForeignFileError(f"its tensor {shown(surplus[0])} {place}")
+    for name in sorted(tensors.keys() ^ set(theirs.values())):
+        problem = "has no place in the network that its arguments describe" if name in tensors else "is missing"
+        raise ForeignFileError(f"its tensor {shown(name)} {problem}")
     for name, foreign in theirs.items():
-        if foreign not in tensors:
-            raise ForeignFileError(f"its tensor {foreign} is missing")
         value = tensors[foreign]
         if value.shape != shapes[name]:
             raise ForeignFileError(f"its tensor {foreign} is {list(value.shape)}, expected {list(shapes[name])}")
@@ -162,19 +191,11 @@ def _same(value: object, constant: object) -> bool:
 
 def _number(name: str, value: object, zero: bool = False) -> float:
     if type(value) not in (int, float) or not 0 <= value < math.inf or (value == 0 and not zero):
-        raise ForeignFileError(f"its {name} is {_brief(value)}, not a {'finite' if zero else 'positive'} number")
+        raise ForeignFileError(f"its {name} is {described(value)}, not a {'finite' if zero else 'positive'} number")
     return float(value)
 
 
-def _integer(values: dict, name: str, smallest: int, largest: int, default: int | None = None) -> int:
-    value = values.get(name, default)
+def _integer(name: str, value: object, smallest: int, largest: int) -> int:
     if type(value) is not int or not smallest <= value <= largest:
-        raise ForeignFileError(f"its {name} is {_brief(value)}, not an integer from {smallest} to {largest}")
+        raise ForeignFileError(f"its {name} is {described(value)}, not an integer from {smallest} to {largest}")
     return value
-
-
-def _brief(value: object) -> str:
-    """A value of a foreign file for a message: itself if it is short and plain, else what it is."""
-    if isinstance(value, (int, float)):
-        return str(value)
-    return repr(shown(value)) if isinstance(value, str) else described(value)

@@ -6,12 +6,8 @@ from collections.abc import Iterable
 
 from ..networks.unet import UNetConfig
 
-# The ends of names: ours, theirs.
-_ENDS = {
-    "frequencies": "freqs",
-    "attention.conv_qkv.weight": "attn_qkv.weight",
-    "attention.conv_out.weight": "attn_proj.weight",
-}
+# Parts of names at their ends: ours, theirs.
+_ENDS = {"frequencies": "freqs", "attention.conv_qkv": "attn_qkv", "attention.conv_out": "attn_proj"}
 
 
 def foreign_names(names: Iterable[str], config: UNetConfig, resolution: int) -> dict[str, str]:
@@ -20,9 +16,9 @@ def foreign_names(names: Iterable[str], config: UNetConfig, resolution: int) -> 
     renamed = {}
     for name in names:
         ours = max((start for start in starts if name.startswith(start)), key=len)
-        rest = name.removeprefix(ours)
-        end = next((end for end in _ENDS if rest.endswith(end)), "")
-        renamed[name] = starts[ours] + rest.removesuffix(end) + _ENDS.get(end, "")
+        renamed[name] = starts[ours] + name.removeprefix(ours)
+        for end, foreign in _ENDS.items():
+            renamed[name] = renamed[name].replace(end, foreign)
     return renamed
 
 
@@ -43,29 +39,25 @@ def _starts(config: UNetConfig, resolution: int) -> dict[str, str]:
         "conv_out.": f"{decoder}.out_conv.",
         "gain_out": f"{decoder}.out_gain",
     }
+    encoder, decoder_blocks = _blocks(config, resolution)
     for ours, theirs in halves.items():
         starts[f"{ours}."] = f"{theirs}."
         starts[f"{ours}.conv_in."] = f"{theirs}.enc.{resolution}x{resolution}_conv."
-        for i, block in enumerate(_encoder_blocks(config, resolution)):
+        for i, block in enumerate(encoder):
             starts[f"{ours}.blocks.{i}."] = f"{theirs}.enc.{block}."
-    for i, block in enumerate(_decoder_blocks(config, resolution)):
+    for i, block in enumerate(decoder_blocks):
         starts[f"decoder.{i}."] = f"{decoder}.dec.{block}."
     return starts
 
 
-def _encoder_blocks(config: UNetConfig, resolution: int) -> list[str]:
-    names = []
+def _blocks(config: UNetConfig, resolution: int) -> tuple[list[str], list[str]]:
+    """Their names of the encoder's and the decoder's blocks, in the order in which they are evaluated."""
+    encoder: list[str] = []
+    decoder: list[str] = []
     for level, count in enumerate(config.blocks):
         size = f"{resolution >> level}x{resolution >> level}"
-        names += [f"{size}_down"] if level else []
-        names += [f"{size}_block{i}" for i in range(count)]
-    return names
-
-
-def _decoder_blocks(config: UNetConfig, resolution: int) -> list[str]:
-    names = []
-    for level, count in reversed(list(enumerate(config.blocks))):
-        size = f"{resolution >> level}x{resolution >> level}"
-        names += [f"{size}_up"] if level < len(config.blocks) - 1 else [f"{size}_in0", f"{size}_in1"]
-        names += [f"{size}_block{i}" for i in range(count + 1)]
-    return names
+        encoder += [f"{size}_down"] if level else []
+        encoder += [f"{size}_block{i}" for i in range(count)]
+        first = [f"{size}_up"] if level < len(config.blocks) - 1 else [f"{size}_in0", f"{size}_in1"]
+        decoder = [*first, *(f"{size}_block{i}" for i in range(count + 1)), *decoder]
+    return encoder, decoder

@@ -1,239 +1,210 @@
-"""A pickle reader that executes nothing.
+"""Reading a pickle as plain data: nothing in it is executed, imported or looked up.
 
-``pickle`` imports and calls whatever a file names. This reader interprets the opcodes itself, on tokens from
-``pickletools.genops`` (which decodes and never acts): a name becomes a ``Symbol``, a few functions are replaced by ours
-(``rebuild.py``), instances become ``Inert`` data, and any other call is refused by name. The standard unpickler is not
-involved, so neither are ``__setstate__``, ``copyreg``'s extension registry or ``getattr``.
+A pickle is a program: it names functions and classes, calls them, and sets the state of what they return. Here a name
+stays a :class:`Name`, an instance is an :class:`Inert`, which has data and no behaviour, and calls are of our own
+functions only, for the few names that stored networks need. What each kind of attack takes:
 
-Every opcode that a network's pickle (protocols 2 to 5) uses is in the table at the end; the rest is refused. Only
-strings and numbers may be keys of dictionaries or members of sets: hashing deeply nested tuples overflows the C stack.
+- Code (``os.system``, ``eval``, ``__setstate__``): ``find_class`` looks nothing up, so no function or class is ever on
+  the stack, and REDUCE, NEWOBJ and BUILD, which would call them, are ours.
+- Opcodes that act in other ways (INST, OBJ, EXT1 by ``copyreg``'s registry, out-of-band buffers), lengths beyond the
+  file's end, endless operations, integers of a million digits: ``_scan`` refuses them before anything is made, by
+  ``pickletools.genops``, which decodes and never acts.
+- Copies of what the file holds once (it may name a thing as often as it likes): paid for from the file's ``Budget``.
+- Hashing: of nested tuples, which overflows the C stack or takes 2^depth steps; of long integers of one hash, which
+  takes quadratic time. Only strings, bytes and numbers of 64 bits may be keys of dictionaries or members of sets.
+
+The last needs a say in how dictionaries are filled. ``pickle.Unpickler``, in C, gives none; its equal in Python,
+``pickle._Unpickler``, has a table of opcodes that a subclass can change.
 """
 
 from __future__ import annotations
 
+import pickle
 import pickletools
+import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import BinaryIO
 
-from .symbols import Budget, ForeignFileError, Inert, Symbol, described, shown, symbol
 
+class ForeignFileError(ValueError):
+    """A foreign file that is not a network we can use, or that holds what no stored network holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A function's or class's name in a pickle, never looked up."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return shown(f"{self.module}.{self.name}")
+
+
+@dataclass(eq=False, slots=True)
+class Inert:
+    """An instance of a class called ``kind``, as data: its state, which is usually the dictionary of its attributes."""
+
+    kind: str
+    state: object = None
+
+
+MOST_OPERATIONS = 400_000  # opcodes and items of sets; the published networks have some 50,000
+MOST_ARGUMENTS = 16
+LONGEST_INTEGER, LONGEST_KEY = 128, 64  # bits; the longest that is needed is torch's magic number of 77 bits
 NEWEST_PROTOCOL = 5
-LONGEST_INTEGER = 128  # bits; the longest that is needed is torch's 77-bit magic number
+_EASY_DICT = Name("dnnlib.util", "EasyDict")
+_LIBRARY = sys.stdlib_module_names | {"__builtin__", "copy_reg"}
+_ACTING = {"INST", "OBJ", "NEWOBJ_EX", "FROZENSET", "EXT1", "EXT2", "EXT4", "PERSID", "NEXT_BUFFER"}
+_OUTDATED = {"INT", "LONG", "FLOAT", "STRING", "UNICODE", "PUT", "GET", "LIST", "DICT", "DUP"}  # of protocol 0
 
-_EASY_DICT = Symbol("dnnlib.util", "EasyDict")  # a dict whose keys are also attributes
 
+class Budget:
+    """What reading one file of ``size`` bytes may cost in operations, and in bytes copied from what is in memory.
 
-class Unpickler:
-    """Reads pickles from ``stream`` (something to read bytes from: a file, an mmap, a ``BytesIO``).
-
-    ``rebuilders`` are our versions of functions that pickles call, as ``rebuild(arguments, budget)``;
-    ``persistent(id)`` gives the objects that lie outside the pickle. Other calls, and references without it, are
-    refused.
+    A number of the file is copied three times at most: text to bytes (old protocols), bytes to storage, to tensor.
     """
 
-    def __init__(
-        self,
-        stream: BinaryIO,
-        budget: Budget,
-        rebuilders: Mapping[Symbol, Callable[[tuple, Budget], object]],
-        persistent: Callable[[object], object] | None = None,
-    ):
-        self.stream, self.budget, self.rebuilders, self.persistent = stream, budget, rebuilders, persistent
-        self.stack: list = []
-        self.outer: list[list] = []  # the stacks below each mark
-        self.memo: dict[int, object] = {}
+    def __init__(self, size: int):
+        self.operations, self.bytes = MOST_OPERATIONS, 3 * size
 
-    def load(self) -> object:
-        """The next pickle's object. Raises :class:`ForeignFileError` on anything but a well-formed, harmless one."""
-        self.stack, self.outer, self.memo = [], [], {}
-        try:
-            for opcode, argument, _ in pickletools.genops(self.stream):
-                self.budget.spend_operations(1)
-                if opcode.name == "STOP":
-                    return self.stack.pop()
-                operation = _OPERATIONS.get(opcode.name)
-                if operation is None:
-                    raise ForeignFileError(f"the pickle uses {opcode.name}, which no stored network needs")
-                operation(self, argument)
-        except ForeignFileError:
-            raise
-        except (ValueError, IndexError, KeyError, OverflowError) as error:
-            raise ForeignFileError(f"it is not a complete pickle: {shown(str(error))}") from None
-        raise ForeignFileError("it is not a complete pickle: it has no end")
-
-    def items_after_mark(self) -> list:
-        items = self.stack
-        self.stack = self.outer.pop()
-        return items
+    def spend(self, operations: int = 0, copied: int = 0) -> None:
+        self.operations, self.bytes = self.operations - operations, self.bytes - copied
+        if self.operations < 0:
+            raise ForeignFileError("the pickle has more operations than a stored network needs")
+        if self.bytes < 0:
+            raise ForeignFileError("the pickle makes copies of its content that are larger than the whole file")
 
 
-def _push(machine: Unpickler, value: object) -> None:
-    if isinstance(value, int) and value.bit_length() > LONGEST_INTEGER:
-        raise ForeignFileError(f"the pickle has an integer of {value.bit_length()} bits")
-    machine.stack.append(value)
+def unpickle(
+    file: BinaryIO,
+    budget: Budget,
+    functions: Mapping[Name, Callable[..., object]],
+    persistent: Callable[[object], object] | None = None,
+) -> object:
+    """The object in the pickle that starts at the position of ``file`` (an mmap or a ``BytesIO``), left at its end.
+
+    ``functions`` are ours for the names that the pickle may call, as ``function(budget, *arguments)``, and
+    ``persistent(id)`` gives the objects that lie outside of it. Raises :class:`ForeignFileError` on anything but a
+    complete and harmless pickle.
+    """
+    start = file.tell()
+    if file.read(1) != pickle.PROTO:  # the first opcode since protocol 2
+        raise ForeignFileError("it is neither a pickle of protocol 2 or later nor a torch.save file")
+    file.seek(start)
+    try:
+        _scan(file, budget)
+        file.seek(start)
+        return _Unpickler(file, budget, functions, persistent).load()
+    except (ForeignFileError, MemoryError):
+        raise
+    except Exception as error:  # whatever a malformed pickle leads the standard library to
+        raise ForeignFileError(f"it is not a complete pickle: {shown(str(error) or type(error).__name__)}") from None
 
 
-def _mark(machine: Unpickler, _: None) -> None:
-    machine.outer.append(machine.stack)
-    machine.stack = []
+def _scan(file: BinaryIO, budget: Budget) -> None:
+    """Decode a pickle's opcodes up to its end, and refuse those that no stored network needs."""
+    for opcode, argument, _ in pickletools.genops(file):
+        budget.spend(operations=1)
+        if opcode.name in _ACTING | _OUTDATED or opcode.proto > NEWEST_PROTOCOL:
+            raise ForeignFileError(f"the pickle uses {opcode.name}, which no stored network needs")
+        if isinstance(argument, int) and argument.bit_length() > LONGEST_INTEGER:
+            raise ForeignFileError(f"the pickle has an integer of {argument.bit_length()} bits")
 
 
-def _top(machine: Unpickler, kind: type) -> object:
-    if not isinstance(machine.stack[-1], kind):
-        raise ForeignFileError(f"the pickle adds items to {described(machine.stack[-1])}, not to a {kind.__name__}")
-    return machine.stack[-1]
+class _Unpickler(pickle._Unpickler):
+    """The standard library's, but for the opcodes that name, call, and fill: these are in the table at the end."""
+
+    def __init__(self, file: BinaryIO, budget: Budget, functions: Mapping, persistent: Callable | None):
+        super().__init__(file, encoding="latin1")
+        self.budget, self.functions = budget, functions
+        if persistent is not None:  # else references are refused
+            self.persistent_load = persistent
+
+    def find_class(self, module: str, name: str) -> Name:
+        """The name, unless it is of Python's library or a path of attributes: exploits need these, networks do not."""
+        found = Name(module, name)
+        if found not in self.functions and (module.partition(".")[0] in _LIBRARY or "." in name):
+            raise ForeignFileError(f"the pickle refers to {found}, which is no part of a stored network")
+        return found
+
+    def load_reduce(self) -> None:
+        arguments, name = self.stack.pop(), self.stack.pop()
+        function = self.functions.get(name) if isinstance(name, Name) else None
+        if function is None:
+            raise ForeignFileError(f"the pickle calls {described(name)}, which no stored network does")
+        if not isinstance(arguments, tuple) or len(arguments) > MOST_ARGUMENTS:
+            raise ForeignFileError(f"the pickle calls {name} with {described(arguments)} for arguments")
+        self.append(function(self.budget, *arguments))
+
+    def load_newobj(self) -> None:
+        arguments, name = self.stack.pop(), self.stack.pop()
+        if not isinstance(name, Name) or not isinstance(arguments, tuple) or arguments:
+            raise ForeignFileError(f"the pickle makes an instance of {described(name)} with arguments")
+        self.append({} if name == _EASY_DICT else Inert(name.name))  # its keys are also attributes
+
+    def load_build(self) -> None:
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, Inert) and target.state is None:
+            target.state = state
+        elif not isinstance(target, dict) or not isinstance(state, dict):  # attributes of a dictionary are dropped
+            raise ForeignFileError(f"the pickle sets the state of {described(target)}, perhaps for the second time")
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        _fill(self.stack[-1], [key, value])
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        _fill(self.stack[-1], items)
+
+    def load_additems(self) -> None:
+        items = self.pop_mark()
+        if not isinstance(self.stack[-1], set):
+            raise ForeignFileError(f"the pickle adds members to {described(self.stack[-1])}, not to a set")
+        self.stack[-1].update(map(hashable, items))
+
+    dispatch = pickle._Unpickler.dispatch | {
+        pickle.REDUCE[0]: load_reduce,
+        pickle.NEWOBJ[0]: load_newobj,
+        pickle.BUILD[0]: load_build,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.ADDITEMS[0]: load_additems,
+    }
 
 
-def _append(machine: Unpickler, items: list) -> None:
-    _top(machine, list).extend(items)
-
-
-def _set_items(machine: Unpickler, items: list) -> None:
-    _fill(_top(machine, dict), items)
-
-
-def _fill(target: dict, items: list) -> dict:
-    if len(items) % 2:
-        raise ForeignFileError("the pickle has a dictionary key without a value")
+def _fill(target: object, items: list) -> None:
+    """Put ``items``, which are keys and values in turn, into the dictionary ``target``."""
+    if not isinstance(target, dict):
+        raise ForeignFileError(f"the pickle adds items to {described(target)}, not to a dict")
     for key, value in zip(items[::2], items[1::2], strict=True):
-        if _hashable(key) in target:
-            raise ForeignFileError(f"the pickle sets the dictionary key {shown(str(key))!r} twice")
+        if hashable(key) in target:
+            raise ForeignFileError(f"the pickle sets the dictionary key {described(key)} twice")
         target[key] = value
-    return target
 
 
-def _add_items(machine: Unpickler, items: list) -> None:
-    _top(machine, set).update(_hashable(item) for item in items)
-
-
-def _hashable(key: object) -> object:
-    if not isinstance(key, (str, int, float, bytes, type(None))):
+def hashable(key: object) -> object:
+    """``key``, if it may be a dictionary's key or a member of a set."""
+    long = isinstance(key, int) and key.bit_length() > LONGEST_KEY
+    if long or not isinstance(key, (str, bytes, int, float, type(None))):
         raise ForeignFileError(f"the pickle has {described(key)} as a dictionary's key or in a set")
     return key
 
 
-def _tuple_of(count: int) -> Callable[[Unpickler, None], None]:
-    def build(machine: Unpickler, _: None) -> None:
-        items = [machine.stack.pop() for _ in range(count)]
-        machine.stack.append(tuple(reversed(items)))
-
-    return build
+def shown(text: str) -> str:
+    """Text of a foreign file, fit for one line of a message: escaped and cut."""
+    escaped = ascii(text[:81])[1:-1]
+    return escaped if len(escaped) <= 80 else f"{escaped[:77]}..."
 
 
-def _pop(machine: Unpickler, _: None) -> None:
-    if machine.stack:
-        machine.stack.pop()
-    else:
-        machine.items_after_mark()
-
-
-def _memoize(machine: Unpickler, index: int | None) -> None:
-    machine.memo[len(machine.memo) if index is None else index] = machine.stack[-1]
-
-
-def _name(machine: Unpickler, module: object, name: object) -> None:
-    if not isinstance(module, str) or not isinstance(name, str):
-        raise ForeignFileError(f"the pickle has {described(module)} and {described(name)} for a module and a name")
-    machine.stack.append(symbol(module, name, Symbol(module, name) in machine.rebuilders))
-
-
-def _global(machine: Unpickler, argument: str) -> None:
-    module, _, name = argument.partition(" ")
-    _name(machine, module, name)
-
-
-def _stack_global(machine: Unpickler, _: None) -> None:
-    name, module = machine.stack.pop(), machine.stack.pop()
-    _name(machine, module, name)
-
-
-def _reduce(machine: Unpickler, _: None) -> None:
-    arguments, function = machine.stack.pop(), machine.stack.pop()
-    rebuild = machine.rebuilders.get(function) if isinstance(function, Symbol) else None
-    if rebuild is None:
-        raise ForeignFileError(f"the pickle calls {described(function)}, which is not among the functions we replace")
-    if not isinstance(arguments, tuple):
-        raise ForeignFileError(f"the pickle calls {function} with {described(arguments)} for arguments")
-    machine.stack.append(rebuild(arguments, machine.budget))
-
-
-def _new_object(machine: Unpickler, _: None) -> None:
-    arguments, kind = machine.stack.pop(), machine.stack.pop()
-    if not isinstance(kind, Symbol) or kind in machine.rebuilders:
-        raise ForeignFileError(f"the pickle makes an instance of {described(kind)}, which is no class")
-    if not isinstance(arguments, tuple) or arguments:
-        raise ForeignFileError(f"the pickle makes a {kind} with arguments, which no part of a stored network has")
-    machine.stack.append({} if kind == _EASY_DICT else Inert(kind.name))
-
-
-def _build(machine: Unpickler, _: None) -> None:
-    state, target = machine.stack.pop(), machine.stack[-1]
-    if isinstance(target, Inert):
-        target.build(state)
-    elif not isinstance(target, dict) or not isinstance(state, dict):  # attributes of a dictionary are dropped
-        raise ForeignFileError(f"the pickle sets the state of {described(target)} to {described(state)}")
-
-
-def _persistent(machine: Unpickler, _: None) -> None:
-    if machine.persistent is None:
-        raise ForeignFileError("the pickle refers to an object outside of it (persistent id)")
-    machine.stack.append(machine.persistent(machine.stack.pop()))
-
-
-def _check_protocol(machine: Unpickler, version: int) -> None:
-    if version > NEWEST_PROTOCOL:
-        raise ForeignFileError(f"the pickle has protocol {version}, and the newest known is {NEWEST_PROTOCOL}")
-
-
-def _after_mark(machine: Unpickler, make: Callable[[list], object]) -> None:
-    made = make(machine.items_after_mark())
-    machine.stack.append(made)
-
-
-Operation = Callable[[Unpickler, object], object]  # what it returns is not used
-
-# Opcodes whose argument, as genops decodes it, is the value.
-_NUMBERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT")
-_TEXTS = ("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
-_BYTES = ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8")
-
-_OPERATIONS: dict[str, Operation] = {
-    **dict.fromkeys(_NUMBERS + _TEXTS + _BYTES, _push),
-    "PROTO": _check_protocol,
-    "FRAME": lambda machine, _: None,
-    "NONE": lambda machine, _: machine.stack.append(None),
-    "NEWTRUE": lambda machine, _: machine.stack.append(True),
-    "NEWFALSE": lambda machine, _: machine.stack.append(False),
-    "EMPTY_LIST": lambda machine, _: machine.stack.append([]),
-    "EMPTY_TUPLE": lambda machine, _: machine.stack.append(()),
-    "EMPTY_DICT": lambda machine, _: machine.stack.append({}),
-    "EMPTY_SET": lambda machine, _: machine.stack.append(set()),
-    "MARK": _mark,
-    "LIST": lambda machine, _: _after_mark(machine, list),
-    "TUPLE": lambda machine, _: _after_mark(machine, tuple),
-    "DICT": lambda machine, _: _after_mark(machine, lambda items: _fill({}, items)),
-    "TUPLE1": _tuple_of(1),
-    "TUPLE2": _tuple_of(2),
-    "TUPLE3": _tuple_of(3),
-    "APPEND": lambda machine, _: _append(machine, [machine.stack.pop()]),
-    "APPENDS": lambda machine, _: _append(machine, machine.items_after_mark()),
-    "SETITEM": lambda machine, _: _set_items(machine, [machine.stack.pop(-2), machine.stack.pop()]),
-    "SETITEMS": lambda machine, _: _set_items(machine, machine.items_after_mark()),
-    "ADDITEMS": lambda machine, _: _add_items(machine, machine.items_after_mark()),
-    "POP": _pop,
-    "POP_MARK": lambda machine, _: machine.items_after_mark(),
-    "DUP": lambda machine, _: machine.stack.append(machine.stack[-1]),
-    "PUT": _memoize,
-    "BINPUT": _memoize,
-    "LONG_BINPUT": _memoize,
-    "MEMOIZE": _memoize,
-    "GET": lambda machine, index: machine.stack.append(machine.memo[index]),
-    "BINGET": lambda machine, index: machine.stack.append(machine.memo[index]),
-    "LONG_BINGET": lambda machine, index: machine.stack.append(machine.memo[index]),
-    "GLOBAL": _global,
-    "STACK_GLOBAL": _stack_global,
-    "REDUCE": _reduce,
-    "NEWOBJ": _new_object,
-    "BUILD": _build,
-    "BINPERSID": _persistent,
-}
+def described(value: object) -> str:
+    """A value from a pickle for a message: itself if it is plain, else what it is (of any size)."""
+    if value is None or isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, str):
+        return repr(shown(value))
+    if isinstance(value, Name):
+        return f"the name {value}"
+    return f"a {shown(value.kind)} object" if isinstance(value, Inert) else f"a {type(value).__name__}"

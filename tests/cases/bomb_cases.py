@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import pickle
 import struct
@@ -9,27 +10,17 @@ import sys
 import zipfile
 from collections.abc import Callable
 
-from foreign_cases import Stored
-from hostile_cases import (
-    PROTOCOL,
-    as_parameter,
-    call,
-    in_arguments,
-    legacy,
-    name,
-    network_with,
-    ones,
-    tensor_of,
-    text,
-)
+from foreign_cases import Stored, stored
+from hostile_cases import PROTOCOL, as_parameter, call, holding, legacy, name, ones, tensor_of, text
 from torch import nn
 
 
 def zipped(*members: tuple[str, bytes], how: int = zipfile.ZIP_STORED) -> bytes:
+    """A zip file, of the same bytes whenever it is made: its members' time stamps are zipfile's zero."""
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", how) as archive:
+    with zipfile.ZipFile(stream, "w") as archive:
         for member, content in members:
-            archive.writestr(member, content)
+            archive.writestr(zipfile.ZipInfo(member), content, how)
     return stream.getvalue()
 
 
@@ -37,12 +28,10 @@ def repeated_entry(content: bytes) -> bytes:
     """A zip whose directory lists one big member many times, under other names: overlapping, so not compressed."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr("a/data.pkl", content)
+        archive.writestr(zipfile.ZipInfo("a/data.pkl"), content)
         for i in range(50):
-            entry = zipfile.ZipInfo(f"a/data/{i}")
-            source = archive.filelist[0]
-            for field in ("header_offset", "CRC", "compress_size", "file_size"):
-                setattr(entry, field, getattr(source, field))
+            entry = copy.copy(archive.filelist[0])
+            entry.filename = f"a/data/{i}"
             archive.filelist.append(entry)
         archive._didModify = True
     return stream.getvalue()
@@ -56,19 +45,12 @@ def doubling(levels: int) -> list:
     return value
 
 
-def deep_modules(levels: int) -> bytes:
+def deep_modules(levels: int) -> Callable[[dict, Stored], None]:
     def change(content: dict, network: Stored) -> None:
-        module = network
         for _ in range(levels):
-            module._modules["inner"] = nn.Sequential()
-            module = module._modules["inner"]
+            network._modules["inner"] = network = nn.Sequential()
 
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(20_000)
-    try:
-        return network_with(change)
-    finally:
-        sys.setrecursionlimit(limit)
+    return change
 
 
 def tower(levels: int) -> Callable[[dict, Stored], None]:
@@ -89,35 +71,51 @@ def nested(opening: bytes, closing: bytes, levels: int) -> bytes:
     return PROTOCOL + opening * levels + closing * levels + b"."
 
 
+def many_calls(count: int, function: tuple[str, str], arguments: bytes) -> bytes:
+    """A list of the results of ``count`` calls with the same arguments, which the file holds once."""
+    once = PROTOCOL + name(*function) + b"q\x00" + arguments + b"q\x01]("
+    return once + b"h\x00h\x01R" * count + b"e."
+
+
+def data(content: bytes) -> bytes:
+    """BINBYTES."""
+    return b"B" + struct.pack("<I", len(content)) + content
+
+
 def many_views(count: int) -> bytes:
     """Tensors that are all the same storage: together far larger than the file."""
-    storage = call(
-        "torch.storage", "_load_from_bytes", b"B" + struct.pack("<I", len(legacy(ones(4096)))) + legacy(ones(4096))
-    )
-    view = name("torch._utils", "_rebuild_tensor_v2") + b"(h\x00K\x00M\x00\x10\x85K\x01\x85\x89}tR"
-    return PROTOCOL + storage + b"q\x00](" + view * count + b"e."
+    storage = call("torch.storage", "_load_from_bytes", data(legacy(ones(4096))))
+    view = b"(" + storage + b"K\x00M\x00\x10\x85K\x01\x85\x89}t"
+    return many_calls(count, ("torch._utils", "_rebuild_tensor_v2"), view)
 
 
 def many_sets(count: int) -> bytes:
-    """Sets of one list of 20,000 numbers, which the file holds once."""
-    numbers = b"](" + b"".join(b"M" + struct.pack("<H", i) for i in range(20_000)) + b"eq\x00"
-    make = name("builtins", "set") + b"q\x01"
-    return PROTOCOL + numbers + make + b"](" + b"h\x01h\x00\x85R" * count + b"e."
+    numbers = b"](" + b"".join(b"M" + struct.pack("<H", i) for i in range(20_000)) + b"e\x85"
+    return many_calls(count, ("builtins", "set"), numbers)
 
 
 def many_encodings(count: int) -> bytes:
-    """Bytes encoded of one text of a mebibyte, which the file holds once."""
-    arguments = text("x" * (1 << 20)) + text("latin1") + b"\x86q\x00"
-    return PROTOCOL + arguments + name("_codecs", "encode") + b"q\x01](" + b"h\x01h\x00R" * count + b"e."
+    return many_calls(count, ("_codecs", "encode"), text("x" * (1 << 20)) + text("latin1") + b"\x86")
 
 
 def many_storages(count: int) -> bytes:
-    """Storages of the same nested bytes, in which a text of a mebibyte is read and dropped."""
+    """Storages in whose nested bytes a text of a mebibyte is read and dropped."""
     content = legacy(ones(4))
     padded = content[:2] + text("x" * (1 << 20)) + b"0" + content[2:]
-    nested = b"B" + struct.pack("<I", len(padded)) + padded + b"\x85q\x00"
-    load = name("torch.storage", "_load_from_bytes") + b"q\x01"
-    return PROTOCOL + nested + load + b"](" + b"h\x01h\x00R" * count + b"e."
+    return many_calls(count, ("torch.storage", "_load_from_bytes"), data(padded) + b"\x85")
+
+
+def add_to_a_tensor() -> bytes:
+    """ADDITEMS calls ``add`` of what is no set."""
+    storage = call("torch.storage", "_load_from_bytes", data(legacy(ones(4096))))
+    tensor = call("torch._utils", "_rebuild_tensor_v2", storage, b"K\x00M\x00\x10\x85K\x01\x85\x89}")
+    return PROTOCOL + tensor + b"(K\x01\x90."
+
+
+def colliding_keys(count: int) -> bytes:
+    """A dictionary of integers that all have one hash, which takes time in proportion to the square of their number."""
+    keys = [(i * sys.hash_info.modulus).to_bytes(16, "little") for i in range(count)]
+    return PROTOCOL + b"}(" + b"".join(b"\x8a\x10" + key + b"N" for key in keys) + b"u."
 
 
 def length(kind: str, opcode: int, count: int) -> bytes:
@@ -132,13 +130,16 @@ def view(count: int, size: tuple[int, ...], stride: tuple[int, ...]) -> bytes:
 
 # The file's bytes, and what its refusal says.
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
-    "memo": (lambda: network_with(in_arguments(doubling(60))), "its dropout is a list"),
+    "memo": (lambda: holding("arguments", "dropout", doubling(60)), "its dropout is a list"),
     "memo_as_content": (lambda: pickle.dumps(doubling(60)), "without a network"),
-    "tower_of_modules": (lambda: network_with(tower(12)), "in another place"),
-    "deep_modules": (lambda: deep_modules(200), "nested more than"),
+    "tower_of_modules": (lambda: stored(change=tower(12)), "in another place"),
+    "deep_modules": (lambda: stored(change=deep_modules(50)), "nested more than"),
     "deep_tuples": (lambda: PROTOCOL + b")" + b"\x85" * 100_000 + b".", "without a network"),
     "deep_tuple_as_key": (lambda: PROTOCOL + b"})" + b"\x85" * 100_000 + b"Ns.", "dictionary's key"),
     "deep_marks": (lambda: nested(b"(", b"t", 100_000), "without a network"),
+    "deep_instances": (lambda: PROTOCOL + (name("a", "M") + b")\x81") * 50_000 + b"b" * 49_999 + b".", "a M object"),
+    "colliding_keys": (lambda: colliding_keys(100_000), "dictionary's key"),
+    "members_of_a_tensor": (add_to_a_tensor, "not to a set"),
     "operations": (lambda: PROTOCOL + b"N0" * 210_000 + b"N.", "more operations"),
     "long_integer": (lambda: PROTOCOL + length("i", 0x8B, 1 << 20) + b"\x7f" * (1 << 20) + b".", "8388607 bits"),
     "declared_bytes": (lambda: PROTOCOL + length("Q", 0x8E, 1 << 50) + b"x.", "not a complete pickle"),
@@ -147,13 +148,13 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "declared_frame": (lambda: PROTOCOL + length("Q", 0x95, 1 << 60), "not a complete pickle"),
     "huge_memo_index": (lambda: PROTOCOL + b"Nr\xff\xff\xff\xff.", "without a network"),
     "digits": (lambda: b"\x80\x02I" + b"9" * 1_000_000 + b"\n.", "not a complete pickle"),
-    "many_views": (lambda: many_views(5000), "more bytes than the whole file"),
+    "many_views": (lambda: many_views(5000), "larger than the whole file"),
     "many_sets": (lambda: many_sets(500), "more operations"),
-    "many_encodings": (lambda: many_encodings(500), "encoded bytes take more bytes than the whole file"),
-    "many_storages": (lambda: many_storages(500), "nested storages take more bytes than the whole file"),
+    "many_encodings": (lambda: many_encodings(500), "larger than the whole file"),
+    "many_storages": (lambda: many_storages(500), "larger than the whole file"),
     "expanding_strides": (lambda: view(4, (1 << 20, 1 << 20), (0, 0)), "natural numbers"),
     "overlapping_strides": (lambda: view(64, (32, 32), (1, 1)), "more than once"),
     "compressed_zip": (lambda: zipped(("a/data.pkl", bytes(50 << 20)), how=zipfile.ZIP_DEFLATED), "is compressed"),
     "overlapping_zip": (lambda: repeated_entry(pickle.dumps(bytes(100_000))), "overlap"),
-    "many_members": (lambda: zipped(*[(f"a/{i}", b"") for i in range(5_001)]), "5001 members"),
+    "many_members": (lambda: zipped(*[(f"a/{i}", b"") for i in range(5_001)]), "more than 5000 members"),
 }

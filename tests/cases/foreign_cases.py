@@ -5,10 +5,12 @@ Written from the papers' description of the architecture and from the file forma
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
 import re
 import sys
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -127,9 +129,9 @@ def random_tensors(kwargs: dict, conditional: bool, dtype: torch.dtype = torch.f
 class Stored(nn.Module):
     """A module of some class that is stored with its source code."""
 
-    def __init__(self, kind: str, source: str, kwargs: dict | None = None, **attributes: object):
+    def __init__(self, kind: str, kwargs: dict | None = None, **attributes: object):
         super().__init__()
-        self.__dict__["stored_as"] = (kind, source)
+        self.__dict__["stored_as"] = (kind, "raise AssertionError('the stored source code was executed')")
         self.__dict__.update({"_init_args": (), "_init_kwargs": dict(kwargs or {}), **attributes})
 
     def __reduce__(self):
@@ -139,15 +141,15 @@ class Stored(nn.Module):
         return sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj, (meta,), None
 
 
-def module_tree(tensors: dict[str, torch.Tensor], kind: str, kwargs: dict, source: str) -> Stored:
+def module_tree(tensors: dict[str, torch.Tensor], kind: str, kwargs: dict) -> Stored:
     """The tree of modules that holds the tensors, as EDM2 nests them."""
-    root = Stored(kind, source, kwargs, sigma_data=0.5, use_fp16=True, **{n: kwargs[n] for n in list(kwargs)[:3]})
+    root = Stored(kind, kwargs, sigma_data=0.5, use_fp16=True, **{n: kwargs[n] for n in list(kwargs)[:3]})
     for name, value in tensors.items():
         module, path = root, name.split(".")
         for depth, part in enumerate(path[:-1]):
             if part not in module._modules:
                 inner = part in ("enc", "dec") and depth == 1
-                module._modules[part] = nn.ModuleDict() if inner else Stored("Block", source, {"note": part})
+                module._modules[part] = nn.ModuleDict() if inner else Stored("Block", {"note": part})
             module = module._modules[part]
         if path[-1] in ("freqs", "phases"):
             module.register_buffer(path[-1], value)
@@ -183,40 +185,39 @@ def foreign_modules():
             del sys.modules[name]
 
 
-def stored_content(tensors: dict, kwargs: dict, conditional: bool, source: str, persistent: bool = False) -> dict:
-    """What is pickled, within :func:`foreign_modules`: the network under ``ema``, and what lies beside it."""
-    easy = sys.modules["dnnlib.util"].EasyDict
-    network = module_tree(tensors, "PrecondCondition" if conditional else "Precond", kwargs, source)
-    if conditional:
-        wrapper = (
-            Stored("GenerativeDenoiser", source) if persistent else sys.modules["training.nets"].GenerativeDenoiser()
-        )
-        wrapper.model, wrapper.gamma, wrapper.init_sigma = network, 0.414, 80.0
-        network = wrapper.eval()
-    encoder = Stored("StandardRGBEncoder", source, {}, raw_mean=np.array([1.0, 2.0]), scale=np.float32(0.5))
-    return easy(encoder=encoder, dataset_kwargs=easy(path="faces.zip", use_labels=False), loss_fn=None, ema=network)
-
-
-def write_stored(
-    path: Path,
-    kwargs: dict,
-    conditional: bool,
+def stored(
+    kwargs: dict = SMALL,
+    conditional: bool = True,
     tensors: dict | None = None,
-    source: str = "raise AssertionError('the stored source code was executed')",
+    change: Callable[[dict, Stored], None] = lambda content, network: None,
     protocol: int = 4,
     persistent: bool = False,
     zipped: bool = False,
-    change=lambda content: None,
-) -> Path:
-    """A file as the published ones, after ``change(content)``."""
+) -> bytes:
+    """A file as the published ones: the network under ``ema``, and what lies beside it, after a ``change``.
+
+    ``persistent`` is whether the generative denoiser, too, is stored with its source code, and ``zipped`` is by
+    torch.save.
+    """
     tensors = random_tensors(kwargs, conditional) if tensors is None else tensors
     with foreign_modules():
-        content = stored_content(tensors, kwargs, conditional, source, persistent)
-        change(content)
-        if zipped:
-            torch.save(content, path)
-        else:
-            path.write_bytes(pickle.dumps(content, protocol=protocol))
+        easy = sys.modules["dnnlib.util"].EasyDict
+        network = wrapper = module_tree(tensors, "PrecondCondition" if conditional else "Precond", kwargs)
+        if conditional:
+            generative = sys.modules["training.nets"].GenerativeDenoiser
+            wrapper = Stored("GenerativeDenoiser") if persistent else generative()
+            wrapper.model, wrapper.gamma, wrapper.init_sigma = network, 0.414, 80.0
+        encoder = Stored("StandardRGBEncoder", raw_mean=np.array([1.0, 2.0]), scale=np.float32(0.5))
+        data = easy(path="faces.zip", use_labels=False)
+        content = easy(encoder=encoder, dataset_kwargs=data, loss_fn=None, ema=wrapper.eval())
+        change(content, network)
+        stream = io.BytesIO()
+        torch.save(content, stream) if zipped else stream.write(pickle.dumps(content, protocol=protocol))
+        return stream.getvalue()
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
     return path
 
 

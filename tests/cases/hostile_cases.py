@@ -16,8 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
-from foreign_cases import SMALL, Stored, foreign_modules, random_tensors, stored_content
-from torch import nn
+from foreign_cases import Stored, stored
 
 Case = Callable[[str], bytes]
 PROTOCOL = b"\x80\x04"
@@ -36,13 +35,8 @@ class Call:
 
 
 def text(value: str) -> bytes:
-    """SHORT_BINUNICODE or BINUNICODE."""
-    content = value.encode()
-    return (
-        b"\x8c" + bytes([len(content)]) + content
-        if len(content) < 256
-        else b"X" + struct.pack("<I", len(content)) + content
-    )
+    """BINUNICODE."""
+    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
 
 
 def name(module: str, qualified: str) -> bytes:
@@ -72,11 +66,9 @@ def attribute_chain(command: str) -> bytes:
 
 def build_with_setstate(command: str) -> bytes:
     """BUILD on a class whose ``__setstate__`` was set, by BUILD, to ``os.system``."""
-    make = b"(" + name("builtins", "object") + b"t"
-    kind = (
-        name("builtins", "type") + b"(" + text("K") + make + b"}" + text("__setstate__") + name("os", "system") + b"stR"
-    )
-    return PROTOCOL + kind + b")\x81" + text(command) + b"b."
+    bases = b"(" + name("builtins", "object") + b"t"
+    members = b"}" + text("__setstate__") + name("os", "system") + b"s"
+    return PROTOCOL + call("builtins", "type", text("K"), bases, members) + b")\x81" + text(command) + b"b."
 
 
 def imported_attribute(command: str) -> bytes:
@@ -100,8 +92,8 @@ EXPLOITS: dict[str, tuple[Case, str]] = {
     "eval": (lambda c: pickle.dumps(Call(eval, f"__import__('os').system({c!r})")), "builtins.eval"),
     "exec": (lambda c: pickle.dumps(Call(exec, f"import os; os.system({c!r})")), "builtins.exec"),
     "getattr": (imported_attribute, "builtins.getattr"),
-    "inst": (lambda c: b"\x80\x02" + f"(S{c!r}\nios\nsystem\n.".encode(), "INST"),
-    "obj": (lambda c: b"\x80\x02" + f"(cos\nsystem\nS{c!r}\no.".encode(), "os.system"),
+    "inst": (lambda c: PROTOCOL + b"(" + text(c) + b"ios\nsystem\n.", "INST"),
+    "obj": (lambda c: PROTOCOL + b"(cos\nsystem\n" + text(c) + b"o.", "OBJ"),
     "extension": (extension, "EXT1"),
     "dotted_name": (attribute_chain, "torch.serialization.os.system"),
     "setstate": (build_with_setstate, "builtins.type"),
@@ -109,17 +101,6 @@ EXPLOITS: dict[str, tuple[Case, str]] = {
     "map": (mapped, "builtins.list"),
     "pydoc": (lambda c: PROTOCOL + call("pydoc", "pipepager", text(""), text(c)) + b".", "pydoc.pipepager"),
 }
-
-
-def network_with(change: Callable[[dict, nn.Module], None], conditional: bool = True, zipped: bool = False) -> bytes:
-    """A stored network after ``change(content, network)``."""
-    with foreign_modules():
-        content = stored_content(random_tensors(SMALL, conditional), SMALL, conditional, "pass")
-        network = content["ema"].model if conditional else content["ema"]
-        change(content, network)
-        stream = io.BytesIO()
-        torch.save(content, stream) if zipped else stream.write(pickle.dumps(content, protocol=4))
-        return stream.getvalue()
 
 
 def legacy(storage: torch.UntypedStorage | torch.TypedStorage) -> bytes:
@@ -138,30 +119,25 @@ def tensor_of(content: bytes, *view: object) -> Call:
     return Call(torch._utils._rebuild_tensor_v2, storage, *(view or (0, (4,), (1,))), False, OrderedDict())
 
 
+def holding(place: str, key: str, value: object, zipped: bool = False) -> bytes:
+    """A stored network that has ``value`` at ``key`` of a place in it."""
+
+    def change(content: dict, network: Stored) -> None:
+        places = {
+            "content": content,
+            "encoder": content["encoder"].__dict__,
+            "ema": content["ema"].__dict__,
+            "network": network.__dict__,
+            "arguments": network.__dict__["_init_kwargs"],
+            "parameters": network.enc._parameters,
+        }
+        places[place][key] = value
+
+    return stored(change=change, zipped=zipped)
+
+
 def as_parameter(value: object) -> bytes:
-    def change(content: dict, network: Stored) -> None:
-        network.enc._parameters["emb_gain"] = value
-
-    return network_with(change)
-
-
-def in_state(value: object) -> Callable[[dict, Stored], None]:
-    return lambda content, network: network.__dict__.update(note=value)
-
-
-def in_arguments(value: object) -> Callable[[dict, Stored], None]:
-    return lambda content, network: network.__dict__["_init_kwargs"].update(dropout=value)
-
-
-def as_meta(place: int, value: object) -> Callable[[dict, Stored], None]:
-    """The class's name (0) or source code (1) of a persistent object."""
-
-    def change(content: dict, network: Stored) -> None:
-        stored = list(network.__dict__["stored_as"])
-        stored[place] = value
-        network.__dict__["stored_as"] = tuple(stored)
-
-    return change
+    return holding("parameters", "emb_gain", value)
 
 
 def exploit(command: str) -> Call:
@@ -184,19 +160,7 @@ def hostile_legacy(command: str, place: int) -> bytes:
 def hostile_reference(command: str) -> bytes:
     """Nested bytes whose persistent id has an exploit for the storage's type."""
     content = legacy(ones(4))
-    return content.replace(b"ctorch\nFloatStorage\n", f"cos\nsystem\n(S{command!r}\ntR".encode())
-
-
-def beside(key: str, value: object) -> Callable[[dict, Stored], None]:
-    return lambda content, network: content.update({key: value})
-
-
-def in_encoder(value: object) -> Callable[[dict, Stored], None]:
-    return lambda content, network: content["encoder"].__dict__.update(note=value)
-
-
-def as_hooks(command: str) -> bytes:
-    return as_parameter(Call(torch._utils._rebuild_parameter, torch.ones(1), False, exploit(command)))
+    return content.replace(b"ctorch\nFloatStorage\n", b"cos\nsystem\n(" + text(command) + b"tR")
 
 
 def instance(content: bytes) -> bytes:
@@ -211,17 +175,20 @@ def state_of_name(module: str, qualified: str) -> bytes:
 
 # Exploits in each place of an otherwise good file: case, and what the refusal names.
 PLACES: dict[str, tuple[Case, str]] = {
-    "beside_the_network": (lambda c: network_with(beside("loss_fn", exploit(c))), SYSTEM),
-    "in_the_encoder": (lambda c: network_with(in_encoder(exploit(c))), SYSTEM),
-    "as_the_network": (lambda c: network_with(beside("ema", exploit(c))), SYSTEM),
-    "in_state": (lambda c: network_with(in_state(exploit(c))), SYSTEM),
-    "in_constructor_arguments": (lambda c: network_with(in_arguments(exploit(c))), SYSTEM),
-    "as_source_code": (lambda c: network_with(as_meta(1, exploit(c))), SYSTEM),
-    "as_class_name": (lambda c: network_with(as_meta(0, exploit(c))), SYSTEM),
+    "beside_the_network": (lambda c: holding("content", "loss_fn", exploit(c)), SYSTEM),
+    "in_the_encoder": (lambda c: holding("encoder", "note", exploit(c)), SYSTEM),
+    "as_the_network": (lambda c: holding("content", "ema", exploit(c)), SYSTEM),
+    "in_state": (lambda c: holding("network", "note", exploit(c)), SYSTEM),
+    "in_constructor_arguments": (lambda c: holding("arguments", "dropout", exploit(c)), SYSTEM),
+    "as_source_code": (lambda c: holding("network", "stored_as", ("Precond", exploit(c))), SYSTEM),
+    "as_class_name": (lambda c: holding("network", "stored_as", (exploit(c), "")), SYSTEM),
     "as_parameter": (lambda c: as_parameter(exploit(c)), SYSTEM),
-    "as_dictionary_key": (lambda c: network_with(in_state({exploit(c): 1})), SYSTEM),
-    "as_hooks": (as_hooks, SYSTEM),
-    "in_a_zip": (lambda c: network_with(in_state(exploit(c)), zipped=True), SYSTEM),
+    "as_dictionary_key": (lambda c: holding("network", "note", {exploit(c): 1}), SYSTEM),
+    "as_hooks": (
+        lambda c: as_parameter(Call(torch._utils._rebuild_parameter, torch.ones(1), False, exploit(c))),
+        SYSTEM,
+    ),
+    "in_a_zip": (lambda c: holding("network", "note", exploit(c), zipped=True), SYSTEM),
     **{
         f"in_nested_bytes_{place}": (lambda c, place=place: as_parameter(tensor_of(hostile_legacy(c, place))), SYSTEM)
         for place in range(5)

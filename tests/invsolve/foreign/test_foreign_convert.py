@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from edm2_equations import denoise, generate
-from foreign_cases import FFHQ, IMG64, SMALL, published_shapes, random_tensors, write_stored
+from foreign_cases import FFHQ, IMG64, SMALL, published_shapes, random_tensors, stored, written
 from safetensors import safe_open
 
 from invsolve import solve
@@ -18,9 +18,10 @@ from invsolve.cli import main
 from invsolve.foreign import hub
 from invsolve.foreign.convert import convert, natural_spectrum
 from invsolve.foreign.published import published_network
-from invsolve.foreign.reader import read_foreign
 from invsolve.foreign.tensor_names import foreign_names
+from invsolve.foreign.torch_file import read_foreign
 from invsolve.networks.unet import UNet, UNetConfig
+from invsolve.priors import registry
 from invsolve.priors.denoiser import GenerativeDenoiser
 from invsolve.priors.file import CheckpointError, load_denoiser
 from invsolve.priors.registry import load_prior, resolve
@@ -53,7 +54,7 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
 def test_a_converted_teacher_computes_the_equations(tmp_path, kwargs):
     tensors = random_tensors(kwargs, conditional=False)
     target = tmp_path / "teacher.safetensors"
-    convert(write_stored(tmp_path / "edm2.pkl", kwargs, False, tensors), target)
+    convert(written(tmp_path / "edm2.pkl", stored(kwargs, False, tensors)), target)
     denoiser, header, _ = load_denoiser(target)
     assert header["kind"] == "denoiser"
     u, sigma, _ = noisy(16)
@@ -70,7 +71,7 @@ def test_a_converted_generative_denoiser_computes_the_equations(tmp_path, how):
     """However it is stored: by old and new protocols, with and without source code, as a pickle or a torch.save zip."""
     tensors = random_tensors(SMALL, conditional=True)
     target = tmp_path / "prior.safetensors"
-    convert(write_stored(tmp_path / "ncvsd.pkl", SMALL, True, tensors, **how), target)
+    convert(written(tmp_path / "ncvsd.pkl", stored(SMALL, True, tensors, **how)), target)
     prior = load_prior(target)
     assert isinstance(prior, GenerativeDenoiser)
     u, sigma, z = noisy(16)
@@ -80,7 +81,7 @@ def test_a_converted_generative_denoiser_computes_the_equations(tmp_path, how):
 def test_conversion_keeps_every_value(tmp_path):
     """Of half precision in half precision: the network before writing and after reading is the same to the bit."""
     tensors = random_tensors(SMALL, conditional=True, dtype=torch.float16)
-    source, target = write_stored(tmp_path / "ncvsd.pkl", SMALL, True, tensors), tmp_path / "prior.safetensors"
+    source, target = written(tmp_path / "ncvsd.pkl", stored(SMALL, True, tensors)), tmp_path / "prior.safetensors"
     before = published_network(read_foreign(source)).tensors
     convert(source, target)
     with safe_open(str(target), framework="pt") as file:
@@ -97,7 +98,7 @@ def test_conversion_keeps_every_value(tmp_path):
 def test_the_published_architecture_computes_the_equations(tmp_path):
     tensors = random_tensors(FFHQ, conditional=True)
     target = tmp_path / "prior.safetensors"
-    convert(write_stored(tmp_path / "ncvsd.pkl", FFHQ, True, tensors), target)
+    convert(written(tmp_path / "ncvsd.pkl", stored(FFHQ, True, tensors)), target)
     denoiser, header, _ = load_denoiser(target)
     u, sigma, z = noisy(64, count=1)  # convolutional: a quarter of the width shows the same
     prior = GenerativeDenoiser(denoiser, header["gamma"])
@@ -131,16 +132,16 @@ def test_numbers_of_parameters():
 
 
 def test_the_command_says_what_it_found(tmp_path, capsys):
-    source = write_stored(tmp_path / "ncvsd.pkl", SMALL, True, random_tensors(SMALL, True, torch.float16))
+    source = written(tmp_path / "ncvsd.pkl", stored(SMALL, True, random_tensors(SMALL, True, torch.float16)))
     target = tmp_path / "deep" / "prior.safetensors"
     assert main(["convert", str(source), "--out", str(target)]) == 0
-    found, written = capsys.readouterr().out.splitlines()
+    found, last = capsys.readouterr().out.splitlines()
     count = parameters(published_shapes(SMALL, True)) / 1e6
     assert found == (
         "GenerativeDenoiser: generative denoiser, gamma 0.414, 16x16 pixels of 3 channels, no classes, sigma_data 0.5, "
         f"{count:.1f} M parameters (float16)"
     )
-    assert written == f"wrote {target}"
+    assert last == f"wrote {target}"
     with safe_open(str(target), framework="pt") as file:
         header = json.loads(file.metadata()["invsolve"])
     assert (header["gamma"], header["sigma_data"], header["kind"]) == (0.414, 0.5, "generative denoiser")
@@ -151,7 +152,7 @@ def test_the_command_says_what_it_found(tmp_path, capsys):
 
 
 def test_the_source_is_not_overwritten(tmp_path, capsys):
-    source = write_stored(tmp_path / "ncvsd.pkl", SMALL, True)
+    source = written(tmp_path / "ncvsd.pkl", stored())
     before = source.read_bytes()
     assert main(["convert", str(source), "--out", str(source)]) == 2
     assert source.read_bytes() == before
@@ -171,27 +172,28 @@ def test_the_spectrum_is_that_of_natural_pictures():
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
+    registry._from_hub.cache_clear()  # a process asks the hub once
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "invsolve"
 
 
 def test_a_pickle_is_a_prior_and_is_converted_once(tmp_path, cache, monkeypatch):
-    source = write_stored(tmp_path / "ncvsd.pkl", SMALL, True)
+    source = written(tmp_path / "ncvsd.pkl", stored())
     u, sigma, z = noisy(16)
     expected = load_prior(source)(u, sigma, z)
-    (stored,) = cache.iterdir()
+    (target,) = cache.iterdir()
     monkeypatch.setattr(hub, "convert", None)  # not called again
     assert torch.equal(load_prior(str(source))(u, sigma, z), expected)
-    assert list(cache.iterdir()) == [stored]
+    assert list(cache.iterdir()) == [target]
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    write_stored(source, SMALL, True, random_tensors(SMALL, True, torch.float16))  # other content, other file
+    written(source, stored(SMALL, True, random_tensors(SMALL, True, torch.float16)))  # other content, other file
     load_prior(source)
     assert len(list(cache.iterdir())) == 2
 
 
 def test_the_published_prior_is_downloaded_by_name(tmp_path, cache, monkeypatch):
-    source = write_stored(tmp_path / "ncvsd-ffhq256-xs.pkl", SMALL, True)
+    source = written(tmp_path / "ncvsd-ffhq256-xs.pkl", stored())
     asked = []
 
     def hf_hub_download(*arguments):
@@ -235,7 +237,7 @@ def test_what_the_hub_refuses_is_one_line(cache, monkeypatch):
 def test_a_warm_start_works_with_a_converted_prior(tmp_path, cache):
     operator = Mask((3, 16, 16), torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(0)) < 0.5)
     y = operator(noisy(16, count=1)[0].clamp(-1, 1))
-    prior = load_prior(write_stored(tmp_path / "ncvsd.pkl", SMALL, True))
+    prior = load_prior(written(tmp_path / "ncvsd.pkl", stored()))
     assert torch.equal(prior.spectrum, natural_spectrum(0.5))
     x = solve(y, operator, steps=2, prior=prior, settings=Settings(warm_start=True))
     assert x.isfinite().all()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hostile_cases import legacy, tensor_of
 
-from invsolve.foreign.reader import read_foreign
+from invsolve.foreign.torch_file import read_foreign
 
 
 def read(folder: Path, value: object, protocol: int) -> object:
