@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from ..images.files import STD_WHITE, write_atomically, write_image
+from ..images.files import STD_WHITE, picture_name, write_atomically, write_image
+from ..specs.options import RunOptions
 
 GAP = 8  # white pixels between the pictures of _comparison.png
+UNITS = {"psnr": ("PSNR", ".2f", " dB"), "ssim": ("SSIM", ".3f", ""), "lpips": ("LPIPS", ".3f", "")}
 
 Scores = Mapping[str, float | None]
 
@@ -50,20 +52,34 @@ def output_paths(name: str, folder: Path, simulate: bool, samples: int | None) -
     return paths
 
 
-def check_writable(path: Path, existing: Path) -> None:
-    """Refuse a file that could not be written: ``existing`` is its folder, or the nearest above it that is there.
+def check_outputs(pictures: Sequence[str | Path], options: RunOptions) -> None:
+    """Refuse to write two results, or a result and an input, to the same place, or where nothing can be written.
 
     Raises:
-        ValueError: its name is too long for the file system, or it is a directory.
+        ValueError: naming the file, or the folder.
     """
-    try:
-        os.lstat(existing / path.name)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise ValueError(f"{path} cannot be written: {error.strerror}") from None
-    if path.is_dir():
-        raise ValueError(f"{path} is a directory and would be overwritten: choose another --output")
+    existing = next(path for path in [options.output, *options.output.resolve().parents] if path.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+        reason = "cannot be written to" if existing.is_dir() else "is not a directory"
+        raise ValueError(f"--output {options.output}: {existing} {reason}")
+    owners: dict[str, str | Path] = {}
+    inputs = {Path(file).resolve() for file in (*pictures, options.mask, options.kernel) if file is not None}
+    for source in pictures:
+        name = picture_name(source)
+        if name in owners:
+            raise ValueError(f"{owners[name]} and {source} would both write {name}_restored.png: run them apart")
+        owners[name] = source
+        for path in output_paths(name, options.output, options.simulate, options.samples).values():
+            if path.resolve() in inputs:
+                raise ValueError(f"{path} is an input and would be overwritten: choose another --output")
+            if path.is_dir():
+                raise ValueError(f"{path} is a directory and would be overwritten: choose another --output")
+            try:
+                os.lstat(existing / path.name)
+            except FileNotFoundError:
+                pass
+            except OSError as error:  # as of a name that is too long
+                raise ValueError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def write_result(result: Result, folder: Path, record: Mapping[str, Any]) -> dict[str, Path]:
@@ -97,7 +113,7 @@ def side_by_side(images: list[Tensor]) -> Tensor:
 
 def describe(scores: Scores) -> str:
     """``PSNR 26.51 dB, SSIM 0.784, LPIPS 0.264``, with n/a for what could not be computed."""
-    units = {"psnr": ("PSNR", "{:.2f} dB"), "ssim": ("SSIM", "{:.3f}"), "lpips": ("LPIPS", "{:.3f}")}
+    parts = [(*UNITS[name], value) for name, value in scores.items()]
     return ", ".join(
-        f"{units[name][0]} {'n/a' if value is None else units[name][1].format(value)}" for name, value in scores.items()
+        f"{name} {'n/a' if value is None else f'{value:{digits}}{unit}'}" for name, digits, unit, value in parts
     )

@@ -1,42 +1,77 @@
-"""Checks of argument values, and arguments that several commands share."""
+"""Arguments made from the fields of an options' dataclass: type, choices and default are the field's."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import MISSING, fields
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+from ..specs.fields import Positive, check, field_types
+from ..specs.options import Device
+
+Options = TypeVar("Options")
+
+DEVICE = "default: CUDA if there is one"
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    def integer(text: str) -> int:
+def argument_adder(parser: argparse.ArgumentParser, options: type) -> Callable[..., None]:
+    """``add(flag, metavar, help)``, which declares the argument for one field of ``options``."""
+    hints, defaults = field_types(options), {field.name: field.default for field in fields(options)}
+
+    def add(flag: str, metavar: str | None, help: str, **more: Any) -> None:
+        name = more.get("dest", flag.removeprefix("--").replace("-", "_"))
+        hint, default = hints[name], defaults[name]
+        if NoneType in get_args(hint):  # X | None
+            (hint,) = (part for part in get_args(hint) if part is not NoneType)
+        if flag.startswith("--"):
+            more |= {"required": True} if default is MISSING else {"default": default}
+        if hint is bool:
+            parser.add_argument(flag, action="store_true", help=help)
+            return
+        if get_origin(hint) is Literal:
+            more["choices"] = get_args(hint)
+        elif "nargs" in more:
+            more["type"] = argument_type(get_args(hint)[0])
+        else:
+            more["type"] = argument_type(hint)
+        if isinstance(default, int):
+            help += f" (default {default})"
+        parser.add_argument(flag, metavar=metavar, help=help, **more)
+
+    return add
+
+
+def argument_type(hint: Any) -> Callable[[str], Any]:
+    """Reads and checks an argument of a type; several, with commas between, for a tuple."""
+    if get_origin(hint) is tuple:
+        return lambda text: tuple(part.strip() for part in text.split(",") if part.strip())
+    kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+    def read(text: str) -> Any:
         try:
-            value = int(text)
+            value = kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{value} is less than {least}")
+            value = text
+        try:
+            if kind not in (str, Path):
+                check("it", value, hint)
+        except (TypeError, ValueError) as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
         return value
 
-    return integer
+    return read
 
 
-def minutes(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
+def options_from(arguments: argparse.Namespace, options: type[Options]) -> Options:
+    """The options that the command line says."""
+    return options(**{name: getattr(arguments, name) for name in field_types(options)})
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: CUDA if there is one"
-    )
+    parser.add_argument("--device", choices=get_args(Device), default="auto", help=DEVICE)
 
 
-def add_precision(parser: argparse.ArgumentParser, default: str | None) -> None:
-    usual = default or "fp32 on a CPU, bf16 on CUDA"
-    parser.add_argument(
-        "--precision", choices=("fp32", "bf16", "fp16"), default=default, help=f"of the network (default: {usual})"
-    )
+minutes = argument_type(Positive)

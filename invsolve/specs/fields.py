@@ -98,6 +98,16 @@ def check(name: str, value: object, hint: Any) -> None:
             raise ValueError(f"{found} {' and '.join(expected)}")
 
 
+def check_integer(name: str, value: object, at_least: int) -> None:
+    """Raises TypeError for what is no integer, ValueError for one that is too small."""
+    check(name, value, Annotated[int, Bounds(at_least=at_least)])
+
+
+def check_number(name: str, value: object, at_least: float | None = None) -> None:
+    """Raises TypeError for what is no number, ValueError for one that is too small or not finite."""
+    check(name, value, Annotated[float, Bounds(at_least=at_least)])
+
+
 def from_mapping(kind: type[Kind], values: object, where: str) -> Kind:
     """A checked dataclass from a mapping as YAML gives it: a list for a tuple, a mapping for a dataclass in a field.
 

@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from .degradations import DEGRADATIONS, Degradation, Request, Shape
-from .settings import FewStep, Settings
-from .validation import (
-    Check,
-    any_value,
-    check_mapping,
-    flag,
-    integer,
-    number,
-    optional_number,
-    read_yaml,
-    suggestion,
-    text,
-)
+from ..runtime.shipped import shipped
+from .degradations import DEGRADATIONS, Degradation, Shape
+from .fields import Bounds, Checked, Count, check, from_mapping, suggestion
+from .settings import Settings
+from .yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from operators import LinearOperator
-
-_TASK_KEYS = {
-    "name": text,
-    "description": text,
-    "operator": any_value,
-    "sigma_y": number(0, 2),
-    "settings": any_value,
-}
 
 
 @dataclass(frozen=True)
@@ -44,7 +25,7 @@ class Task:
     Attributes:
         name, description: as ``invsolve info`` shows them.
         kind: a key of ``DEGRADATIONS``.
-        parameters: of that degradation, checked.
+        degradation: of that kind, with its parameters.
         sigma_y: standard deviation of the measurement noise, for images on [-1, 1].
         stages: (steps, settings), in rising order from 1: settings serve from that many network evaluations on.
     """
@@ -52,23 +33,23 @@ class Task:
     name: str
     description: str
     kind: str
-    parameters: Mapping[str, Any]
+    degradation: Degradation
     sigma_y: float
     stages: tuple[tuple[int, Settings], ...]
 
     @property
-    def degradation(self) -> Degradation:
-        return DEGRADATIONS[self.kind]
+    def parameters(self) -> dict[str, Any]:
+        """The degradation's, as the YAML gives them."""
+        return asdict(self.degradation)
 
     def settings(self, steps: int) -> Settings:
         """The solver's settings for ``steps`` network evaluations: those of the last stage that ``steps`` reaches."""
-        if steps < 1:
-            raise ValueError(f"steps is {steps} but must be at least 1")
+        check("steps", steps, Count)
         return [settings for least, settings in self.stages if least <= steps][-1]
 
     def image_shape(self, measurement_shape: Shape) -> Shape:
         """Shape (C, H, W) of the clean image behind a measurement: (3, 64, 64) -> (3, 256, 256) at 4x."""
-        return self.degradation.image_shape(measurement_shape, self.parameters)
+        return self.degradation.image_shape(measurement_shape)
 
     def make_operator(
         self, image_shape: Shape, mask: Tensor | None = None, kernel: Tensor | None = None, seed: int = 0
@@ -88,20 +69,23 @@ class Task:
         for name, value in given.items():
             if value is not None and self.degradation.takes != name:
                 raise ValueError(f"the task {self.name} takes no {name}")
-        request = Request(self.parameters, image_shape, given.get(self.degradation.takes), seed)
-        return self.degradation.build(request)
-
-
-def tasks_folder() -> Path:
-    """Where the shipped tasks lie: inside an installed package, or at the top of a checkout."""
-    package = Path(__file__).parents[1]
-    installed = package / "tasks"
-    return installed if installed.is_dir() else package.parent / "tasks"
+        return self.degradation.operator(image_shape, given.get(self.degradation.takes), seed)
 
 
 def list_tasks() -> list[str]:
     """Names of the shipped tasks."""
-    return sorted(path.stem for path in tasks_folder().glob("*.yaml"))
+    return sorted(path.stem for path in shipped("tasks").glob("*.yaml"))
+
+
+@dataclass(frozen=True)
+class TaskFile(Checked):
+    """The keys of a task's YAML file."""
+
+    name: str
+    description: str
+    operator: object  # {type: of DEGRADATIONS, and its parameters}
+    sigma_y: Annotated[float, Bounds(at_least=0, at_most=2)]
+    settings: object  # a list of {steps: from which on they serve, and Settings}
 
 
 def load_task(name_or_path: str | Path) -> Task:
@@ -116,51 +100,40 @@ def load_task(name_or_path: str | Path) -> Task:
     if path.suffix not in (".yaml", ".yml"):
         if name not in list_tasks():
             raise ValueError(f"no task {name!r}{suggestion(name, list_tasks())} (or give the path of a .yaml file)")
-        path = tasks_folder() / f"{name}.yaml"
-    content: dict[str, Any] = check_mapping(read_yaml(path), _TASK_KEYS, {}, str(path))
-    kind, parameters = _operator(content["operator"], f"{path}: operator")
-    stages = _stages(content["settings"], f"{path}: settings")
-    return Task(content["name"], content["description"], kind, parameters, float(content["sigma_y"]), stages)
+        path = shipped("tasks") / f"{name}.yaml"
+    file = from_mapping(TaskFile, read_yaml(path), str(path))
+    kind, degradation = _degradation(file.operator, f"{path}: operator")
+    stages = _stages(file.settings, f"{path}: settings")
+    return Task(file.name, file.description, kind, degradation, float(file.sigma_y), stages)
 
 
-def _operator(spec: object, where: str) -> tuple[str, dict[str, Any]]:
-    """Split ``{type: ..., key: ...}`` into the degradation's name and its checked parameters."""
+def _degradation(spec: object, where: str) -> tuple[str, Degradation]:
+    """Of ``{type: ..., key: ...}``."""
     if not isinstance(spec, dict) or "type" not in spec:
         raise ValueError(f"{where}: expected a mapping with the key 'type'")
     kind = spec["type"]
     if not isinstance(kind, str) or kind not in DEGRADATIONS:
         raise ValueError(f"{where}: unknown type {kind!r}{suggestion(kind, DEGRADATIONS)}")
-    parameters = {key: value for key, value in spec.items() if key != "type"}
-    return kind, check_mapping(parameters, DEGRADATIONS[kind].required, {}, where)
+    return kind, from_mapping(DEGRADATIONS[kind], {key: spec[key] for key in spec if key != "type"}, where)
 
 
 def _stages(entries: object, where: str) -> tuple[tuple[int, Settings], ...]:
     """The list of settings, each with the number of steps it serves from, in rising order."""
-    if not isinstance(entries, list) or not entries:
+    if not isinstance(entries, tuple) or not entries:
         raise ValueError(f"{where}: expected a list of entries, each with the key 'steps'")
     stages: dict[int, Settings] = {}
-    for number_, entry in enumerate(entries, start=1):
-        at = f"{where}: entry {number_}"
-        entry = check_mapping(entry, {"steps": integer(1)}, {**_checks_of(Settings), "few_step": any_value}, at)
-        few_step = check_mapping(entry.get("few_step", {}), {}, _checks_of(FewStep), f"{at}: few_step")
-        if entry["steps"] in stages:
-            raise ValueError(f"{at}: a second entry for steps {entry['steps']}")
+    for number, entry in enumerate(entries, start=1):
+        at = f"{where}: entry {number}"
+        if not isinstance(entry, dict) or "steps" not in entry:
+            raise ValueError(f"{at}: expected a mapping with the key 'steps'")
+        steps = entry["steps"]
         try:
-            values = {key: value for key, value in entry.items() if key != "steps"}
-            stages[entry["steps"]] = Settings(**{**values, "few_step": FewStep(**few_step)})
-        except (ValueError, TypeError) as error:
+            check("steps", steps, Count)
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{at}: {error}") from None
+        if steps in stages:
+            raise ValueError(f"{at}: a second entry for steps {steps}")
+        stages[steps] = from_mapping(Settings, {key: entry[key] for key in entry if key != "steps"}, at)
     if 1 not in stages:
         raise ValueError(f"{where}: no entry serves from steps 1 on (the first one has steps {min(stages)})")
     return tuple(sorted(stages.items()))
-
-
-def _checks_of(kind: type) -> dict[str, Check]:
-    return {field.name: _type_of(field.default) for field in dataclasses.fields(kind)}
-
-
-def _type_of(default: object) -> Check:
-    """The check of a setting's type, known from its default value; its range is checked by ``Settings``."""
-    if isinstance(default, bool):
-        return flag
-    return optional_number if default is None else number()

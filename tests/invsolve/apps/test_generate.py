@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from invsolve.apps.generate import (
-    GenerateOptions,
-    class_number,
-    draw_diffusion,
-    draw_prior,
-    generate,
-    noise_levels,
-    tile,
-)
+from invsolve.apps.generate import ancestral, class_number, generate, noise_levels, reverse_diffusion, tile
 from invsolve.cli import main
 from invsolve.images.files import read_image
 from invsolve.networks.unet import UNet, UNetConfig
 from invsolve.priors.denoiser import Denoiser
-from invsolve.priors.file import save_denoiser, write_prior
+from invsolve.priors.file import load_denoiser, save_denoiser, write_prior
 from invsolve.runtime.random_streams import NoiseStreams
+from invsolve.specs.options import GenerateOptions
 
 
 class ExactDenoiser:
-    """``D_cond(u', s'; u, s)`` of a generative denoiser that draws exactly from a Gaussian's posterior.
+    """``D_cond(u', s'; u, s)`` of a generative denoiser that samples exactly from a Gaussian's posterior.
 
-    As a function of the over-noised ``u' = u + sqrt(s'^2 - s^2) z`` the draw must be ``mean + deviation z``.
+    As a function of the over-noised ``u' = u + sqrt(s'^2 - s^2) z`` the sample must be ``mean + deviation z``.
     """
 
     def __init__(self, mean: float, std: float):
@@ -46,11 +40,11 @@ def moments(x: torch.Tensor) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("levels", [[80.0], [80.0, 8.0], noise_levels(4, 80.0)], ids=len)
-def test_exact_draws_at_any_number_of_levels_follow_the_prior(levels):
+def test_exact_samples_at_any_number_of_levels_follow_the_prior(levels):
     n, noise = 40_000, NoiseStreams(0, range(4), dtype=torch.float64)
     u = levels[0] * noise((1, 100, 100))
-    mean, std = moments(draw_prior(ExactDenoiser(0.3, 0.5), 0.414, levels, u, noise, None))
-    # The first draw takes u for x + 80 n, though it is 80 n: an error of the order of 1/80².
+    mean, std = moments(ancestral(ExactDenoiser(0.3, 0.5), 0.414, levels, u, noise, None))
+    # The first sample takes u for x + 80 n, though it is 80 n: an error of the order of 1/80².
     assert abs(mean - 0.3) < 5 * 0.5 / math.sqrt(n) + 1e-4
     assert abs(std - 0.5) < 5 * 0.5 / math.sqrt(2 * n) + 1e-4
 
@@ -58,7 +52,7 @@ def test_exact_draws_at_any_number_of_levels_follow_the_prior(levels):
 def test_reverse_diffusion_follows_the_prior():
     """For normal pixels of variance v it scales by v / (v + s²) + t s / (v + s²) from level s to t."""
     noise, levels = NoiseStreams(0, range(4)), noise_levels(64, 80.0)
-    x = draw_diffusion(lambda u, s: 0.25 / (0.25 + s**2) * u, levels, levels[0] * noise((1, 100, 100)), noise, None)
+    x = reverse_diffusion(lambda u, s: 0.25 / (0.25 + s**2) * u, levels, levels[0] * noise((1, 100, 100)), noise, None)
     factor = 80.0
     for s, t in zip(levels, [*levels[1:], 0.0], strict=True):
         factor *= (0.25 + t * s) / (0.25 + s**2)
@@ -81,7 +75,8 @@ def read(folder: Path, count: int) -> torch.Tensor:
 def test_the_command_writes_the_pictures_and_a_grid(tiny_prior, tmp_path, capsys):
     arguments = ["generate", "--prior", str(tiny_prior), "--count", "5", "--size", "20", "--steps", "3"]
     assert main([*arguments, "--out", str(tmp_path / "a"), "--batch", "2"]) == 0
-    assert "3 evaluations each" in capsys.readouterr().out
+    wanted = f"wrote 5 pictures and grid.png into {tmp_path / 'a'}: 3 network evaluations each\n"
+    assert capsys.readouterr().out == wanted
     pictures = read(tmp_path / "a", 5)
     grid = read_image(tmp_path / "a" / "grid.png", 3)
     assert grid.shape == (3, 42, 64)
@@ -132,37 +127,41 @@ def test_a_class_that_is_not_there_is_refused(prior_of_classes, tiny_prior, tmp_
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("levels", [("1", "2"), ("1", "1"), ("1", "0"), ("nan",), ("inf", "1")], ids=str)
-def test_levels_must_fall(tiny_prior, tmp_path, capsys, levels):
-    assert main(["generate", "--prior", str(tiny_prior), "--out", str(tmp_path / "out"), "--levels", *levels]) == 2
-    assert "must fall and be above 0" in capsys.readouterr().err
+@pytest.mark.parametrize("levels", ["1 2", "1 1", "1 0", "nan", "inf 1"])
+def test_levels_must_fall_and_be_above_0(tiny_prior, tmp_path, capsys, levels):
+    command = ["generate", "--prior", str(tiny_prior), "--out", str(tmp_path / "out"), "--levels", *levels.split()]
+    try:
+        code = main(command)
+    except SystemExit as exit_:  # argparse's way
+        code = exit_.code
+    assert code == 2
+    assert re.search("must fall|must be finite and above 0", capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
 
 
 def test_the_first_level_is_the_largest_that_the_prior_was_trained_for(tmp_path):
-    """And a plain denoiser takes no levels."""
-    network, outs = UNet(UNetConfig(widths=(8,), blocks=(1,), conditioning="inputs")), {}
-    ours, other = {"recipe": {"sigma_max": 5.0}}, {"recipe": {}}
-    tuned = {"recipe": {"sigma_max": 2.0}}
-    records = {
-        "ours": (ours, 5.0),
-        "other": (other, 80.0),
-        "fine-tuned": ({**tuned, "continues": ours}, 5.0),
-        "other, fine-tuned": ({**tuned, "continues": other}, 80.0),
-    }
-    for name, (record, level) in records.items():
-        path = tmp_path / f"{name}.safetensors"
+    """Of a plain denoiser, too, which takes no levels."""
+    generative, plain = (UNet(UNetConfig(widths=(8,), blocks=(1,), conditioning=kind)) for kind in ("inputs", "none"))
+    ours, teacher = {"recipe": {"sigma_max": 5.0}}, {"recipe": {"sigma_mean": -1.0, "sigma_std": 1.6}}
+    for name, network, record, level in [
+        ("ours", generative, ours, 5.0),
+        ("other", generative, {"recipe": {}}, 80.0),
+        ("fine-tuned", generative, {"recipe": {"sigma_max": 2.0}, "continues": ours}, 5.0),
+        ("teacher", plain, teacher, math.exp(3)),
+    ]:
+        path, u = tmp_path / f"{name}.safetensors", NoiseStreams(0, [0])((3, 16, 16))
         save_denoiser(path, Denoiser(network), {"license": "none", "data": "none", **record})
-        generate(GenerateOptions(str(path), 1, 16, 1, out=tmp_path / name), lambda _: None)
-        outs[name] = read(tmp_path / name, 1)
-        given = GenerateOptions(str(path), 1, 16, levels=(level,), out=tmp_path / "given")
-        generate(given, lambda _: None)
-        assert torch.equal(outs[name], read(tmp_path / "given", 1))
-    plain = tmp_path / "plain.safetensors"
-    save_denoiser(plain, Denoiser(UNet(UNetConfig(widths=(8,), blocks=(1,)))), {"license": "none", "data": "none"})
-    generate(GenerateOptions(str(plain), 1, 16, 2, out=tmp_path / "plain"), lambda _: None)
+        generate(GenerateOptions(str(path), 1, 16, 1, out=tmp_path / name, device="cpu"), lambda _: None)
+        if network is generative:
+            given = GenerateOptions(str(path), 1, 16, levels=(level,), out=tmp_path / "given", device="cpu")
+            generate(given, lambda _: None)
+            wanted = read(tmp_path / "given", 1)
+        else:
+            with torch.no_grad():
+                wanted = load_denoiser(path)[0](level * u, torch.tensor(level)).clamp(-1, 1)
+        assert (read(tmp_path / name, 1) - wanted).abs().max() <= 1.01 / 255, name
     with pytest.raises(ValueError, match="plain denoiser, whose levels follow from --steps"):
-        generate(GenerateOptions(str(plain), levels=(2.0,), out=tmp_path / "plain"))
+        generate(GenerateOptions(str(path), levels=(2.0,), out=tmp_path / "plain"))
 
 
 def prior_file(path: Path, channels: int, image_size: int | None) -> Path:
@@ -183,10 +182,10 @@ def test_pictures_have_the_only_size_that_the_prior_knows(tmp_path, image_size, 
     assert read(tmp_path / "out", 1).shape == (1, 3, side, side)
 
 
-def test_gray_pictures_are_drawn_and_latents_and_other_sizes_refused(tmp_path, capsys):
+def test_gray_pictures_are_sampled_and_latents_and_other_sizes_refused(tmp_path, capsys):
     for channels, size, message in [
-        (4, None, "4.safetensors draws latents of 4 channels, which are no pictures"),
-        (2, None, "2.safetensors draws latents of 2 channels"),
+        (4, None, "4.safetensors is a prior of latents of 4 channels, no pictures"),
+        (2, None, "2.safetensors is a prior of latents of 2 channels"),
         (3, "32", "--size 32: {} knows images of 16x16 pixels only"),
     ]:
         prior = prior_file(tmp_path / f"{channels}.safetensors", channels, 16)

@@ -42,10 +42,13 @@ BAD = {
     "boundary for no deblurring": (["denoise", "--input", "good.png", "--boundary", "zero"], "takes no --boundary"),
     "unknown boundary": (["deblur_motion", "--input", "good.png", "--boundary", "x"], "argument --boundary: invalid"),
     "small picture": (["deblur_motion", "--input", "small.png"], "kernel is 61x61 but the image is only 8x8"),
-    "steps 0": (["sr4x", "--input", "good.png", "--steps", "0"], "argument --steps: 0 is less than 1"),
-    "samples 1": (["sr4x", "--input", "good.png", "--samples", "1"], "argument --samples: 1 is less than 2"),
-    "batch 0": (["sr4x", "--input", "good.png", "--batch", "0"], "argument --batch: 0 is less than 1"),
-    "seed": (["sr4x", "--input", "good.png", "--seed", "x"], "argument --seed: 'x' is not an integer"),
+    "steps 0": (["sr4x", "--input", "good.png", "--steps", "0"], "argument --steps: it is 0 but must be at least 1"),
+    "samples 1": (
+        ["sr4x", "--input", "good.png", "--samples", "1"],
+        "argument --samples: it is 1 but must be at least 2",
+    ),
+    "batch 0": (["sr4x", "--input", "good.png", "--batch", "0"], "argument --batch: it is 0 but must be at least 1"),
+    "seed": (["sr4x", "--input", "good.png", "--seed", "x"], "argument --seed: it is 'x' but must be an integer"),
     "device": (["sr4x", "--input", "good.png", "--device", "tpu"], "argument --device: invalid choice: 'tpu'"),
     "precision": (
         ["sr4x", "--input", "good.png", "--precision", "int8"],

@@ -1,0 +1,23 @@
+"""What commands print: results on stdout, notes on stderr."""
+
+from __future__ import annotations
+
+import sys
+from typing import TextIO
+
+
+def say(line: str, stream: TextIO | None = None) -> None:
+    """Print a line, with escapes for what the encoding lacks: the names of files may be any bytes."""
+    stream = stream or sys.stdout
+    encoding = stream.encoding or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+
+
+def note(line: str) -> None:
+    """Print ``note: `` and a line on stderr."""
+    say(f"note: {line}", sys.stderr)
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 picture``, ``2 pictures``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
