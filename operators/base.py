@@ -16,7 +16,8 @@ from operators.checks import check_number, positive_shape, written
 from operators.precision import full_precision, without_autocast
 
 Noise = Callable[[tuple[int, ...]], Tensor]
-AGREEMENT = {torch.float32: 1e-4, torch.float64: 1e-10}  # relative error of `check` that rounding may explain
+# Relative error in `check` that rounding may explain, by the type that the maps compute in.
+AGREEMENT = {torch.bfloat16: 5e-2, torch.float16: 5e-3, torch.float32: 1e-4, torch.float64: 1e-10}
 
 
 class LinearOperator(torch.nn.Module):
@@ -31,6 +32,8 @@ class LinearOperator(torch.nn.Module):
     parameters serves any number of images) and names the buffers that hold them, one image after the other in the
     first dimension, by `per_image` (see `select`).
     """
+
+    half_type: torch.dtype | None = None  # what the maps compute in, where that is a half type (`FunctionOperator`)
 
     def __init__(
         self,
@@ -73,7 +76,9 @@ class LinearOperator(torch.nn.Module):
         precondition = _only_where_damped(self.preconditioner(lam), lam)
         with without_autocast(v.device):
             residual = self.observed(y) - self.forward(v)
-            increment, _ = solve_least_squares(self.forward, self.adjoint, residual, lam, precondition)
+            increment, _ = solve_least_squares(
+                self.forward, self.adjoint, residual, lam, precondition, precision=self._precision(v.dtype)
+            )
         return v + increment
 
     def preconditioner(self, lam: float | Tensor) -> Map | None:
@@ -140,7 +145,7 @@ class LinearOperator(torch.nn.Module):
             y = image_a + image_a.norm() / math.sqrt(image_a.numel()) * random(self.out_shape)
             back = self.adjoint(y)
             _check_result(f"{kind}.adjoint", back, (images, *self.in_shape))
-        agreement = self._agreement(like.dtype)
+        agreement = AGREEMENT[self._precision(like.dtype)]
         defect, size = (image_sum - 2 * image_a + 3 * image_b).norm(), image_a.norm() + image_b.norm()
         if not defect <= agreement * size:
             raise ValueError(
@@ -159,7 +164,7 @@ class LinearOperator(torch.nn.Module):
         B must be the number of images that the operator has parameters for, if any, and `images` if given.
         """
         kind = type(self).__name__
-        if not isinstance(value, Tensor) or value.dtype not in AGREEMENT:
+        if not isinstance(value, Tensor) or value.dtype not in (torch.float32, torch.float64):
             found = value.dtype if isinstance(value, Tensor) else type(value).__name__
             raise TypeError(f"{name} is {found} but {kind} computes in float32 or float64 (solve takes half types too)")
         if tuple(value.shape[1:]) != shape or value.ndim != len(shape) + 1:
@@ -219,8 +224,10 @@ class LinearOperator(torch.nn.Module):
     def _float_buffers(self) -> Iterator[Tensor]:
         return (buffer for buffer in self.buffers() if buffer.is_floating_point())
 
-    def _agreement(self, dtype: torch.dtype) -> float:
-        return AGREEMENT[dtype]
+    def _precision(self, dtype: torch.dtype) -> torch.dtype:
+        """The least precise type that the operator and its parts compute in for data of `dtype`."""
+        halves = {getattr(part, "half_type", None) for part in self.modules()} - {None}
+        return max((dtype, *halves), key=lambda each: torch.finfo(each).eps)
 
 
 class Composition(LinearOperator):

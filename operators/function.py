@@ -10,8 +10,6 @@ from operators.cg import Map, each
 from operators.checks import positive_shape, written
 from operators.precision import full_precision
 
-HALVES = {torch.bfloat16: 5e-2, torch.float16: 5e-3}  # relative error of `check` that rounding may explain
-
 
 class FunctionOperator(LinearOperator):
     """The linear map that `forward` computes, on batches `[B, *in_shape]`: a function or a `torch.nn.Module`.
@@ -36,8 +34,8 @@ class FunctionOperator(LinearOperator):
         example = torch.zeros(1, *in_shape, device="cpu") if example is None else example
         if tuple(example.shape[1:]) != in_shape or len(example) == 0:
             raise ValueError(f"example has shape {written(example.shape)} but must be {written(('B', *in_shape))}")
-        if example.dtype not in AGREEMENT | HALVES:
-            raise ValueError(f"example is {example.dtype} but must be one of {', '.join(map(str, AGREEMENT | HALVES))}")
+        if example.dtype not in AGREEMENT:
+            raise ValueError(f"example is {example.dtype} but must be one of {', '.join(map(str, AGREEMENT))}")
         with torch.no_grad(), full_precision(example.device):
             image = forward(torch.zeros_like(example))
         if image.ndim < 2 or len(image) != len(example):
@@ -64,19 +62,16 @@ class FunctionOperator(LinearOperator):
 
     def _call(self, function: Map, x: Tensor) -> Tensor:
         """`function` of x, where it takes a half type in that: of each image at a largest value of 1, in its range."""
-        dtype = self._function_dtype(x.dtype)
-        if dtype == x.dtype:
+        if self.half_type is None:
             return function(x)
         largest = x.flatten(1).abs().amax(1)
         scale = torch.where(largest > 0, largest, 1)
-        image = function((x / each(scale, x)).to(dtype)).to(x)
+        image = function((x / each(scale, x)).to(self.half_type)).to(x)
         return image * each(scale, image)
 
-    def _function_dtype(self, dtype: torch.dtype) -> torch.dtype:
-        """What the functions take for data of `dtype`: a half type if their modules, or else the example, have one."""
-        held = [t for module in self.children() for t in (*module.parameters(), *module.buffers())]
-        known = next((t.dtype for t in held if t.is_floating_point()), self._example_dtype)
-        return known if known in HALVES else dtype
-
-    def _agreement(self, dtype: torch.dtype) -> float:
-        return (AGREEMENT | HALVES)[self._function_dtype(dtype)]
+    @property
+    def half_type(self) -> torch.dtype | None:
+        """The half type that the functions take, if any: that of their modules, or else of the example."""
+        held = (t for module in self.children() for t in (*module.parameters(), *module.buffers()))
+        dtype = next((t.dtype for t in held if t.is_floating_point()), self._example_dtype)
+        return dtype if dtype in (torch.bfloat16, torch.float16) else None

@@ -1,11 +1,11 @@
-"""Composition, users' own operators, draws by Monte Carlo, gradients, and the errors at the border."""
+"""Composition, users' own operators and their check, samples by Monte Carlo, gradients, and the errors of calls."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from operator_cases import BATCH, dense, kernel, masks, random
+from operator_cases import BATCH, CASES, dense, kernel, masks, random
 
 from operators import (
     BlurDecimate,
@@ -20,8 +20,15 @@ from operators import (
     MaskedHadamard,
     Resize,
     SeparableOperator,
+    Stack,
     random_mask,
 )
+from operators.base import check_once
+
+
+@pytest.fixture(params=CASES, ids=str)
+def op(request: pytest.FixtureRequest) -> LinearOperator:
+    return CASES[request.param]()
 
 
 class Flip(LinearOperator):
@@ -96,7 +103,7 @@ def test_composition_moves_and_selects_its_parts():
 def test_composition_errors():
     with pytest.raises(ValueError, match=r"Resize gives \(3, 4, 4\) but Identity takes \(3, 8, 8\)"):
         Identity((3, 8, 8)) @ Resize((3, 8, 8), 2)
-    with pytest.raises(ValueError, match="one operator is for 2 images, the other for 3"):
+    with pytest.raises(ValueError, match="one operator is for 2 images, another for 3"):
         Mask((1, 4, 4), masks(2, 1, 4, 4)) @ Mask((1, 4, 4), masks(3, 1, 4, 4))
     with pytest.raises(TypeError, match="cannot compose Identity @ float: both must be operators"):
         Identity((3, 8, 8)) @ 2.0
@@ -133,17 +140,75 @@ def test_function_operator_refuses_what_is_not_linear():
         FunctionOperator(shape, lambda x: x * torch.nan)
     with pytest.raises(ValueError, match="adjoint is not the adjoint of forward"):
         FunctionOperator(shape, lambda x: x.cumsum(3), lambda y: y.cumsum(3))
-    with pytest.raises(ValueError, match=r"forward gave shape \(4, 4\) for a batch of 1: expected"):
+    with pytest.raises(ValueError, match=r"forward gave \[4, 4\] for a batch of 1: expected"):
         FunctionOperator(shape, lambda x: x[0, 0])
     with pytest.raises(ValueError, match="autograd cannot differentiate forward: pass adjoint as well"):
         FunctionOperator(shape, lambda x: torch.from_numpy(np.flip(x.detach().numpy(), 3).copy()))
-    with pytest.raises(ValueError, match=r"example has shape \(1, 4\) but must be \[B, 1, 4, 4\]"):
+    with pytest.raises(ValueError, match=r"example has shape \[1, 4\] but must be \[B, 1, 4, 4\]"):
         FunctionOperator(shape, lambda x: x, example=torch.zeros(1, 4))
 
 
-def test_draw_by_monte_carlo():
-    """Mean and covariance of independent draws, each within 5 standard errors of its entry."""
-    draws, rho, sigma_y = 20000, 0.8, 0.5
+class Wrong(Flip):
+    """Flip with another forward or adjoint; counts the calls of the forward."""
+
+    def __init__(self, forward=None, adjoint=None):
+        super().__init__()
+        self.calls, self.other, self.other_adjoint = 0, forward, adjoint
+
+    def forward(self, x):
+        self.calls += 1
+        return self.other(x) if self.other else super().forward(x)
+
+    def adjoint(self, y):
+        return self.other_adjoint(y) if self.other_adjoint else super().adjoint(y)
+
+
+DEFECTS = {
+    "adjoint": (lambda: Wrong(adjoint=lambda y: y), r"Wrong.adjoint is not the adjoint of forward: <A a, y> = "),
+    "size": (lambda: Wrong(adjoint=lambda y: 1.001 * y.flip(3)), "Wrong.adjoint is not the adjoint of forward"),
+    "affine": (lambda: Wrong(lambda x: x.flip(3) + 0.1), r"Wrong.forward is not linear: A\(2a - 3b\) differs from"),
+    "shape": (lambda: Wrong(lambda x: x[:, 0]), r"Wrong.forward gave \[1, 4, 5\] but \[1, 1, 4, 5\] was expected"),
+    "adjoint's shape": (
+        lambda: Wrong(adjoint=lambda y: y.mT),
+        r"Wrong.adjoint gave \[1, 1, 5, 4\] but \[1, 1, 4, 5\] was expected",
+    ),
+    "outside of the range": (  # right for what forward gives, wrong for a measurement with noise
+        lambda: Wrong(lambda x: x * (torch.arange(5) > 1), lambda y: y),
+        "Wrong.adjoint is not the adjoint of forward",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_wrong_operator_is_refused(name):
+    make, message = DEFECTS[name]
+    for whole in (lambda part: part, lambda part: 2 * part, lambda part: Stack([part @ Identity((1, 4, 5))])):
+        with pytest.raises(ValueError, match=message):
+            check_once(whole(make()))
+        with pytest.raises(ValueError, match=r"is not the adjoint|is not linear|was expected"):
+            whole(make()).check()
+
+
+def test_every_operator_passes_its_check(op):
+    op.check()
+    op.double().check()
+    (1e-6 * op).check()
+
+
+def test_an_operator_is_checked_once_and_only_where_a_user_wrote_it():
+    op, twice = Wrong(), 2 * Wrong()
+    for _ in range(3):
+        check_once(op)
+        check_once(twice)
+    assert op.calls == twice.inner.calls == 3  # A(a), A(b), A(2a - 3b)
+    ours = Resize((1, 6, 6), 2)
+    ours.forward = lambda x: pytest.fail("an operator of the package was checked")
+    check_once(ours)
+
+
+def test_sample_by_monte_carlo():
+    """Mean and covariance of independent samples, each within 5 standard errors of its entry."""
+    count, rho, sigma_y = 20000, 0.8, 0.5
     op = (
         Mask((1, 4, 5), random_mask((4, 5), 0.4, seed=0)).double()
         @ CircularConvolution((1, 4, 5), kernel(3, 3)).double()
@@ -152,15 +217,15 @@ def test_draw_by_monte_carlo():
     covariance = torch.linalg.inv(a.T @ a / sigma_y**2 + torch.eye(20, dtype=torch.float64) / rho**2)
     mean = covariance @ (a.T @ y.flatten() / sigma_y**2 + x.flatten() / rho**2)
     generator = torch.Generator().manual_seed(0)
-    noise = lambda shape: torch.randn(draws, *shape, generator=generator, dtype=torch.float64)  # noqa: E731
-    u = op.sample(x.expand(draws, -1, -1, -1), y.expand(draws, -1, -1, -1), sigma_y, rho, noise).flatten(1)
+    noise = lambda shape: torch.randn(count, *shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    u = op.sample(x.expand(count, -1, -1, -1), y.expand(count, -1, -1, -1), sigma_y, rho, noise).flatten(1)
     variance = covariance.diag()
-    assert ((u.mean(0) - mean).abs() < 5 * (variance / draws).sqrt()).all()
-    standard_error = ((torch.outer(variance, variance) + covariance.square()) / draws).sqrt()
+    assert ((u.mean(0) - mean).abs() < 5 * (variance / count).sqrt()).all()
+    standard_error = ((torch.outer(variance, variance) + covariance.square()) / count).sqrt()
     assert ((u.T.cov() - covariance).abs() < 5 * standard_error).all()
 
 
-def test_draw_from_a_constant_and_without_measurement_noise():
+def test_sample_from_a_constant_and_without_measurement_noise():
     op, y = Resize((1, 6, 6), 2).double(), random(2, 1, 3, 3)
     noise = lambda shape: random(2, *shape, seed=len(shape))  # noqa: E731
     zero = torch.zeros(2, 1, 6, 6, dtype=torch.float64)
@@ -170,7 +235,7 @@ def test_draw_from_a_constant_and_without_measurement_noise():
     assert (u - op.pinv(y)).abs().max() > 0.1
 
 
-def test_draw_with_noise_levels_of_their_own():
+def test_sample_with_noise_levels_of_their_own():
     op, y = Resize((1, 6, 6), 2).double(), random(2, 1, 3, 3)
     noise = lambda shape: random(2, *shape, seed=5)  # noqa: E731
     sigma_y, rho = torch.tensor([0.1, 0.4]), torch.tensor([1.0, 0.2])
@@ -190,8 +255,9 @@ def test_prox_is_differentiable():
     ("call", "error", "message"),
     [
         (lambda op, x: op(x[0]), ValueError, r"x has shape \[3, 8, 8\] but Resize expects \[B, 3, 8, 8\]"),
-        (lambda op, x: op.adjoint(x), ValueError, r"y has shape \[2, 3, 8, 8\] but Resize expects \[B, 3, 4, 4\]"),
-        (lambda op, x: op.prox(x, op(x)[:1], 0.1), ValueError, "y holds 1 images but 2 were expected"),
+        (lambda op, x: op.pinv(x), ValueError, r"y has shape \[2, 3, 8, 8\] but Resize expects \[B, 3, 4, 4\]"),
+        (lambda op, x: op.pinv(op(x).double()), ValueError, "y is torch.float64 on cpu but Resize is torch.float32"),
+        (lambda op, x: op.sample(0, op(x).double(), 0.1, 1), ValueError, "y is torch.float64 on cpu but Resize is"),
         (lambda op, x: op.prox(x, op(x), -0.1), ValueError, "lam is -0.1 but must be finite and not negative"),
         (lambda op, x: op.prox(x, op(x), torch.ones(3)), ValueError, "lam has 3 values but there are 2 images"),
         (
@@ -211,14 +277,13 @@ def test_prox_is_differentiable():
             ValueError,
             "rho is inf but must be positive and finite",
         ),
-        (lambda op, x: LinearOperator.prox(op, x, x, 0.1), ValueError, r"y has shape \[2, 3, 8, 8\]"),
         (
             lambda op, x: op(x.double()),
             ValueError,
             "x is torch.float64 on cpu but Resize is torch.float32 on cpu: move",
         ),
-        (lambda op, x: op(x.to(torch.uint8)), TypeError, "x is torch.uint8 but Resize takes a floating-point tensor"),
-        (lambda op, x: op(x.numpy()), TypeError, "x is ndarray but Resize takes a floating-point tensor"),
+        (lambda op, x: op(x.to(torch.uint8)), TypeError, "x is torch.uint8 but Resize computes in float32 or float64"),
+        (lambda op, x: op(x.numpy()), TypeError, "x is ndarray but Resize computes in float32 or float64"),
         (lambda op, x: op.measure(x, -1, torch.zeros), ValueError, "sigma_y is -1 but must be finite and not negative"),
         (lambda op, x: op.sample(x, op(x), 0.1, 0, torch.zeros), ValueError, "rho is 0 but must be positive"),
         (

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from operator_cases import dense, random
+from operator_cases import random
 
-from operators import Convolution, Mask, Resize, motion_kernel, random_mask, solve_least_squares, solve_spd
-
-HALVES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+from operators import Convolution, motion_kernel, solve_least_squares, solve_spd
 
 
 def spd(batch: int, n: int, condition: float) -> torch.Tensor:
@@ -106,13 +104,11 @@ def test_least_squares_take_one_damping_or_one_for_each_image():
         solve_least_squares(apply(a), apply(a.mT), r, torch.ones(6).double())
 
 
-def test_data_of_a_type_without_fractions_are_refused():
-    one, whole = torch.eye(2).long()[None], torch.ones(1, 2, dtype=torch.int64)
-    for solver in (
-        lambda: solve_spd(apply(one), whole),
-        lambda: solve_least_squares(apply(one), apply(one), whole, 0.0),
-    ):
-        with pytest.raises(TypeError, match=r"the data are torch.int64 but must be one of torch.bfloat16, .*float64"):
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float16], ids=str)
+def test_data_of_another_type_are_refused(dtype):
+    same, data = lambda x: x, torch.ones(1, 2, dtype=dtype)
+    for solver in (lambda: solve_spd(same, data), lambda: solve_least_squares(same, same, data, 0.0)):
+        with pytest.raises(TypeError, match=f"the data are {dtype} but must be torch.float32 or torch.float64"):
             solver()
 
 
@@ -146,35 +142,3 @@ def test_a_blur_is_undone_in_some_hundred_iterations_at_any_damping(boundary, re
         del op.forward
         assert len(calls) <= limit
     assert not recwarn.list
-
-
-@HALVES
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])  # float16 ends at 65504 and has 10 bits down to 6e-5
-def test_spd_of_a_half_type_is_right_to_its_rounding(dtype, scale):
-    matrix, b = spd(4, 20, 10).to(dtype), (scale * random(4, 20, seed=1)).to(dtype)
-    exact = torch.linalg.solve(matrix.double(), b.double())
-    for precondition in (None, lambda r: r / 3):
-        x, iterations = solve_spd(apply(matrix), b, precondition)
-        assert x.dtype == dtype
-        assert (x.double() - exact).abs().max() < 4 * torch.finfo(dtype).eps * exact.abs().max()
-        assert iterations < 30
-
-
-@HALVES
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
-@pytest.mark.parametrize("lam", [0.0, 0.01, 1.0, torch.tensor([1e-4, 0.0, 30.0])], ids=str)
-def test_the_prox_of_a_composition_in_a_half_type_is_that_of_the_dense_matrix(dtype, scale, lam):
-    operator = Mask((1, 8, 7), random_mask((8, 7), 0.4, seed=0)) @ Resize((1, 32, 28), 4)
-    a = dense(operator.double())
-    operator = operator.to(dtype)
-    v, y = (scale * random(3, *shape, seed=seed) for seed, shape in enumerate((operator.in_shape, operator.out_shape)))
-    v, y = v.to(dtype), y.to(dtype)
-    damping = torch.as_tensor(lam, dtype=torch.float64).expand(3)
-    residual = y.double().flatten(1) - v.double().flatten(1) @ a.T
-    u, s, vt = torch.linalg.svd(a, full_matrices=False)
-    kept = torch.where(s > 1e-6, s, 0)
-    gain = kept / torch.where(s > 1e-6, s**2 + damping[:, None], 1)
-    wanted = v.double().flatten(1) + (residual @ u * gain) @ vt
-    found = operator.prox(v, y, lam)
-    assert found.dtype == dtype
-    assert (found.double().flatten(1) - wanted).abs().max() < 3 * torch.finfo(dtype).eps * wanted.abs().max()

@@ -6,10 +6,25 @@ import copy
 
 import pytest
 import torch
-from operator_cases import BATCH, CASES, dense, random
+from operator_cases import BATCH, CASES, dense, kernel, random
 from torch import Tensor
 
-from operators import FunctionOperator, LinearOperator
+from operators import (
+    BlurDecimate,
+    CircularConvolution,
+    Convolution,
+    FunctionOperator,
+    Grayscale,
+    Identity,
+    LinearOperator,
+    Mask,
+    MaskedFourier,
+    MaskedHadamard,
+    Resize,
+    SeparableOperator,
+    Stack,
+    blur,
+)
 
 LAMBDAS = {"small": 1e-3, "large": 0.7, "one for each image": torch.tensor([0.05, 1.3, 0.4], dtype=torch.float64)}
 
@@ -99,8 +114,8 @@ def test_measure(op, v):
     assert error(op.adjoint(y), op.adjoint(op(v) + 0.3 * noise)) < 1e-12
 
 
-def test_draw_is_exact(op, v, y):
-    """A draw is affine in its noise: u = mean + L e. Its law is right when the mean is and L L^T is the covariance."""
+def test_sample_is_exact(op, v, y):
+    """A sample is affine in its noise: u = mean + L e. Its law is right when the mean and L L^T are."""
     rho, sigma_y = 0.7, 0.4
     n, m = torch.Size(op.in_shape).numel(), torch.Size(op.out_shape).numel()
     basis = torch.eye(n + m, dtype=torch.float64)
@@ -133,11 +148,7 @@ def test_batch_agrees_with_single_images(op, v, y):
 
 def test_no_images_give_no_images(op):
     none = op.select([])
-    v, y = random(0, *op.in_shape), random(0, *op.out_shape)
-    assert none(v).shape == y.shape
-    for image in (none.adjoint(y), none.prox(v, y, 0.1), none.pinv(y), none.sample(v, y, 0.1, 0.5)):
-        assert image.shape == v.shape
-    assert none.measure(v, 0.1).shape == y.shape
+    assert none(random(0, *op.in_shape)).shape == (0, *op.out_shape)
 
 
 def test_results_are_not_their_arguments(op, v, y):
@@ -195,6 +206,77 @@ def test_constants_keep_every_digit(name):
         for key, buffer in moved.named_buffers():
             if "example" not in key:
                 assert torch.equal(buffer, exact[key])
+
+
+def equivalent(op: LinearOperator, y: Tensor, scale: float) -> list[Tensor]:
+    """The answers of op to v and y at noise levels and a damping of its scale; float32 throughout."""
+    v, rho, sigma_y = random(BATCH, *op.in_shape, seed=10).float(), 0.5, 0.2 * scale
+    noise = lambda shape: random(BATCH, *shape, seed=len(shape)).float()  # noqa: E731
+    lam = (sigma_y / rho) ** 2
+    return [op.prox(v, y, lam), LinearOperator.prox(op, v, y, lam), op.pinv(y), op.sample(v, y, sigma_y, rho, noise)]
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.01, 0.001])
+@pytest.mark.parametrize("name", CASES)
+def test_equivalent_problems_have_one_answer(name, scale):
+    """`c y = (c A) x + c sigma_y n` says the same of x for any c."""
+    op = CASES[name]()
+    y = random(BATCH, *op.out_shape, seed=11).float()
+    for found, wanted in zip(equivalent(scale * op, scale * y, scale), equivalent(op, y, 1), strict=True):
+        assert error(found, wanted) < 1e-4
+
+
+SMALL = {  # constants that are themselves c times as large
+    "separable": lambda c: SeparableOperator((2, 5, 4), c * random(3, 5).numpy(), random(6, 4).numpy()),
+    "circular": lambda c: CircularConvolution((2, 7, 6), c * kernel(3, 5)),
+    "convolution": lambda c: Convolution((2, 7, 6), c * kernel(3, 4), "reflect"),
+    "blur and decimate": lambda c: BlurDecimate((1, 8, 6), c * kernel(3, 3), 2),
+    "grayscale": lambda c: Grayscale((3, 5, 4), [0.3 * c, 0.6 * c, 0.1 * c]),
+    "function": lambda c: FunctionOperator((1, 5, 6), lambda x: c * (x[..., 1:] - 0.5 * x[..., :-1])),
+    "stack": lambda c: Stack([c * Identity((3, 5, 4)), Grayscale((3, 5, 4), [c, c, c])]),
+    "composition": lambda c: Resize((1, 8, 6), 2) @ CircularConvolution((1, 8, 6), c * kernel(3, 3)),
+}
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.01, 0.001])
+@pytest.mark.parametrize("name", SMALL)
+def test_equivalent_operators_have_one_answer(name, scale):
+    small, op = SMALL[name](scale), SMALL[name](1.0)
+    y = random(BATCH, *op.out_shape, seed=11).float()
+    for found, wanted in zip(equivalent(small, scale * y, scale), equivalent(op, y, 1), strict=True):
+        assert error(found, wanted) < 1e-4
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor on the CPU that says it is on the meta device: what is moved to its device has no numbers any more."""
+
+    device = property(lambda self: torch.device("meta"))
+
+
+ON_DEVICE = {
+    "mask": lambda t: Mask((1, 4, 4), t),
+    "circular convolution": lambda t: CircularConvolution((1, 4, 4), t),
+    "convolution": lambda t: Convolution((1, 4, 4), t),
+    "blur and decimate": lambda t: BlurDecimate((1, 4, 4), t, 2),
+    "fourier": lambda t: MaskedFourier((1, 4, 4), t),
+    "hadamard": lambda t: MaskedHadamard((1, 4, 4), t),
+    "blur": lambda t: blur((1, 4, 4), t, "zero"),
+}
+
+
+@pytest.mark.parametrize("name", ON_DEVICE)
+def test_an_operator_is_on_the_device_of_the_tensor_it_is_given(name):
+    there = ON_DEVICE[name](torch.ones(4, 4, device="cpu").as_subclass(Elsewhere))
+    assert {buffer.device.type for buffer in there.buffers()} == {"meta"}
+    assert {buffer.device.type for buffer in ON_DEVICE[name](torch.ones(4, 4, device="cpu")).buffers()} == {"cpu"}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", ON_DEVICE)
+def test_an_operator_is_on_the_gpu_of_the_tensor_it_is_given(name):
+    there, here = (ON_DEVICE[name](torch.ones(4, 4, device=device)) for device in ("cuda", "cpu"))
+    x = random(2, 1, 4, 4).float()
+    assert error(there(x.cuda()).cpu(), here(x)) < 1e-6
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -79,7 +79,7 @@ def test_stacks_and_multiples_move_and_select_their_parts():
         (
             lambda: Stack([Mask((1, 4, 4), masks(2, 1, 4, 4)), Mask((1, 4, 4), masks(3, 1, 4, 4))]),
             ValueError,
-            "cannot stack: one operator is for 2 images, another for 3",
+            "cannot combine: one operator is for 2 images, another for 3",
         ),
         (
             lambda: Stack([Identity((1, 4, 4))]).measure(torch.zeros(1, 1, 4, 4), (0.1, 0.2)),

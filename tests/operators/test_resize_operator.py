@@ -75,8 +75,8 @@ def test_factor_one_is_the_identity():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0,), "factor is 0 but must be an integer from 1 to the image size 8"),
-        ((9,), "factor is 9 but must be an integer from 1 to the image size 8"),
+        ((0,), "factor is 0 but must be an integer from 1 to 8"),
+        ((9,), "factor is 9 but must be an integer from 1 to 8"),
         ((1.5,), "factor is 1.5 but must be an integer"),
         ((2, "bicubic"), "filter is 'bicubic' but must be one of cubic, lanczos3, area"),
     ],
