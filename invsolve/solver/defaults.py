@@ -60,7 +60,7 @@ def default_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -> 
         sigma_likelihood=LIKELIHOOD * sigma_y,
         warm_start=True,
         gamma=0.0,
-        few_step=FewStep(renoise_first=1.0, sigma_inflation=SIGMA_INFLATION),
+        few_step=FewStep(renoise=1.0, sigma_inflation=SIGMA_INFLATION),
     )
 
 

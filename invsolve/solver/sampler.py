@@ -38,9 +38,9 @@ def split_gibbs(problem: Problem, noise: Noise, start: Tensor | None = None) -> 
     The likelihood sample is ``u ~ N(m(x), H)``, ``H = (A^T A / sigma_y² + I / sigma²)^-1``, by perturbation and prox.
     ``start`` ``[B, C, H, W]`` is the image near which the first one is made, gray by default. What ``few_step`` adds:
 
-    - re-noising r: u gets ``r W N(0, sigma² I)`` on top, ``W = I - H / sigma²`` being near 1 for what is measured well
-      at this level and 0 for what is not measured. At r = 1 the noise of u about a perfect x is white and of level
-      sigma, as the prior assumes (DDRM, Kawar et al. 2022; DiffPIR, Zhu et al. 2023).
+    - re-noising r: at the first level u gets ``r W N(0, sigma² I)`` on top, ``W = I - H / sigma²`` being near 1 for what
+      is measured well at this level and 0 for what is not measured. At r = 1 the noise of u about a perfect x is white
+      and of level sigma, as the prior assumes (DDRM, Kawar et al. 2022; DiffPIR, Zhu et al. 2023).
     - over-relaxation a: ``u = m(x) - a (u_last - m(x)) + sqrt(1 - a²) N(0, H)``: successive samples lie on opposite
       sides of their means, and what the prior makes of their noise cancels in part (Adler 1981). At one level it leaves
       p(u | x, y), and so the law of the chain, as it is; between levels the deviation is kept in units of the noise.
@@ -52,13 +52,12 @@ def split_gibbs(problem: Problem, noise: Noise, start: Tensor | None = None) -> 
     near = y.new_zeros(len(y), *operator.in_shape) if start is None else start
     x = x_out = last = None
     for i, sigma in enumerate(problem.sigmas):
-        r = few_step.renoise if i or few_step.renoise_first is None else few_step.renoise_first
-        shapes = [operator.in_shape, operator.out_shape] + [operator.in_shape] * bool(r or few_step.renoise)
-        e = [noise(shape) for shape in shapes]
+        r = 0.0 if i else few_step.renoise
+        e = [noise(operator.in_shape), noise(operator.out_shape), noise(operator.in_shape) if r else 0.0]
         if last and few_step.overrelaxation:
             e = over_relaxed(e, near, few_step.overrelaxation, *last)
         last = e, near, sigma
-        w = r * sigma * e[2] if r else 0.0
+        w = r * sigma * e[2]
         v, y_noisy = near - w + sigma * e[0], y + problem.sigma_y * e[1]
         u = w + operator.prox(v, y_noisy, (problem.sigma_y / sigma) ** 2)  # likelihood sample
         x_last, x = x, problem.prior.sample(u, sigma, noise, **over_noising(problem, i))  # prior sample
@@ -68,11 +67,11 @@ def split_gibbs(problem: Problem, noise: Noise, start: Tensor | None = None) -> 
 
 
 def over_relaxed(
-    e: list[Tensor], near: Tensor, a: float, e_last: list[Tensor], near_last: Tensor, sigma_last: float
-) -> list[Tensor]:
+    e: list[Tensor | float], near: Tensor, a: float, e_last: list[Tensor], near_last: Tensor, sigma_last: float
+) -> list[Tensor | float]:
     """``sqrt(1 - a²) e - a e_last``, where the last noise of x is that which would make the last u of this ``near``."""
-    e_last = [e_last[0] + (near_last - near) / sigma_last, *e_last[1:]]
-    return [math.sqrt(1 - a**2) * new - a * last for new, last in zip(e, e_last, strict=False)]
+    e_last = [e_last[0] + (near_last - near) / sigma_last, e_last[1]]
+    return [*(math.sqrt(1 - a**2) * new - a * last for new, last in zip(e[:2], e_last, strict=True)), e[2]]
 
 
 def over_noising(problem: Problem, i: int) -> dict[str, float | None]:

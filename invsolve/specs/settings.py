@@ -18,8 +18,7 @@ class FewStep(Checked):
         ValueError: a value is out of range; TypeError: it is not a number.
     """
 
-    renoise: Share = 0.0  # re-noising of measured components, 0 to 1: at 1 u has white noise of level sigma
-    renoise_first: Share | None = None  # the same, at the first noise level; None: as renoise
+    renoise: Share = 0.0  # re-noising of measured components at the first level; at 1 u has white noise of level sigma
     momentum: BelowOne = 0.0  # a: likelihood samples are made near x_i + a (x_i - x_{i-1}), 0 <= a < 1
     overrelaxation: BelowOne = 0.0  # Adler's over-relaxation of the likelihood samples, 0 to below 1
     output_ema: BelowOne = 0.0  # c: the result is the average x_out <- c x_out + (1 - c) x_i, 0 <= c < 1

@@ -48,9 +48,7 @@ def test_an_image_alone_and_in_a_batch_of_8_give_the_same_result(name, settings,
         assert (split - together).abs().max() < 3e-5
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, {"renoise": 0.7}, {"renoise_first": 1.0}, {"momentum": 0.3}, {"overrelaxation": 0.6}]
-)
+@pytest.mark.parametrize("changes", [{}, {"renoise": 0.7}, {"momentum": 0.3}, {"overrelaxation": 0.6}])
 def test_solve_is_the_sampler_with_its_settings(network_prior, changes):
     operator = Resize(SHAPE, 2)
     y = measurements(operator, 2)
@@ -320,8 +318,6 @@ def test_a_posterior_needs_two_samples(samples, error):
         ({"renoise": 1.1}, ValueError, "renoise is 1.1 but must be finite and at least 0 and at most 1"),
         ({"renoise": -0.1}, ValueError, "renoise is -0.1 but must be finite and at least 0 and at most 1"),
         ({"renoise": True}, TypeError, "renoise is True but must be a number"),
-        ({"renoise_first": 2}, ValueError, "renoise_first is 2 but must be finite and at least 0 and at most 1"),
-        ({"renoise_first": "1"}, TypeError, "renoise_first is '1' but must be a number"),
         ({"gamma": -0.1}, ValueError, "gamma is -0.1 but must be finite and at least 0"),
         ({"sigma_inflation": -1}, ValueError, "sigma_inflation is -1 but must be finite and at least 0"),
         ({"gamma": "0"}, TypeError, "gamma is '0' but must be a number"),
