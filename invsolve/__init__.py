@@ -5,8 +5,15 @@ The public names are imported when they are first asked for, so that what needs 
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+# Let OpenMP threads sleep while they wait: by default they spin, and where another process wants their cores a
+# restoration takes many times as long. torch's OpenMP reads this once, when torch is loaded.
+if "torch" not in sys.modules:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from .networks.inference import Inference

@@ -12,7 +12,6 @@ from . import __version__
 from .commands import COMMANDS
 from .runtime.interrupt import heeding_interrupts
 from .runtime.signals import Stopped
-from .runtime.threads import sleep_while_waiting
 
 DIVERGED = 1
 BAD_INPUT = 2
@@ -27,7 +26,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanting, 130 after Ctrl-C, 143 after SIGTERM.
     """
     arguments = _parser().parse_args(argv)
-    sleep_while_waiting()
     try:
         with heeding_interrupts():
             arguments.command(arguments)
