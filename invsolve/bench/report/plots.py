@@ -116,7 +116,8 @@ def style(salt: str):
     """Matplotlib's settings while a plot is drawn: its defaults, whatever the user's file says, and the report's."""
     text = {"svg.fonttype": "none", "font.sans-serif": "DejaVu Sans", "font.size": TEXT, "axes.titlesize": TEXT}
     frame = {"axes.spines.left": False, "axes.spines.right": False, "axes.spines.top": False, "axes.grid": True}
-    frame |= {"axes.grid.axis": "y", "ytick.major.size": 0, "axes.titlelocation": "left", "axes.titlepad": 14}
+    frame |= {"axes.grid.axis": "y", "axes.titlelocation": "left", "axes.titlepad": 14}
+    frame |= {"xtick.major.pad": 6, "ytick.major.size": 0}
     colours = {"axes.edgecolor": ink(LINE), "xtick.color": ink(LINE), "grid.color": ink(FAINT)}
     colours |= {"xtick.labelcolor": "black", "figure.facecolor": "none", "axes.facecolor": "none"}
     lines = {"lines.linewidth": 1.3, "lines.markeredgewidth": 0}

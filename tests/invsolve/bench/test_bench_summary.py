@@ -1,4 +1,4 @@
-"""The summary's overview and its sentences, from lines written by hand."""
+"""The summary's overview, its sentences and its files, from results written by hand."""
 
 from __future__ import annotations
 
@@ -6,31 +6,28 @@ import json
 from pathlib import Path
 
 import pytest
+from report_cases import row, write_rows
 
 from invsolve.bench.statistics import read_benchmark
-from invsolve.bench.store import append
-from invsolve.bench.summary import overview, table, winners, write_summary
+from invsolve.bench.summary import overview, winners, write_markdown, write_summary
 
 # method: evaluations, LPIPS of two images at sr4x, at denoise
 METHODS = {
     "baseline": (0, (0.4, 0.5), (0.2, 0.2)),
     "ncvsd": (4, (0.1, 0.2), (0.3, 0.3)),
-    "dps": (1000, (0.1, 0.1), None),
+    "dps": (1000, (0.1, 0.1), ()),
 }
-
-
-def line(task: str, method: str, i: int, evaluations: int, lpips: float) -> dict:
-    row = {"task": task, "method": method, "image": str(i), "index": i, "steps": evaluations}
-    scores = {"psnr": 20.0 + 2 * i, "ssim": None, "lpips": lpips}
-    return row | {"evaluations": evaluations, "seconds": 1 + i} | scores
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    for method, (evaluations, *tasks) in METHODS.items():
-        for task, scores in zip(("sr4x", "denoise"), tasks, strict=True):
-            for i, lpips in enumerate(scores or ()):
-                append(tmp_path / "results.jsonl", [line(task, method, i, evaluations, lpips)])
+    rows = [
+        row(task, method, str(i), evaluations=cost, lpips=lpips, psnr=20.0 + 2 * i, seconds=1 + i, ssim=None)
+        for method, (cost, *tasks) in METHODS.items()
+        for task, scores in zip(("sr4x", "denoise"), tasks, strict=True)
+        for i, lpips in enumerate(scores)
+    ]
+    write_rows(tmp_path, rows)
     return tmp_path
 
 
@@ -45,8 +42,7 @@ def test_the_overview_marks_the_best_of_few_evaluations_and_of_all(folder):
 
 
 def test_evaluations_that_differ_between_tasks_are_a_range(tmp_path):
-    costs = {"sr4x": 20, "inpaint_box": 15, "denoise": 18}
-    append(tmp_path / "results.jsonl", [line(task, "pnpdm:6", 0, cost, 0.1) for task, cost in costs.items()])
+    write_rows(tmp_path, [row(f"task{cost}", "pnpdm:6", "0", evaluations=cost) for cost in (20, 15, 18)])
     assert overview(read_benchmark(tmp_path)).splitlines()[-1].startswith("| pnpdm:6 | 15 to 20 | ")
 
 
@@ -61,8 +57,7 @@ def test_who_is_best_is_said_in_words(folder):
 
 def test_intervals_are_those_of_student(folder):
     """Of 0.1 and 0.2: mean 0.15, standard error 0.05, and t_{0.975, 1} = tan(0.475 pi) = 12.7062."""
-    write_summary(folder)
-    entries = json.loads((folder / "summary.json").read_text())["entries"]
+    entries = json.loads(write_summary(folder).read_text())["entries"]
     entry = next(e for e in entries if (e["task"], e["method"]) == ("sr4x", "ncvsd"))
     assert entry["lpips"] == pytest.approx({"mean": 0.15, "half": 12.7062 * 0.05}, rel=1e-5)
     assert entry["psnr"] == pytest.approx({"mean": 21.0, "half": 12.7062}, rel=1e-5)
@@ -70,4 +65,12 @@ def test_intervals_are_those_of_student(folder):
     assert [e["method"] for e in entries if "lpips_behind" not in e] == ["dps", "baseline"]
     assert (entry["ssim"], entry["seconds"], entry["images"]) == (None, 1.5, 2)
     line = "| sr4x | ncvsd | 4 | 21.00 ± 12.71 | n/a | 0.150 ± 0.635 | 0.0500 ± 0.6353 | 1.5 | 2 |"
-    assert line in table(read_benchmark(folder))
+    assert line in write_markdown(folder).read_text().splitlines()
+
+
+def test_results_without_their_cost_are_summarised(tmp_path):
+    write_rows(tmp_path, [row("a", "x", "1", evaluations=None, seconds=None)])
+    lines = write_markdown(tmp_path).read_text().splitlines()
+    assert "| x | n/a | 25.00 / 0.200 |" in lines
+    assert "| a | x | n/a | 25.00 | 0.800 | 0.200 | – | n/a | 1 |" in lines
+    assert json.loads(write_summary(tmp_path).read_text())["entries"][0]["seconds"] is None
