@@ -33,7 +33,6 @@ FACTORS = {"sigma_min": 1.3, "sigma_likelihood": 1.4, "exponent": 1.35, "sigma_m
 SUMMANDS = {
     "overrelaxation": 0.2,
     "renoise": 0.3,
-    "renoise_first": 0.3,
     "momentum": 0.15,
     "sigma_inflation": 0.15,
     "output_ema": 0.12,
@@ -44,7 +43,6 @@ TRIED = (*FACTORS, *SUMMANDS, *FLAGS)
 LARGEST = {
     "overrelaxation": 0.95,
     "renoise": 1.0,
-    "renoise_first": 1.0,
     "momentum": 0.8,
     "output_ema": 0.8,
     "gamma": 0.414,
@@ -94,7 +92,7 @@ def moves(settings: Settings, name: str, scale: float) -> Iterator[Settings]:
         values = [not value]
     else:
         if value is None:  # unset: the true noise level, and the over-noising of the training
-            value = {"sigma_likelihood": 0.05, "gamma": LARGEST["gamma"]}.get(name, settings.few_step.renoise)
+            value = {"sigma_likelihood": 0.05, "gamma": LARGEST["gamma"]}[name]
         step = FACTORS[name] ** scale if name in FACTORS else SUMMANDS[name] * scale
         found = [value * step, value / step] if name in FACTORS else [value + step, value - step]
         values = [rounded(min(max(each, 0.0), LARGEST.get(name, each))) for each in found]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import scipy.ndimage
 import torch
 from torch import Tensor
@@ -28,10 +29,17 @@ def measurement(y: Tensor, operator: LinearOperator) -> Tensor:
 
 
 def nearest_observed(y: Tensor, operator: LinearOperator) -> Tensor:
-    """Every missing pixel takes the value of the nearest observed one."""
-    mask = operator.mask[0].expand(operator.in_shape)[0].bool().cpu().numpy()
-    rows, columns = scipy.ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
-    return y[:, :, torch.from_numpy(rows).long(), torch.from_numpy(columns).long()]
+    """Every missing pixel takes the value of the nearest observed one of its image and channel."""
+    mask = operator.mask.bool()  # [1 or B, 1 or C, H, W]
+    nearest = np.stack([_nearest(observed) for observed in mask.flatten(0, 1).cpu().numpy()])
+    index = torch.from_numpy(nearest).to(y.device).reshape(*mask.shape[:2], -1)
+    return y.flatten(2).gather(2, index.expand(*y.shape[:2], -1)).reshape(y.shape)
+
+
+def _nearest(observed: np.ndarray) -> np.ndarray:
+    """Of each pixel ``[H, W]`` the nearest observed one's position in the flattened image; 0 where there is none."""
+    rows, columns = scipy.ndimage.distance_transform_edt(~observed, return_distances=False, return_indices=True)
+    return np.maximum(rows.astype(np.int64) * observed.shape[1] + columns, 0)
 
 
 def gray(y: Tensor, operator: LinearOperator) -> Tensor:

@@ -3,18 +3,17 @@
 =========================  ===========================================================================================
 ``baseline``               what a user has without the product, see ``baselines.py``
 ``ncvsd``, ``ncvsd:16``    the prior (``--prior``) in the product's loop, with ``--steps`` or 16 network evaluations
-``teacher``, ``:16``       the plain denoiser (``--denoiser``) in the same loop, its posterior mean taken for a draw
-``teacher-diffusion:5``    that denoiser in the same loop, each draw by reverse diffusion in 5 evaluations
+``teacher``, ``:16``       the plain denoiser (``--denoiser``) in the same loop, its posterior mean taken for a sample
+``teacher-diffusion:5``    ``teacher`` with ``--steps`` evaluations, each replaced by a sample by reverse diffusion in 5
 ``ddrm``, ``ddrm:20``      a method of ``invsolve.peers`` over the same denoiser, with its own or 20 steps
 =========================  ===========================================================================================
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass
 
 import torch
 from torch import Tensor
@@ -22,79 +21,76 @@ from torch import Tensor
 from operators import LinearOperator
 from operators.spectral import spectral_filter
 
+from .. import peers
 from ..priors.denoiser import DiffusionSampler, PosteriorMean, Prior
 from ..runtime.random_streams import NoiseStreams
-from ..solver.solve import Index, check_warm_start, solve
-from ..specs.settings import Settings
+from ..solver.solve import Index, check_settings, solve
+from ..specs.fields import suggestion
 from ..specs.task import Task
-from ..specs.validation import suggestion
 from .baselines import baseline_for
 
-DRAW = 5  # evaluations of a draw of teacher-diffusion
-SAMPLER = 1  # revision of solve: raised when its results change though the settings do not
+# The methods that are no peers, and the network that each needs.
+NETWORKS = {"baseline": None, "ncvsd": "prior", "teacher": "denoiser", "teacher-diffusion": "denoiser"}
+SAMPLE = 5  # evaluations of a sample of teacher-diffusion
+REVISION = 1  # of solve: raised when its results change though the settings do not
 
 
 @dataclass(frozen=True)
 class Tools:
-    """What the methods of one benchmark share; ``prior`` and ``denoiser`` are there when a method needs them.
-
-    ``largest_sigma`` is the largest noise level that the denoiser was trained for.
-    """
+    """What the methods of one benchmark share; ``prior`` and ``denoiser`` are there when a method needs them."""
 
     steps: int
     seed: int
     prior: Prior | None = None
     denoiser: PosteriorMean | None = None
-    largest_sigma: float = math.inf
+    largest_sigma: float = math.inf  # noise level that the denoiser was trained for
 
 
 @dataclass(frozen=True)
 class Method:
     """A method at one task.
 
-    ``restore(y, operator, streams)`` gives ``[B, C, H, W]`` for measurements ``[B, *operator.out_shape]``; all that is
+    ``restore(y, streams)`` gives images ``[B, C, H, W]`` for measurements ``[B, *operator.out_shape]``; all that is
     random about image b comes from the stream ``(tools.seed, streams[b])``. Where nothing is, ``random`` is False.
     """
 
     name: str
     steps: int
     evaluations: int  # of the network, for one image
-    restore: Callable[[Tensor, LinearOperator, Sequence[Index]], Tensor]
+    restore: Callable[[Tensor, Sequence[Index]], Tensor]
     settings: Mapping[str, float | bool]  # with the network and the run's options all that its figures depend on
     random: bool = True
 
 
-def make_method(name: str, task: Task, tools: Tools) -> Method:
-    """The method of a name at a task. Raises ValueError where its number of steps is none it can have."""
+def make_method(name: str, task: Task, operator: LinearOperator, tools: Tools) -> Method:
+    """The method of a name at a task. Raises ValueError where its steps, or the operator, are none it can have."""
     kind, number = split_name(name)
-    if kind in _KINDS:
-        return _KINDS[kind][0](name, number, task, tools)
-    return _peer(name, number, task, tools)
-
-
-def check_operator(name: str, operator: LinearOperator) -> None:
-    """Raises ValueError where the method of a name cannot take ``operator``, on the CPU; nothing is restored."""
-    from ..peers import PEERS
-
-    peer = PEERS.get(split_name(name)[0])
-    if peer is not None and peer.spectral:
-        spectral_filter(operator, torch.zeros(1, *operator.in_shape), lambda power: power)
-
-
-def networks_of(names: Sequence[str]) -> set[str]:
-    """Which of ``prior`` and ``denoiser`` the methods of these names need. Raises ValueError for an unknown name."""
-    return {network for name in names if (network := network_of(name))}
+    if kind == "baseline":
+        if number is not None:
+            raise ValueError(f"method {name!r}: the baseline takes no number of steps")
+        baseline = baseline_for(task.kind)
+        return Method(name, 0, 0, lambda y, streams: baseline(y, operator), {}, random=False)
+    try:
+        if kind == "ncvsd":
+            return _in_loop(name, tools.prior, number or tools.steps, task, operator, tools.seed)
+        if kind == "teacher":
+            return _in_loop(name, tools.denoiser, number or tools.steps, task, operator, tools.seed)
+        if kind == "teacher-diffusion":
+            plain = tools.denoiser
+            sampler = DiffusionSampler(plain.denoiser, number or SAMPLE, spectrum=plain.spectrum)
+            return _in_loop(name, sampler, tools.steps, task, operator, tools.seed)
+        return _peer(name, kind, number, task, operator, tools)
+    except ValueError as error:
+        raise ValueError(f"{name} at {task.name}: {error}") from None
 
 
 def network_of(name: str) -> str | None:
     """``prior``, ``denoiser`` or None: what the method needs. Raises ValueError for an unknown name."""
     kind = split_name(name)[0]
-    if kind in _KINDS:
-        return _KINDS[kind][1]
-    from ..peers import PEERS
-
-    if kind not in PEERS:
-        raise ValueError(f"no method {kind!r}{suggestion(kind, [*_KINDS, *PEERS])}")
+    if kind in NETWORKS:
+        return NETWORKS[kind]
+    if kind not in peers.PEERS:
+        raise ValueError(f"no method {kind!r}{suggestion(kind, [*NETWORKS, *peers.PEERS])}")
     return "denoiser"
 
 
@@ -106,65 +102,41 @@ def split_name(name: str) -> tuple[str, int | None]:
     return kind, int(number) if colon else None
 
 
-def _baseline(name: str, number: int | None, task: Task, tools: Tools) -> Method:
-    if number is not None:
-        raise ValueError(f"method {name!r}: the baseline takes no number of steps")
-    baseline = baseline_for(task.kind)
-    return Method(name, 0, 0, lambda y, operator, streams: baseline(y, operator), {}, random=False)
-
-
-def _ncvsd(name: str, number: int | None, task: Task, tools: Tools) -> Method:
-    return _in_loop(name, tools.prior, number or tools.steps, task, tools)
-
-
-def _teacher(name: str, number: int | None, task: Task, tools: Tools) -> Method:
-    return _in_loop(name, tools.denoiser, number or tools.steps, task, tools)
-
-
-def _teacher_diffusion(name: str, number: int | None, task: Task, tools: Tools) -> Method:
-    plain = tools.denoiser
-    draw = DiffusionSampler(plain.denoiser, evaluations=number or DRAW, spectrum=plain.spectrum)
-    method = _in_loop(name, draw, tools.steps, task, tools)
-    return replace(method, settings={**method.settings, "sample": draw.evaluations})
-
-
-def _in_loop(name: str, prior: Prior, levels: int, task: Task, tools: Tools) -> Method:
-    """``solve`` with the task's settings for so many noise levels, one draw of the prior at each."""
-    settings, evaluations = task.settings(levels), levels * prior.evaluations
-    try:
-        check_warm_start(settings, prior)
-    except ValueError as error:
-        raise ValueError(f"{name} at {task.name}: {error}") from None
-
-    def restore(y: Tensor, operator: LinearOperator, streams: Sequence[Index]) -> Tensor:
-        return solve(y, operator, evaluations, task.sigma_y, prior, tools.seed, settings, streams)
-
-    return Method(name, levels, evaluations, restore, {**in_use(settings), "revision": SAMPLER})
-
-
-def in_use(settings: Settings) -> dict[str, float | bool]:
+def in_use(settings: object) -> dict[str, float | bool]:
     """What is not switched off: another kind of setting, off by default, leaves the results of older ones valid."""
-    fields = ((field, getattr(settings, field.name)) for field in dataclasses.fields(settings))
-    return {field.name: value for field, value in fields if field.default or value != field.default}
+    found: dict[str, float | bool] = {}
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if is_dataclass(value):
+            found |= in_use(value)
+        elif field.default or value != field.default:
+            found[field.name] = value
+    return found
 
 
-def _peer(name: str, number: int | None, task: Task, tools: Tools) -> Method:
-    from ..peers import PEERS, REVISION, settings_for
+def _in_loop(name: str, prior: Prior, steps: int, task: Task, operator: LinearOperator, seed: int) -> Method:
+    """``solve`` with the task's settings for ``steps`` evaluations, of which each is one sample of the prior here."""
+    settings, evaluations = task.settings(steps), steps * prior.evaluations
+    if not getattr(prior, "over_noised", False):
+        settings = settings.without_over_noising()
+    check_settings(settings, prior)
+    sample = {"sample": prior.evaluations} if prior.evaluations > 1 else {}
 
-    kind = split_name(name)[0]
-    peer, settings = PEERS[kind], settings_for(kind, task.name, number, task.kind, tools.largest_sigma)
+    def restore(y: Tensor, streams: Sequence[Index]) -> Tensor:
+        return solve(y, operator, evaluations, task.sigma_y, prior, seed, settings, streams)
 
-    def restore(y: Tensor, operator: LinearOperator, streams: Sequence[Index]) -> Tensor:
+    return Method(name, steps, evaluations, restore, {**in_use(settings), **sample, "revision": REVISION})
+
+
+def _peer(name: str, kind: str, number: int | None, task: Task, operator: LinearOperator, tools: Tools) -> Method:
+    peer = peers.PEERS[kind]
+    settings = peers.settings_for(kind, task.name, number, task.kind, tools.largest_sigma)
+    if peer.spectral:  # refused here where the spectrum is not known
+        spectral_filter(operator, torch.zeros(1, *operator.in_shape), lambda power: power)
+
+    def restore(y: Tensor, streams: Sequence[Index]) -> Tensor:
         noise = NoiseStreams(tools.seed, streams, y.device, y.dtype)
         return peer.restore(y, operator, tools.denoiser.denoiser, task.sigma_y, noise, settings)
 
-    return Method(name, settings.steps, settings.evaluations, restore, {**asdict(settings), "revision": REVISION})
-
-
-# name: (how to make it, which network it needs)
-_KINDS: dict[str, tuple[Callable[[str, int | None, Task, Tools], Method], str | None]] = {
-    "baseline": (_baseline, None),
-    "ncvsd": (_ncvsd, "prior"),
-    "teacher": (_teacher, "denoiser"),
-    "teacher-diffusion": (_teacher_diffusion, "denoiser"),
-}
+    definition = {**asdict(settings), "revision": peers.REVISION}
+    return Method(name, settings.steps, settings.evaluations, restore, definition)

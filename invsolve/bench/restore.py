@@ -18,11 +18,10 @@ from ..images.files import STD_WHITE, write_image
 from ..images.metrics import Metric
 from ..runtime.random_streams import MEASUREMENT, NoiseStreams, stream_index
 from ..specs.task import Task
+from . import store
 from .methods import Method
 from .pictures import Pictures
 from .scores import score, score_samples
-from .store import file_name
-from .store_reading import Key
 
 Row = dict[str, Any]
 
@@ -38,23 +37,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Bench:
-    """All that a process needs to make results.
-
-    ``samples`` is the number of restorations of each picture, None for one without figures of uncertainty. Of the
-    first ``shown`` pictures files are written below ``out / "pictures"``.
-    """
+    """All that a process needs to make results."""
 
     pictures: Pictures
     jobs: Sequence[Job]
     metrics: Mapping[str, Metric]
     seed: int
-    samples: int | None
-    shown: int
+    samples: int | None  # restorations of each picture; None for one, without figures of uncertainty
+    shown: int  # of so many first pictures files are written below out / "pictures"
     out: Path
     device: torch.device
 
 
-def restore(bench: Bench, positions: Sequence[int], due: AbstractSet[Key]) -> Iterator[list[Row]]:
+def restore(bench: Bench, positions: Sequence[int], due: AbstractSet[store.Key]) -> Iterator[list[Row]]:
     """Restore the pictures at ``positions`` together, for each (task, method, image) in ``due``.
 
     Yields lists of lines, one list for each task and method as it is done. The noise of a picture is keyed by its name
@@ -70,11 +65,11 @@ def restore(bench: Bench, positions: Sequence[int], due: AbstractSet[Key]) -> It
         y = job.operator.measure(truth, job.task.sigma_y, noise)
         for method, some in zip(job.methods, chosen, strict=True):
             if some:
-                yield _restore_by(method, bench, job, [positions[b] for b in some], truth[some], y[some])
+                yield _restore_by(method, bench, job.task, [positions[b] for b in some], truth[some], y[some])
 
 
 def _restore_by(
-    method: Method, bench: Bench, job: Job, positions: Sequence[int], truth: Tensor, y: Tensor
+    method: Method, bench: Bench, task: Task, positions: Sequence[int], truth: Tensor, y: Tensor
 ) -> list[Row]:
     """Restore measurements by one method, write their pictures, and only then give their lines."""
     names = [bench.pictures.names[position] for position in positions]
@@ -83,31 +78,28 @@ def _restore_by(
         streams = [[(index, k) for index in streams[0]] for k in range(bench.samples)]
     start = _now(bench.device)
     with torch.no_grad():
-        draws = torch.stack([method.restore(y, job.operator, indices) for indices in streams])  # [K, B, C, H, W]
-    seconds = (_now(bench.device) - start) / (len(draws) * len(names))
+        x = torch.stack([method.restore(y, indices) for indices in streams])  # [K, B, C, H, W]
+    seconds = (_now(bench.device) - start) / (len(x) * len(names))
 
     # What is not finite, of a method that diverged, counts as gray: a failure must cost, not be left out.
-    draws = draws.nan_to_num(nan=0.0, posinf=1.0, neginf=-1.0)
-    several = len(draws) > 1
-    figures = score_samples(draws, truth, bench.metrics) if several else score(draws[0], truth, bench.metrics)
-    common = {"task": job.task.name, "method": method.name, "steps": method.steps, "evaluations": method.evaluations}
+    x = x.nan_to_num(nan=0.0, posinf=1.0, neginf=-1.0)
+    several = len(x) > 1
+    figures = score_samples(x, truth, bench.metrics) if several else score(x[0], truth, bench.metrics)
+    common = {"task": task.name, "method": method.name, "steps": method.steps, "evaluations": method.evaluations}
     rows = []
     for b, (position, name) in enumerate(zip(positions, names, strict=True)):
         where = {"image": name, "index": position, "seed": bench.seed}
         rows.append(common | where | figures[b] | {"seconds": seconds})
         if position < bench.shown:
-            pictures = {"truth": truth[b], "measurement": y[b], method.name: draws[0, b]}
+            file = store.file_name(method.name)
+            pictures = {store.TRUTH: truth[b], store.MEASUREMENT: y[b], file: x[0, b]}
             if several:
-                std = draws[:, b].std(0).mean(0, keepdim=True)
-                pictures[f"{method.name}_std"] = std / STD_WHITE * 2 - 1
-            _write_pictures(bench.out / "pictures" / job.task.name / name, pictures)
+                pictures[file + store.STD] = x[:, b].std(0).mean(0, keepdim=True) / STD_WHITE * 2 - 1
+            folder = store.picture_folder(bench.out, task.name, name)
+            folder.mkdir(parents=True, exist_ok=True)
+            for part, picture in pictures.items():
+                write_image(picture, folder / f"{part}.png")
     return rows
-
-
-def _write_pictures(folder: Path, pictures: Mapping[str, Tensor]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, picture in pictures.items():
-        write_image(picture, folder / f"{file_name(name)}.png")
 
 
 def _now(device: torch.device) -> float:

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
 from ..images.files import write_atomically
-from .store import Pair, drop, has_results
-from .store_reading import read_results
+from ..images.metrics import TRUNK_VARIABLE
+from .pictures import Pictures
+from .store import Pair, drop, has_results, read_results
 
 RECORD = "run.json"
 GROWING = ("tasks", "methods")  # that a later run in the same directory may add to
-PICTURES = ("images", "pictures_sha256")
 NETWORKS = ("prior", "denoiser")
-DIGESTS = {"pictures_sha256": "pictures", "lpips_sha256": "LPIPS trunk"}  # what they are of; older records have none
+TYPES = dict.fromkeys(GROWING, list) | {"lpips": bool, "device": str}
+TYPES |= dict.fromkeys(("degradations", "definitions", "options", "images"), dict)
+DIGESTS = {"pictures_sha256": "pictures", "lpips_sha256": "LPIPS trunk"}  # None where torchvision downloads the trunk
 
 Record = dict[str, Any]
 Definition = Mapping[str, Any]  # names and values, see :func:`difference`
-FirstPictures = Callable[[int], Record]  # what a record says of the first N pictures alone
 
 
-def open_folder(
-    folder: Path, record: Record, first_pictures: FirstPictures, redo: AbstractSet[Pair] = frozenset()
-) -> None:
+def open_folder(folder: Path, record: Record, pictures: Pictures, redo: AbstractSet[Pair] = frozenset()) -> None:
     """Make the benchmark's directory, or check that what lies there fits the run, drop ``redo``, write ``run.json``.
 
     ``record`` holds
@@ -40,7 +40,7 @@ def open_folder(
         which must stay, or be the first ones of now, with a lower ``limit`` among the options, where this run has all
         tasks and methods: all of them must end with the same pictures;
     ``pictures_sha256``, ``lpips_sha256``
-        digests of files, which must stay where both records have them; of the pictures that both have;
+        digests of files, which must stay; of the pictures that both have;
     ``definitions`` (method: task: its settings and a digest of its network)
         whose values must stay where there are results, except those of ``redo``, (task, method) pairs: their lines and
         pictures are dropped first, and an interruption at any point leaves a directory that a later run can use;
@@ -54,7 +54,7 @@ def open_folder(
     Raises:
         ValueError: one line naming the first thing that differs, or a directory that is not a benchmark's.
     """
-    before = check_folder(folder, record, first_pictures, redo)
+    before = check_folder(folder, record, pictures, redo)
     folder.mkdir(parents=True, exist_ok=True)
     if before:
         if redo:
@@ -66,46 +66,39 @@ def open_folder(
 
 
 def check_folder(
-    folder: Path, record: Record, first_pictures: FirstPictures, redo: AbstractSet[Pair] = frozenset()
+    folder: Path, record: Record, pictures: Pictures, redo: AbstractSet[Pair] = frozenset()
 ) -> Record | None:
     """The record that lies there, None in a new directory. Raises as :func:`open_folder` does; changes nothing."""
-    path = folder / RECORD
-    if path.is_file():
-        before = _read_record(path)
-        more = _has_more_pictures(before, record)
-        common = record
-        if more:
-            common = _with_pictures(record, first_pictures(before["images"]["count"]), before["options"]["limit"])
-        _check_same(folder, before, common)
-        if more:
-            _check_all_named(folder, before, record)
-        _check_definitions(folder, before, record, redo)
-        return before
-    if has_results(folder):
-        raise ValueError(f"{folder} holds results without {RECORD}: choose another --out")
-    return None
+    if not (folder / RECORD).is_file():
+        if has_results(folder):
+            raise ValueError(f"{folder} holds results without {RECORD}: choose another --out")
+        return None
+    before = _read_record(folder / RECORD)
+    few, many = before["images"]["count"], record["images"]["count"]
+    if many > few:
+        options = {**record["options"], "limit": before["options"].get("limit")}
+        _check_same(folder, before, {**record, **pictures_record(pictures, few), "options": options})
+        for name in GROWING:
+            if lacking := [item for item in before[name] if item not in record[name]]:
+                raise ValueError(
+                    f"{folder} has the first {few} of these {many} pictures: the others are for all of its {name} "
+                    f"alike, so add {','.join(lacking)} to --{name}"
+                )
+    else:
+        _check_same(folder, before, record)
+    _check_definitions(folder, before, record, redo)
+    return before
 
 
-def _has_more_pictures(before: Record, now: Record) -> bool:
-    return now["images"]["count"] > before["images"]["count"]
+def pictures_record(pictures: Pictures, first: int) -> Record:
+    """What a record says of the first pictures."""
+    names = digest("\n".join(pictures.names[:first]).encode())
+    return {"images": {"count": first, "names_sha256": names}, "pictures_sha256": pictures.digest(first)}
 
 
-def _with_pictures(record: Record, pictures: Record, limit: int | None) -> Record:
-    """A record with other pictures, and the limit that they were taken with."""
-    options = {**record["options"], "limit": limit}
-    return {**record, **{name: pictures[name] for name in PICTURES}, "options": options}
-
-
-def _check_all_named(folder: Path, before: Record, now: Record) -> None:
-    """Refuse more pictures for some of the tasks and methods alone."""
-    for name in GROWING:
-        lacking = [item for item in before[name] if item not in now[name]]
-        if lacking:
-            few, many = before["images"]["count"], now["images"]["count"]
-            raise ValueError(
-                f"{folder} has the first {few} of these {many} pictures: the others are for all of its {name} alike, "
-                f"so add {','.join(lacking)} to --{name}"
-            )
+def digest(content: bytes) -> str:
+    """The first 12 hexadecimal digits of the SHA-256."""
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def difference(before: Definition, now: Definition) -> str | None:
@@ -117,28 +110,32 @@ def difference(before: Definition, now: Definition) -> str | None:
     for name in sorted(before.keys() & now.keys()):
         if before[name] != now[name]:
             return f"{name} was {before[name]} and now is {now[name]}"
-    was, is_ = (
-        {name: one[name] for name in one.keys() - other.keys()} for one, other in ((before, now), (now, before))
-    )
+    was = {name: before[name] for name in before.keys() - now.keys()}
+    is_ = {name: now[name] for name in now.keys() - before.keys()}
     if sorted(map(repr, was.values())) == sorted(map(repr, is_.values())):
         return None
     return f"there were {json.dumps(was, sort_keys=True)} and now are {json.dumps(is_, sort_keys=True)}"
 
 
-def _fixed(record: Record) -> dict[str, Any]:
-    fixed = {**record["options"], "images": record["images"], "lpips": record["lpips"]}
-    return fixed | {f"digest of the {what}": record[name] for name, what in DIGESTS.items() if record.get(name)}
-
-
 def _check_same(folder: Path, before: Record, now: Record) -> None:
-    was, is_ = _fixed(before), _fixed(now)
+    """Refuse other options, pictures or degradations, and figures with and without LPIPS."""
+    if before["lpips"] and not now["lpips"]:
+        give = f"give AlexNet's weights by --lpips-trunk FILE or {TRUNK_VARIABLE}, or choose another --out"
+        raise ValueError(f"{folder} has LPIPS of every restoration, and this run cannot compute it: {give}")
+    if now["lpips"] and not before["lpips"]:
+        raise ValueError(f"{folder} has no LPIPS, which this run can compute: choose another --out")
+    was, is_ = (
+        {**one["options"], "images": one["images"]}
+        | {f"digest of the {what}": one[name] for name, what in DIGESTS.items() if before.get(name) and now.get(name)}
+        for one in (before, now)
+    )
     changes = [
         f"its {name} was {json.dumps(was[name])} and now is {json.dumps(is_[name])}"
         for name in was
         if name in is_ and is_[name] != was[name]
     ]
-    for task, definition in before["degradations"].items():
-        change = difference(definition, now["degradations"].get(task, definition))
+    for task in before["degradations"].keys() & now["degradations"].keys():
+        change = difference(before["degradations"][task], now["degradations"][task])
         changes += [f"at {task} its {change}"] if change else []
     if changes:
         hint = "repeat the options of that run, or choose another --out"
@@ -165,40 +162,27 @@ def _check_definitions(folder: Path, before: Record, now: Record, redo: Abstract
 
 
 def _grown(before: Record, now: Record) -> Record:
-    names = {name: list(dict.fromkeys([*before[name], *now[name]])) for name in GROWING}
-    degradations = {**before["degradations"], **now["degradations"]}
-    definitions = {
-        method: {**before["definitions"].get(method, {}), **now["definitions"].get(method, {})}
-        for method in names["methods"]
+    """The record of both runs."""
+    grown = {name: list(dict.fromkeys([*before[name], *now[name]])) for name in GROWING}
+    grown["degradations"] = before["degradations"] | now["degradations"]
+    grown["definitions"] = {
+        method: before["definitions"].get(method, {}) | now["definitions"].get(method, {})
+        for method in grown["methods"]
     }
-    networks = {
-        name: now[name]
-        for name in NETWORKS
-        if name in now and now[name]["sha256"] != before.get(name, {}).get("sha256")
-    }
-    if _has_more_pictures(before, now):
-        before = _with_pictures(before, now, now["options"]["limit"])
-    grown = {**names, "degradations": degradations, "definitions": definitions, "device": _devices(before, now)}
-    return {**now, **before, **grown, **networks}
-
-
-def _devices(before: Record, now: Record) -> str:
-    """Of all runs, each once, separated by semicolons."""
-    known = str(before.get("device", now["device"])).split("; ")
-    return "; ".join(dict.fromkeys([*known, now["device"]]))
+    grown["device"] = "; ".join(dict.fromkeys([*before["device"].split("; "), now["device"]]))
+    for name in NETWORKS:
+        if name in now and now[name]["sha256"] != before.get(name, {}).get("sha256"):
+            grown[name] = now[name]
+    if now["images"]["count"] > before["images"]["count"]:
+        grown |= {name: now[name] for name in ("images", "pictures_sha256", "options")}
+    return {**now, **before, **grown}
 
 
 def _read_record(path: Path) -> Record:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        definitions = {method: {**tasks} for method, tasks in record["definitions"].items()}
-        each = [
-            *record["degradations"].values(),
-            *(value for tasks in definitions.values() for value in tasks.values()),
-        ]
-        if not all(isinstance(definition, dict) for definition in each):
-            raise ValueError(f"{path} is of an older form, with digests for definitions: choose another --out")
-        _fixed(record), int(record["images"]["count"]), record["options"]["limit"]
-        return {**record, "definitions": definitions, **{name: list(record[name]) for name in GROWING}}
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{path} is not the record of a benchmark: choose another --out") from None
+        if all(isinstance(record[name], kind) for name, kind in TYPES.items()) and "count" in record["images"]:
+            return record
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise ValueError(f"{path} is not the record of a benchmark: choose another --out")

@@ -6,18 +6,14 @@ import hashlib
 import math
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from operators import LinearOperator
-
-from ..images.metrics import TRUNK_VARIABLE, Metric, load_metrics
+from ..images.metrics import TRUNK_VARIABLE, load_metrics
 from ..networks.inference import Inference
 from ..priors.denoiser import PosteriorMean, Prior
 from ..priors.file import read_checkpoint
@@ -25,39 +21,16 @@ from ..priors.registry import load_prior, resolve
 from ..priors.training_record import largest_sigma
 from ..runtime.device import choose_device
 from ..runtime.processes import alone, count, joined, rank
-from ..specs.task import Task, list_tasks, load_task
-from .methods import Method, Tools, check_operator, make_method, network_of, networks_of
+from ..specs.options import BenchOptions
+from ..specs.task import list_tasks, load_task
+from .methods import Tools, make_method, network_of
 from .pictures import Pictures
 from .restore import Bench, Job, restore
-from .run_file import Definition, Record, check_folder, open_folder
-from .store import append, is_last_writer, merge, own_path
-from .store_reading import RESULTS, Key, read_results
+from .run_file import Definition, Record, check_folder, digest, open_folder, pictures_record
+from .store import RESULTS, Key, append, is_last_writer, merge, own_path, read_results
 from .summary import write_markdown, write_summary
 
 RECORDED = ("steps", "size", "limit", "seed", "samples", "pictures", "precision")  # options that the results depend on
-
-
-@dataclass(frozen=True)
-class BenchOptions:
-    """What the command line says; see ``invsolve bench --help``."""
-
-    data: Path
-    out: Path
-    tasks: Sequence[str]  # names or files; "all" stands for the shipped ones
-    methods: Sequence[str]
-    steps: int = 4
-    limit: int | None = None
-    size: int = 256
-    batch: int = 1
-    prior: str = "default"
-    denoiser: str = "teacher"
-    seed: int = 0
-    samples: int | None = None
-    pictures: int = 4
-    precision: str = "fp32"
-    device: str = "auto"
-    lpips_trunk: Path | None = None
-    redo: Sequence[str] = ()
 
 
 def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
@@ -79,61 +52,71 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
             raise ValueError(f"--redo: {name} is not among --methods, which are {', '.join(options.methods)}")
     device = _own_device(options.device)
     pictures = Pictures(options.data, options.size, options.limit)
-    jobs, provenances = prepare(options, device)
+    jobs, networks = prepare(options, device)
     metrics = load_metrics(options.lpips_trunk, device, say)
-    record = _record(options, jobs, pictures, provenances, "lpips" in metrics)
-    first_pictures = partial(_record_of_pictures, pictures)
+    record = _record(options, device, jobs, pictures, networks, "lpips" in metrics)
+    redo = {(job.task.name, name) for job in jobs for name in options.redo}
     with alone(options.out):
-        if options.redo:
-            redo = {(job.task.name, name) for job in jobs for name in options.redo}
-            # each for itself, so that none waits in vain for the first
-            check_folder(options.out, record, first_pictures, redo)
+        if redo:
+            check_folder(options.out, record, pictures, redo)  # each for itself, so that none waits for one that failed
             with joined(torch.device("cpu")):
                 if rank() == 0:
-                    open_folder(options.out, record, first_pictures, redo)
-        open_folder(options.out, record, first_pictures)
-        _complete(options, jobs, pictures, metrics, device, say)
+                    open_folder(options.out, record, pictures, redo)
+        open_folder(options.out, record, pictures)
+        seed, samples, shown = options.seed, options.samples, options.pictures
+        work = Bench(pictures, jobs, metrics, seed, samples, shown, options.out, device)
+        _complete(work, options.batch, say)
 
 
 def prepare(options: BenchOptions, device: torch.device) -> tuple[list[Job], dict[str, Record]]:
     """The tasks with their methods, and what ``run.json`` says of each network that these take."""
-    networks = {name: _load(name, options, device) for name in sorted(networks_of(options.methods))}
-    provenances = {network: _provenance(getattr(options, network)) for network in networks}
-    return _make_jobs(options, networks, provenances, device), provenances
+    names = {network: getattr(options, network) for method in options.methods if (network := network_of(method))}
+    loaded = {network: _load(network, name, options, device) for network, name in sorted(names.items())}
+    networks = {network: _provenance(names[network]) for network in loaded}
+    largest = largest_sigma(networks["denoiser"]["record"]) if "denoiser" in networks else math.inf
+    tools = Tools(options.steps, options.seed, **loaded, largest_sigma=largest)
+    tasks = dict.fromkeys(name for word in options.tasks for name in (list_tasks() if word == "all" else [word]))
+    jobs: dict[str, Job] = {}
+    for name in tasks:
+        task = load_task(name)
+        if task.name in jobs:
+            raise ValueError(f"--tasks: {name} is a second task of the name {task.name}")
+        try:
+            operator = task.make_operator((3, options.size, options.size), seed=options.seed)
+        except ValueError as error:
+            raise ValueError(f"{task.name} at --size {options.size}: {error}") from None
+        methods = [make_method(method, task, operator, tools) for method in dict.fromkeys(options.methods)]
+        jobs[task.name] = Job(task, operator.to(device), methods)
+    return list(jobs.values()), networks
 
 
-def definitions(jobs: Sequence[Job], provenances: Mapping[str, Record]) -> dict[str, dict[str, Definition]]:
-    """What ``run.json`` says of each method at each task: its settings, and a digest of its network."""
+def definitions(jobs: Sequence[Job], networks: Mapping[str, Record]) -> dict[str, dict[str, Definition]]:
+    """What each method's figures at each task depend on beside the measurements and the options of the run."""
     found: dict[str, dict[str, Definition]] = {}
     for job in jobs:
         for method in job.methods:
-            found.setdefault(method.name, {})[job.task.name] = _definition(method, provenances)
+            network = network_of(method.name)
+            weights = {network: networks[network]["sha256"][:12]} if network else {}
+            found.setdefault(method.name, {})[job.task.name] = {**weights, **method.settings}
     return found
 
 
-def _complete(
-    options: BenchOptions,
-    jobs: list[Job],
-    pictures: Pictures,
-    metrics: dict[str, Metric],
-    device: torch.device,
-    say: Callable[[str], None],
-) -> None:
+def _complete(work: Bench, batch: int, say: Callable[[str], None]) -> None:
     """Do what is missing of this process's share, and finish the benchmark if nothing is missing then."""
-    wanted = {(job.task.name, method.name, name) for job in jobs for method in job.methods for name in pictures.names}
-    missing = wanted - read_results(options.out).keys()
-    own = own_path(options.out, rank(), count())
-    work = Bench(pictures, jobs, metrics, options.seed, options.samples, options.pictures, options.out, device)
-    wrote = _work(work, missing, own, options.batch)
+    names = work.pictures.names
+    wanted = {(job.task.name, method.name, name) for job in work.jobs for method in job.methods for name in names}
+    missing = wanted - read_results(work.out).keys()
+    own = own_path(work.out, rank(), count())
+    wrote = _restore_share(work, missing, own, batch)
 
-    left = len(wanted - read_results(options.out).keys())
+    left = len(wanted - read_results(work.out).keys())
     if left:
         say(f"{left} of {len(wanted)} restorations are missing: other processes are at them, or repeat the command")
-    elif is_last_writer(options.out, own) if wrote else rank() == 0 and not missing:
-        _finish(options.out, say)
+    elif is_last_writer(work.out, own) if wrote else rank() == 0 and not missing:
+        _finish(work.out, say)
 
 
-def _work(work: Bench, missing: set[Key], own: Path, batch: int) -> bool:
+def _restore_share(work: Bench, missing: set[Key], own: Path, batch: int) -> bool:
     """Do what is missing of this process's share; whether there was anything."""
     mine = set(work.pictures.names[rank() :: count()])
     share = {key for key in missing if key[2] in mine}
@@ -167,106 +150,50 @@ def _own_device(name: str) -> torch.device:
     return device
 
 
-def _load(network: str, options: BenchOptions, device: torch.device) -> Prior:
-    """The ``prior`` or the ``denoiser`` of the options."""
-    name = getattr(options, network)
+def _load(network: str, name: str, options: BenchOptions, device: torch.device) -> Prior:
+    """The prior of a name, for ``prior`` or ``denoiser``."""
     loaded = load_prior(name, device, Inference(options.precision))
     if network == "denoiser" and not isinstance(loaded, PosteriorMean):
         raise ValueError(f"--denoiser {name}: is a generative denoiser but must be a plain one, as teacher is")
     return loaded
 
 
-def _make_jobs(
-    options: BenchOptions, networks: Mapping[str, Prior], provenances: Mapping[str, Record], device: torch.device
-) -> list[Job]:
-    shape = (3, options.size, options.size)
-    largest = largest_sigma(provenances["denoiser"]["record"]) if "denoiser" in networks else math.inf
-    tools = Tools(options.steps, options.seed, **networks, largest_sigma=largest)
-    jobs: dict[str, Job] = {}
-    for name in _task_names(options.tasks):
-        task = load_task(name)
-        if task.name in jobs:
-            raise ValueError(f"--tasks: {name} is a second task of the name {task.name}")
-        try:
-            operator = task.make_operator(shape, seed=options.seed)
-        except ValueError as error:
-            raise ValueError(f"{task.name} at --size {options.size}: {error}") from None
-        methods = [_make_method(method, task, operator, tools) for method in dict.fromkeys(options.methods)]
-        jobs[task.name] = Job(task, operator.to(device), methods)
-    return list(jobs.values())
-
-
-def _task_names(given: Iterable[str]) -> list[str]:
-    """Every name once, and the shipped tasks in the place of ``all``."""
-    return list(dict.fromkeys(name for word in given for name in (list_tasks() if word == "all" else [word])))
-
-
-def _make_method(name: str, task: Task, operator: LinearOperator, tools: Tools) -> Method:
-    try:
-        check_operator(name, operator)
-    except ValueError as error:
-        raise ValueError(f"{name} at {task.name}: {error}") from None
-    return make_method(name, task, tools)
-
-
-def _record(
-    options: BenchOptions, jobs: Sequence[Job], pictures: Pictures, provenances: Mapping[str, Record], lpips: bool
-) -> Record:
-    """What ``run.json`` says: all that the figures depend on, and where they were computed."""
-    device = choose_device(options.device)
-    hardware = (
-        torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    )
-    return {
-        "data": options.data.resolve().name,
-        "tasks": [job.task.name for job in jobs],
-        "degradations": {job.task.name: _degradation(job.task) for job in jobs},
-        "methods": list(dict.fromkeys(options.methods)),
-        "definitions": definitions(jobs, provenances),
-        "options": {name: getattr(options, name) for name in RECORDED},
-        **_record_of_pictures(pictures, len(pictures)),
-        "lpips": lpips,
-        "lpips_sha256": _trunk_digest(options.lpips_trunk) if lpips else None,
-        **provenances,
-        "scale": "noise levels are for images on [-1, 1]",
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in ("invsolve", "torch")}},
-        "device": hardware,
-        "batch": options.batch,
-    }
-
-
-def _record_of_pictures(pictures: Pictures, first: int) -> Record:
-    names = _digest("\n".join(pictures.names[:first]))
-    return {"images": {"count": first, "names_sha256": names}, "pictures_sha256": pictures.digest(first)}
-
-
-def _degradation(task: Task) -> Definition:
-    """What defines the task's measurements."""
-    return {"type": task.kind, **task.parameters, "sigma_y": task.sigma_y}
-
-
-def _definition(method: Method, provenances: Mapping[str, Record]) -> Definition:
-    """What a method's figures at a task depend on beside the measurements and the options of the run."""
-    network = network_of(method.name)
-    weights = {network: provenances[network]["sha256"][:12]} if network else {}
-    return {**weights, **method.settings}
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _trunk_digest(trunk: Path | None) -> str | None:
-    """Of the file of AlexNet's weights; None for those that torchvision downloads."""
-    path = trunk or os.environ.get(TRUNK_VARIABLE)
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12] if path else None
-
-
 def _provenance(name: str) -> Record:
     path = resolve(name)
     header, _ = read_checkpoint(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return {"name": name, "sha256": digest, "kind": header["kind"], "record": header["record"]}
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"name": name, "sha256": sha256, "kind": header["kind"], "record": header["record"]}
+
+
+def _record(
+    options: BenchOptions,
+    device: torch.device,
+    jobs: Sequence[Job],
+    pictures: Pictures,
+    networks: Mapping[str, Record],
+    lpips: bool,
+) -> Record:
+    """What ``run.json`` says: all that the figures depend on, and where they were computed."""
+    cuda = device.type == "cuda"
+    trunk = options.lpips_trunk or os.environ.get(TRUNK_VARIABLE)
+    return {
+        "data": options.data.resolve().name,
+        "tasks": [job.task.name for job in jobs],
+        "degradations": {
+            job.task.name: {"type": job.task.kind, **job.task.parameters, "sigma_y": job.task.sigma_y} for job in jobs
+        },
+        "methods": list(dict.fromkeys(options.methods)),
+        "definitions": definitions(jobs, networks),
+        "options": {name: getattr(options, name) for name in RECORDED},
+        **pictures_record(pictures, len(pictures)),
+        "lpips": lpips,
+        "lpips_sha256": digest(Path(trunk).read_bytes()) if lpips and trunk else None,
+        **networks,
+        "scale": "noise levels are for images on [-1, 1]",
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in ("invsolve", "torch")}},
+        "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} threads",
+        "batch": options.batch,
+    }
 
 
 def _version(package: str) -> str | None:

@@ -32,14 +32,14 @@ def write_pictures(folder: Path, count: int) -> Path:
     return folder
 
 
-def write_denoiser(path: Path, seed: int = 1) -> Path:
+def write_denoiser(path: Path, seed: int = 1, record: dict | None = None) -> Path:
     """A checkpoint of a very small plain denoiser with random weights."""
     torch.manual_seed(seed)
     network = UNet(UNetConfig(widths=(8, 16), blocks=(1, 1)))
     with torch.no_grad():
         network.gain_out.fill_(0.1)
     spectrum = 1 / (0.01 + torch.linspace(0, 0.7, 64) ** 2)
-    save_denoiser(path, Denoiser(network), {"license": "none", "data": "none"}, spectrum=spectrum)
+    save_denoiser(path, Denoiser(network), record or {"license": "none", "data": "none"}, spectrum=spectrum)
     return path
 
 

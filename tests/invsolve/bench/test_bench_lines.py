@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from invsolve.bench import store as results
+from invsolve.bench import store
 from invsolve.bench.statistics import read_benchmark
-from invsolve.bench.store import append, has_results, merge
-from invsolve.bench.store_reading import read_results
+from invsolve.bench.store import append, has_results, merge, read_results
 
 EXPECTED = [("t", "m", name) for name in "abcde"]
 
@@ -68,7 +67,7 @@ def everywhere(tmp_path, monkeypatch):
             with monkeypatch.context() as patch:
                 for name in ("glob", "is_file", "read_text", "unlink"):
                     patch.setattr(Path, name, interruption.before(getattr(Path, name)))
-                patch.setattr(results, "write_atomically", interruption.before(results.write_atomically))
+                patch.setattr(store, "write_atomically", interruption.before(store.write_atomically))
                 ended.append((folder, function(folder)))
             if not interruption.happened:
                 return ended

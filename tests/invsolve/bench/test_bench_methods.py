@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from bench_cases import figures, photograph, write_denoiser
+from bench_cases import Bench, figures, photograph, write_denoiser
 
-from invsolve.bench import runner
-from invsolve.bench.baselines import baseline_for
-from invsolve.bench.methods import Method, Tools, in_use, make_method, networks_of, split_name
+from invsolve.bench.baselines import baseline_for, nearest_observed
+from invsolve.bench.methods import Method, Tools, in_use, make_method, network_of, split_name
+from invsolve.bench.runner import prepare
 from invsolve.images.metrics import psnr
 from invsolve.peers import PEERS, REVISION
 from invsolve.priors.denoiser import PosteriorMean
 from invsolve.priors.registry import load_prior
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.specs.degradations import DEGRADATIONS, Degradation
-from invsolve.specs.settings import Settings
+from invsolve.specs.options import BenchOptions
+from invsolve.specs.settings import FewStep, Settings
 from invsolve.specs.task import Task, load_task
-from operators import LinearOperator
+from operators import LinearOperator, Mask
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ["baseline", "ncvsd", "ncvsd:3", "teacher", "teacher-diffusion:2", *(f"{peer}:3" for peer in PEERS)]
+SHAPE = (3, 32, 32)
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +33,23 @@ def tools(tiny_prior, tmp_path_factory) -> Tools:
     return Tools(4, 0, load_prior(tiny_prior), load_prior(denoiser))
 
 
+def make(name: str, task: Task, tools: Tools) -> Method:
+    return make_method(name, task, task.make_operator(SHAPE), tools)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_method_evaluates_the_network_as_often_as_it_says(name, tools):
     """And the picture of an image is the same in a batch and alone."""
     task = load_task("sr4x")
-    operator = task.make_operator((3, 32, 32))
+    operator = task.make_operator(SHAPE)
     truth = torch.stack([photograph(0), photograph(1)])
     y = operator.measure(truth, task.sigma_y, NoiseStreams(5, [0, 1]))
-    method = make_method(name, task, tools)
+    method = make_method(name, task, operator, tools)
     images = []
     networks = [tools.prior.denoiser.denoiser.network, tools.denoiser.denoiser.denoiser.network]  # in their tiles
     hooks = [n.register_forward_pre_hook(lambda _, inputs: images.append(len(inputs[0]))) for n in networks]
     with torch.no_grad():
-        x = method.restore(y, operator, [7, 8])
+        x = method.restore(y, [7, 8])
     for hook in hooks:
         hook.remove()
     assert x.shape == truth.shape
@@ -52,47 +57,46 @@ def test_a_method_evaluates_the_network_as_often_as_it_says(name, tools):
     if name != "baseline":
         assert method.evaluations >= 1
         with torch.no_grad():
-            alone = method.restore(y[1:], operator, [8])
+            alone = method.restore(y[1:], [8])
         assert (alone[0] - x[1]).abs().max() < 1e-3 * x[1].abs().max()
 
 
 def test_peers_have_the_settings_of_the_kind_of_task_and_start_at_a_level_that_the_denoiser_knows(tools):
     task = replace(load_task("sr4x"), name="of my own")
-    settings = make_method("diffpir", task, replace(tools, largest_sigma=5.0)).settings
+    settings = make("diffpir", task, replace(tools, largest_sigma=5.0)).settings
     assert settings == {"steps": 100, "penalty": 1.75, "zeta": 0.25, "sigma_max": 5.0, "revision": REVISION}
 
 
-def test_a_benchmark_tells_its_peers_what_the_denoiser_knows(bench, monkeypatch):
-    told = []
-
-    def spy(name: str, task: Task, tools: Tools) -> Method:
-        told.append(tools.largest_sigma)
-        return make_method(name, task, tools)
-
-    monkeypatch.setattr(runner, "make_method", spy)
-    record = {"recipe": {"sigma_max": 7.0}, "license": "none", "data": "none"}
-    monkeypatch.setattr(runner, "_provenance", lambda name: {"sha256": "0" * 64, "kind": "", "record": record})
-    bench("levels", "--tasks", "denoise", "--methods", "ddrm:2", "--limit", 1)
-    assert told == [7.0]
+def test_peers_start_at_the_largest_noise_level_of_the_denoisers_training(tmp_path):
+    record = {"recipe": {"sigma_max": 0.7}, "license": "none", "data": "none"}
+    denoiser = str(write_denoiser(tmp_path / "denoiser.safetensors", record=record))
+    options = BenchOptions(tmp_path, tmp_path, ("colorize",), ("dps:20",), size=32, denoiser=denoiser)
+    ((job,), _) = prepare(options, torch.device("cpu"))
+    assert job.methods[0].settings["sigma_max"] == 0.7
 
 
 def test_names_and_the_networks_that_they_need():
     assert split_name("ddrm:20") == ("ddrm", 20)
     assert split_name("teacher-diffusion") == ("teacher-diffusion", None)
-    assert networks_of(["baseline"]) == set()
-    assert networks_of(["baseline", "ncvsd:16"]) == {"prior"}
-    assert networks_of(["teacher", "dps"]) == {"denoiser"}
+    needed = {"baseline": None, "ncvsd:16": "prior", "teacher": "denoiser", "dps": "denoiser"}
+    assert {name: network_of(name) for name in needed} == needed
 
 
 def test_steps_of_a_name_replace_those_of_the_run(tools):
-    task = load_task("denoise")
-    found = {name: make_method(name, task, tools) for name in ("ncvsd", "ncvsd:16", "teacher-diffusion:5", "ddrm:20")}
-    assert {name: (method.steps, method.evaluations) for name, method in found.items()} == {
-        "ncvsd": (4, 4),
-        "ncvsd:16": (16, 16),
-        "teacher-diffusion:5": (4, 20),
-        "ddrm:20": (20, 20),
-    }
+    names = ("ncvsd", "ncvsd:16", "teacher-diffusion:5", "ddrm:20")
+    methods = [make(name, load_task("denoise"), tools) for name in names]
+    assert [(m.steps, m.evaluations) for m in methods] == [(4, 4), (16, 16), (4, 20), (20, 20)]
+
+
+def test_teacher_diffusion_has_the_settings_of_teacher(tools):
+    """Of as many evaluations as there are samples; without over-noising, which a plain denoiser does not know."""
+    task, many = load_task("colorize"), replace(tools, steps=20)
+    plain, sampled = (dict(make(name, task, many).settings) for name in ("teacher", "teacher-diffusion:5"))
+    assert sampled.pop("sample") == 5
+    assert plain == sampled
+    ours = dict(make("ncvsd", task, many).settings)
+    assert {name: ours.pop(name) for name in ("gamma", "sigma_inflation")} == {"gamma": 0.0, "sigma_inflation": 0.15}
+    assert plain == ours
 
 
 @pytest.mark.parametrize("name", ["ncvsd", "teacher", "teacher-diffusion"])
@@ -102,7 +106,7 @@ def test_a_warm_start_without_a_spectrum_is_refused_before_anything_is_restored(
     task = load_task("colorize")
     assert task.settings(4).warm_start
     with pytest.raises(ValueError, match=f"{name} at colorize: warm_start needs a prior with a spectrum"):
-        make_method(name, task, without)
+        make(name, task, without)
 
 
 class Halve(LinearOperator):
@@ -118,10 +122,21 @@ class Halve(LinearOperator):
         return y / 2
 
 
+@dataclass(frozen=True)
+class Halving(Degradation):
+    def operator(self, shape, given=None, seed=0):
+        return Halve(shape)
+
+
 def test_a_new_kind_of_degradation_is_restored_by_least_squares(bench, tmp_path, monkeypatch):
     """By the default methods, without a line for it in the benchmark. A^T A = I / 4, so that damped by 1 % of that
     the solution is the image divided by 1.01."""
-    monkeypatch.setitem(DEGRADATIONS, "halve", Degradation(lambda request: Halve(request.shape)))
+
+    class Halved(Degradation):
+        def operator(self, shape, given=None, seed=0):
+            return Halve(shape)
+
+    monkeypatch.setitem(DEGRADATIONS, "halve", Halved)
     task = tmp_path / "halve.yaml"
     task.write_text("name: halve\ndescription: x\noperator: {type: halve}\nsigma_y: 0.0\nsettings: [{steps: 1}]\n")
     rows = figures(bench("halve", "--tasks", task, "--methods", "baseline,ncvsd,teacher"))
@@ -146,11 +161,17 @@ def test_damped_least_squares_is_that_of_the_dense_matrix():
     assert torch.equal(found[1], torch.zeros(1, 8, 8, dtype=torch.float64))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-def test_on_a_gpu_the_figures_are_those_of_the_cpu(tiny_prior, tmp_path):
-    from bench_cases import make_bench
+def test_a_missing_pixel_is_that_of_its_own_image_and_channel():
+    """Each image and channel has a mask of its own, and the last one no observed pixel: it stays as it is."""
+    mask = torch.zeros(2, 2, 1, 4)
+    mask[0, 0, 0, 0] = mask[0, 1, 0, 3] = mask[1, 0, 0, 1] = 1
+    y = Mask((2, 1, 4), mask)(torch.arange(1.0, 17).reshape(2, 2, 1, 4))
+    found = nearest_observed(y, Mask((2, 1, 4), mask))
+    assert found.flatten(0, 2).tolist() == [[1.0] * 4, [8.0] * 4, [10.0] * 4, [0.0] * 4]
 
-    bench = make_bench(Path(tmp_path), tiny_prior, 2)
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_on_a_gpu_the_figures_are_those_of_the_cpu(bench: Bench):
     expected, found = (figures(bench(device, "--device", device, "--batch", 2)) for device in ("cpu", "cuda"))
     assert found.keys() == expected.keys()
     for key, row in expected.items():
@@ -161,5 +182,8 @@ def test_results_depend_on_the_settings_that_are_in_use():
     """So that a new kind of setting, off by default, leaves them valid; 0 instead of None is no default."""
     levels = {"sigma_max": 2.0, "sigma_min": 0.1, "exponent": 3.0}
     assert in_use(Settings()) == levels
-    changes = {"sigma_max": 0.4, "warm_start": True, "overrelaxation": 0.5, "gamma": 0.0, "renoise_first": 0.0}
-    assert in_use(Settings(**changes)) == {**levels, **changes}
+    changes, few_step = (
+        {"sigma_max": 0.4, "warm_start": True, "gamma": 0.0},
+        {"overrelaxation": 0.5},
+    )
+    assert in_use(Settings(**changes, few_step=FewStep(**few_step))) == {**levels, **changes, **few_step}

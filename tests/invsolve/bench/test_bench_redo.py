@@ -13,14 +13,12 @@ import pytest
 import yaml
 from bench_cases import assert_same_figures, figures, write_denoiser
 
-from invsolve import peers
-from invsolve.bench import run_file as record
-from invsolve.bench import runner
-from invsolve.bench import store as results
+from invsolve.bench import run_file, runner, store
+from invsolve.bench.run_file import difference
 from invsolve.bench.store import append, drop, read_results
 from invsolve.cli import main
-from invsolve.peers.tuned import TUNED
-from invsolve.specs.task import tasks_folder
+from invsolve.peers import tuned_settings
+from invsolve.runtime.shipped import shipped
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -28,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture
 def retuned(bench, undisturbed, tmp_path) -> tuple[Path, list]:
     """A copy of the finished benchmark, and the options of a run after sr4x's settings for few steps have changed."""
-    task = yaml.safe_load((tasks_folder() / "sr4x.yaml").read_text())
+    task = yaml.safe_load((shipped("tasks") / "sr4x.yaml").read_text())
     for stage in task["settings"][:-1]:
         stage["sigma_max"] *= 1.2
     (tmp_path / "sr4x.yaml").write_text(yaml.safe_dump(task))
@@ -76,9 +74,9 @@ def test_renamed_settings_are_the_same(bench, undisturbed):
     bench("renamed")
     assert figures(out) == figures(undisturbed)
     was = {"a": 1, "b": 2, "c": [3]}
-    assert record.difference(was, {"x": 2, "b": 2, "c": [3]}) == 'there were {"a": 1} and now are {"x": 2}'
-    assert record.difference(was, {"a": 2, "b": 1, "c": [3]}) == "a was 1 and now is 2"
-    assert record.difference(was, {"x": [3], "y": 1, "b": 2}) is None
+    assert difference(was, {"x": 2, "b": 2, "c": [3]}) == 'there were {"a": 1} and now are {"x": 2}'
+    assert difference(was, {"a": 2, "b": 1, "c": [3]}) == "a was 1 and now is 2"
+    assert difference(was, {"x": [3], "y": 1, "b": 2}) is None
 
 
 def test_redoing_one_method_leaves_all_else_as_it_was(bench, undisturbed, retuned, capsys):
@@ -111,7 +109,7 @@ def test_settings_that_no_method_uses_and_texts_may_change(bench, undisturbed, r
     """The baseline has no settings, and nobody takes as many steps as the last; nothing is computed again."""
     out, options = retuned
     bench(out.name, *options, "--methods", "baseline")
-    task = yaml.safe_load((tasks_folder() / "sr4x.yaml").read_text())
+    task = yaml.safe_load((shipped("tasks") / "sr4x.yaml").read_text())
     task["settings"][-1]["sigma_max"] *= 1.2
     (tmp_path / "sr4x.yaml").write_text(yaml.safe_dump({**task, "description": "another text"}))
     bench(out.name, *options)
@@ -145,7 +143,7 @@ def test_an_interrupted_redo_goes_on_without_the_option(bench, undisturbed, retu
     assert len(read_results(out)) == 30
 
 
-@pytest.mark.parametrize(("module", "left"), [(results, 30), (record, 25)], ids=["before the lines", "the record"])
+@pytest.mark.parametrize(("module", "left"), [(store, 30), (run_file, 25)], ids=["before the lines", "the record"])
 def test_a_redo_that_is_killed_while_it_drops_leaves_a_valid_folder(
     module, left, bench, undisturbed, retuned, monkeypatch
 ):
@@ -182,7 +180,7 @@ def test_peers_that_were_retuned_are_noticed(bench, monkeypatch, capsys):
     options = ["--tasks", "sr4x,denoise", "--methods", "baseline,ddrm:20", "--limit", 1]
     out = bench("peers", *options)
     before, was = figures(out), definitions(out)["ddrm:20"]
-    monkeypatch.setitem(TUNED["ddrm"], "denoise", {20: {"sigma_max": 20.0, "eta": 0.9}})
+    monkeypatch.setitem(tuned_settings()["ddrm"], "denoise", {20: {"sigma_max": 20.0, "eta": 0.9}})
     assert main(bench.arguments("peers", *options)) == 2
     assert "holds results of ddrm:20 at denoise by other settings or weights (eta was 0.0 and now is 0.9)" in (
         capsys.readouterr().err
@@ -192,15 +190,6 @@ def test_peers_that_were_retuned_are_noticed(bench, monkeypatch, capsys):
     assert (now["sr4x"] == was["sr4x"], now["denoise"] == was["denoise"]) == (True, False)
     changed = {key[:2] for key in before if found[key] != before[key]}
     assert changed == {("denoise", "ddrm:20")}
-
-
-def test_peers_whose_algorithm_changed_are_noticed(bench, monkeypatch, capsys):
-    options = ["--tasks", "denoise", "--methods", "baseline,ddrm:20", "--limit", 1]
-    bench("algorithm", *options)
-    monkeypatch.setattr(peers, "REVISION", peers.REVISION + 1)
-    assert main(bench.arguments("algorithm", *options)) == 2
-    change = f"revision was {peers.REVISION - 1} and now is {peers.REVISION}"
-    assert f"holds results of ddrm:20 at denoise by other settings or weights ({change})" in capsys.readouterr().err
 
 
 def test_another_network_needs_its_methods_redone(bench, undisturbed, tmp_path):
@@ -224,20 +213,6 @@ def test_a_method_to_redo_must_be_among_the_methods(bench, capsys):
     message = "--redo: dps is not among --methods, which are baseline, ncvsd, teacher:2"
     assert capsys.readouterr().err == f"invsolve: error: {message}\n"
     assert not (bench.folder / "absent").exists()
-
-
-def test_a_record_of_the_older_form_is_refused_but_reported(bench, undisturbed, capsys):
-    out = bench.folder / "older"
-    shutil.copytree(undisturbed, out)
-    run = json.loads((out / "run.json").read_text())
-    run["definitions"] = {method: dict.fromkeys(tasks, "1234abcd") for method, tasks in run["definitions"].items()}
-    (out / "run.json").write_text(json.dumps(run))
-    assert main(bench.arguments("older", "--redo", "ncvsd")) == 2
-    message = f"{out}/run.json is of an older form, with digests for definitions: choose another --out"
-    assert capsys.readouterr().err == f"invsolve: error: {message}\n"
-    (out / "report.html").unlink()
-    assert main(["report", str(out)]) == 0
-    assert "teacher:2" in (out / "report.html").read_text()
 
 
 def test_lines_of_all_processes_are_dropped(tmp_path):

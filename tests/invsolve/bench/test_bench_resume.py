@@ -10,15 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
-from bench_cases import SIZE, Bench, assert_same_figures, figures, make_bench, write_denoiser, write_pictures
+from bench_cases import Bench, assert_same_figures, figures, make_bench, write_denoiser, write_pictures
 from cli_pictures import environment
 from safetensors.torch import load_file, save_file
 
-from invsolve.bench.pictures import Pictures
 from invsolve.bench.store import append, is_last_writer, merge, read_results
 from invsolve.cli import main
-from invsolve.runtime import folder_lock as claim
-from invsolve.specs.task import tasks_folder
+from invsolve.runtime import folder_lock
+from invsolve.runtime.shipped import shipped
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 COUNT = 8  # pictures
@@ -75,9 +74,9 @@ def test_a_line_that_was_cut_off_is_made_again(bench, undisturbed):
 
 def test_a_run_beside_another_is_refused(bench, undisturbed, monkeypatch, capsys):
     """Its lines would be lost when the other, the first to end, puts all lines together."""
-    monkeypatch.setattr(claim, "PATIENCE", 0.0)
+    monkeypatch.setattr(folder_lock, "PATIENCE", 0.0)
     before = {path: path.read_bytes() for path in undisturbed.iterdir() if path.is_file()}
-    with claim.claimed(undisturbed):
+    with folder_lock.locked(undisturbed):
         for options in ([], ["--redo", "baseline"]):
             assert main(bench.arguments("undisturbed", *options)) == 2
             assert f"error: another run is at work in {undisturbed}: wait for its end" in capsys.readouterr().err
@@ -131,6 +130,36 @@ def test_another_lpips_trunk_is_refused(bench, undisturbed, tmp_path, capsys):
     assert "holds another run: its digest of the LPIPS trunk was " in capsys.readouterr().err
 
 
+def test_a_run_without_the_lpips_trunk_says_how_to_give_it(bench, undisturbed, tmp_path):
+    """torchvision finds no weights in its cache, and its downloads go to a port where nobody listens."""
+    arguments = bench.arguments("undisturbed")
+    del arguments[(at := arguments.index("--lpips-trunk")) : at + 2]
+    nowhere = {"TORCH_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9", "INVSOLVE_LPIPS_TRUNK": ""}
+    process = start(arguments, **nowhere)
+    said, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "LPIPS unavailable" in said + errors
+    expected = f"{undisturbed} has LPIPS of every restoration, and this run cannot compute it: give AlexNet's weights"
+    assert f"invsolve: error: {expected} by --lpips-trunk FILE or INVSOLVE_LPIPS_TRUNK" in errors
+
+
+def test_a_run_with_lpips_is_not_mixed_with_one_without(bench, undisturbed, capsys):
+    shutil.copytree(undisturbed, bench.folder / "no lpips")
+    path = bench.folder / "no lpips" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"lpips": False, "lpips_sha256": None}))
+    assert main(bench.arguments("no lpips")) == 2
+    assert f"{path.parent} has no LPIPS, which this run can compute: choose another --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"tasks": ["sr4x"]}'])
+def test_a_file_that_is_no_record_is_refused(text, bench, tmp_path, capsys):
+    out = bench.folder / tmp_path.name
+    out.mkdir()
+    (out / "run.json").write_text(text)
+    assert main(bench.arguments(out.name)) == 2
+    assert f"error: {out}/run.json is not the record of a benchmark: choose another --out" in capsys.readouterr().err
+
+
 def test_the_record_names_every_device(bench, undisturbed):
     shutil.copytree(undisturbed, bench.folder / "devices")
     path = bench.folder / "devices" / "run.json"
@@ -141,27 +170,8 @@ def test_the_record_names_every_device(bench, undisturbed):
         assert json.loads(path.read_text())["device"] == f"a GPU; {run['device']}"
 
 
-def test_a_record_without_these_digests_is_accepted(bench, undisturbed):
-    shutil.copytree(undisturbed, bench.folder / "undigested")
-    path = bench.folder / "undigested" / "run.json"
-    run = json.loads(path.read_text())
-    del run["pictures_sha256"], run["lpips_sha256"]
-    path.write_text(json.dumps(run))
-    bench("undigested")
-    assert figures(bench.folder / "undigested") == figures(undisturbed)
-
-
-def test_a_digest_reads_no_more_than_its_share_of_many_pictures(bench, monkeypatch):
-    whole = Pictures(bench.pictures, SIZE).digest(COUNT)
-    monkeypatch.setattr("invsolve.bench.pictures.DIGESTED", 3)
-    pictures, read = Pictures(bench.pictures, SIZE), []
-    monkeypatch.setattr(pictures._source, "read", lambda name: read.append(name) or name.encode())
-    assert pictures.digest(COUNT) != whole
-    assert read == ["00000.png", "00002.png", "00005.png"]
-
-
 def test_a_degradation_that_was_changed_is_refused(bench, tmp_path, capsys):
-    text = (tasks_folder() / "denoise.yaml").read_text()
+    text = (shipped("tasks") / "denoise.yaml").read_text()
     path = tmp_path / "denoise.yaml"
     path.write_text(text)
     bench("changed", "--tasks", path, "--methods", "baseline", "--limit", 1)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from invsolve.bench.run_file import difference
-from invsolve.bench.runner import BenchOptions, definitions, prepare
+from invsolve.bench.runner import definitions, prepare
+from invsolve.specs.options import BenchOptions
 
 RESULTS = Path(__file__).resolve().parents[3] / "benchmarks" / "results"
 FOLDERS = sorted(record.parent for record in RESULTS.glob("*/run.json"))
@@ -20,7 +21,7 @@ def test_they_were_measured_with_what_is_here(folder):
     """A setting or weights changed without a new measurement would be found here, and one measured but not written."""
     run = json.loads((folder / "run.json").read_text())
     networks = {name: run[name]["name"] for name in ("prior", "denoiser") if name in run}
-    options = BenchOptions(folder, folder, run["tasks"], run["methods"], run["options"]["steps"], **networks)
+    options = BenchOptions(folder, folder, (*run["tasks"],), (*run["methods"],), run["options"]["steps"], **networks)
     found = definitions(*prepare(options, torch.device("cpu")))
     recorded = run["definitions"]
     assert recorded.keys() == found.keys()
