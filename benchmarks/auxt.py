@@ -22,7 +22,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from invsolve.data.crops import Crops, to_unit
-from invsolve.data.training_set import read_data
+from invsolve.data.sources import Source, load_pictures
+from invsolve.data.training_set import path_and_weight
 from invsolve.priors.denoiser import Denoiser
 from invsolve.priors.file import load_denoiser
 from invsolve.specs.recipe import TrainConfig, load_config
@@ -77,7 +78,7 @@ def curve(folder: Path, auxt: bool, seed: int, images: int, data: list[str]) -> 
     path = write_config(folder, auxt, seed, images)
     train(path, data, folder / "run", "cpu")
     config = load_config(path, TrainConfig)
-    held_out = read_data(data, config, folder / "cache")[1]
+    held_out = load_pictures(Source(path_and_weight(data[0])[0]))[-config.holdout :]
     crops = Crops([(held_out, 1.0)], config.crop, VALIDATION_SEED)
     pictures = to_unit(next(crops.batches(0, VALIDATION_CROPS))[0], torch.device("cpu"))
     losses = []

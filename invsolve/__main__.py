@@ -1,9 +1,13 @@
 """``python -m invsolve``, which ``torchrun -m invsolve`` needs."""
 
+import os
+import sys
+
 from .cli import main
 
 code = main()
-
-from .runtime.processes import leave  # noqa: E402 (which imports torch, and --help has ended by now)
-
-leave(code)
+# The process ends here and now: a KeyboardInterrupt that met ``exec`` makes ``python -m`` end by the signal, whatever
+# the exit code, and under torchrun gloo's destructors now and then abort the process after all its work is done.
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(code)

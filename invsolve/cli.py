@@ -10,8 +10,7 @@ from typing import NoReturn
 
 from . import __version__
 from .commands import COMMANDS
-from .runtime.interrupt import heeding_interrupts
-from .runtime.signals import Stopped
+from .runtime.signals import Stopped, heeding_interrupts
 
 DIVERGED = 1
 BAD_INPUT = 2

@@ -1,4 +1,4 @@
-"""Training samples: random crops, flips and scales of decoded pictures, and their noise.
+"""Training samples: random crops, flips and scales of decoded pictures.
 
 Sample ``i`` of a run depends on ``(seed, i)`` alone, so that the same pictures come whatever the number of workers or
 processes, and after a restart.
@@ -6,11 +6,10 @@ processes, and after a restart.
 
 from __future__ import annotations
 
-import atexit
-import contextlib
+import itertools
 import math
+import multiprocessing
 import signal
-import weakref
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -73,50 +72,35 @@ class Crops(Dataset):
     def batches(
         self, first: int, batch: int, workers: int = 0, pin: bool = False, share: tuple[int, int] = (0, 1)
     ) -> Iterator[list[Tensor]]:
-        """Batches of consecutive samples from sample ``first`` on, without end.
+        """Batches of consecutive samples from sample ``first`` on, without end; to be closed where there are workers.
 
-        With ``share`` (k, n) it is the k-th of n equal, consecutive parts of every batch. The workers outlive SIGTERM
-        and SIGINT, which may come to all processes of a group: this one decides what becomes of them.
+        With ``share`` (k, n) it is the k-th of n equal, consecutive parts of every batch.
         """
         number, size = share[0], batch // share[1]
-
-        def indices() -> Iterator[list[int]]:
-            start = first + number * size
-            while True:
-                yield list(range(start, start + size))
-                start += batch
-
-        loader = DataLoader(
-            self,
-            batch_sampler=indices(),
-            num_workers=workers,
-            pin_memory=pin,
-            prefetch_factor=4 if workers else None,
-            multiprocessing_context="fork" if workers else None,
+        starts = itertools.count(first + number * size, batch)
+        context = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
+        batches = iter(
+            DataLoader(
+                self,
+                batch_sampler=(list(range(start, start + size)) for start in starts),
+                num_workers=workers,
+                pin_memory=pin,
+                prefetch_factor=4 if workers else None,
+                multiprocessing_context=context if workers else None,
+                worker_init_fn=outlive_signals,
+            )
         )
-        if not workers:
-            return iter(loader)
-        with stop_signals_blocked():  # as they stay in the workers, who inherit it
-            batches = iter(loader)
-        atexit.register(_end_workers, weakref.ref(batches))
-        return batches
+        try:
+            yield from batches
+        finally:
+            if workers:
+                batches._shutdown_workers()  # not at exit, where Python would send them SIGTERM, and wait for ever
 
 
-@contextlib.contextmanager
-def stop_signals_blocked() -> Iterator[None]:
-    """SIGTERM and SIGINT wait until the end of the context; processes that it starts never get them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _end_workers(batches: weakref.ref) -> None:
-    """At exit, where a traceback still holds ``batches``: Python would send the workers SIGTERM, and wait for ever."""
-    alive = batches()
-    if alive is not None:
-        alive._shutdown_workers()
+def outlive_signals(worker: int) -> None:
+    """Ignore SIGTERM and SIGINT, which may come to all processes of a group: the main one decides what happens then."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def whole_crop(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -140,36 +124,6 @@ def scaled_crop(picture: np.ndarray, size: int, scale: float, rng: np.random.Gen
     x, y = left - columns.start, top - rows.start
     box = (x, y, min(x + side, region.width), min(y + side, region.height))  # rounding may step over the edge
     return np.asarray(region.resize((size, size), Image.Resampling.BICUBIC, box)).transpose(2, 0, 1)
-
-
-def seed_of(seed: int, index: tuple[int, ...]) -> int:
-    """A well-mixed seed for a torch generator, which takes 63 bits."""
-    return stream_key(seed, index) % 2**63
-
-
-class SampleNoise:
-    """Standard normals for training samples, drawn on the device, a function of ``(seed, sample index)`` alone."""
-
-    def __init__(self, seed: int, indices: Sequence[int], device: torch.device):
-        self.device = device
-        self.generators = []
-        for index in indices:
-            self.generators.append(torch.Generator(device=device).manual_seed(seed_of(seed, (int(index), 1))))
-
-    def split(self, count: int) -> list[SampleNoise]:
-        """``count`` sources for consecutive equal shares of the samples; each stream goes on where it is."""
-        size = len(self.generators) // count
-        parts = [SampleNoise(0, (), self.device) for _ in range(count)]
-        for i, part in enumerate(parts):
-            part.generators = self.generators[i * size : (i + 1) * size]
-        return parts
-
-    def __call__(self, shape: Sequence[int]) -> Tensor:
-        """The next normals ``[B, *shape]``, each sample from its own stream."""
-        out = torch.empty(len(self.generators), *shape, device=self.device)
-        for row, generator in zip(out, self.generators, strict=True):
-            row.normal_(generator=generator)
-        return out
 
 
 def to_unit(pictures: Tensor, device: torch.device) -> Tensor:

@@ -16,8 +16,8 @@ LABELS_FILE = "dataset.json"  # {"labels": [["path", 3], ...]}, as EDM2's zip fi
 
 def class_names(sources: Sequence[Source]) -> list[str]:
     """Names of the top folders, sorted, of all sources without a labels file: class k is the k-th of them."""
-    folders = {name.split("/")[0] for source in _by_folder(sources) for name in source.names if "/" in name}
-    return sorted(folders)
+    unlisted = [source for source in sources if not source.has(LABELS_FILE)]
+    return sorted({name.split("/")[0] for source in unlisted for name in source.names if "/" in name})
 
 
 def class_labels(sources: Sequence[Source], classes: int) -> list[list[int]]:
@@ -28,25 +28,21 @@ def class_labels(sources: Sequence[Source], classes: int) -> list[list[int]]:
     """
     if not classes:
         return [[] for _ in sources]
-    numbers = {name: number for number, name in enumerate(class_names(sources))}
-    found = [_listed(source) if source.has(LABELS_FILE) else _folders(source, numbers) for source in sources]
+    names = {name: number for number, name in enumerate(class_names(sources))}
+    found = [_listed(source) if source.has(LABELS_FILE) else _by_folder(source, names) for source in sources]
     for source, labels in zip(sources, found, strict=True):
         if max(labels) >= classes:
             raise ValueError(f"{source.path} has class {max(labels)} but the network has labels: {classes}")
     return found
 
 
-def _by_folder(sources: Sequence[Source]) -> list[Source]:
-    return [source for source in sources if not source.has(LABELS_FILE)]
-
-
-def _folders(source: Source, numbers: dict[str, int]) -> list[int]:
-    outside = [name for name in source.names if "/" not in name]
-    if outside:
-        raise ValueError(
-            f"{source.path}: {outside[0]} lies in no folder that names its class; nor is there {LABELS_FILE}"
-        )
-    return [numbers[name.split("/")[0]] for name in source.names]
+def _by_folder(source: Source, names: dict[str, int]) -> list[int]:
+    for name in source.names:
+        if "/" not in name:
+            raise ValueError(
+                f"{source.path}: {name} lies in no folder that names its class; nor is there {LABELS_FILE}"
+            )
+    return [names[name.split("/")[0]] for name in source.names]
 
 
 def _listed(source: Source) -> list[int]:
@@ -56,10 +52,9 @@ def _listed(source: Source) -> list[int]:
     except (ValueError, LookupError, TypeError):
         raise ValueError(f'{where}: expected {{"labels": [["path", class], ...]}}') from None
     for name in source.names:
-        if type(listed.get(name)) is not int or listed[name] < 0:
-            raise ValueError(
-                f"{where}: the class of {name} is {listed.get(name)!r} but must be an integer of at least 0"
-            )
+        label = listed.get(name)
+        if type(label) is not int or label < 0:
+            raise ValueError(f"{where}: the class of {name} is {label!r} but must be an integer of at least 0")
     return [listed[name] for name in source.names]
 
 

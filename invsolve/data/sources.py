@@ -28,8 +28,7 @@ from ..runtime import processes
 
 MACOS_EXTRAS = "__MACOSX"  # a folder of hidden files, with pictures' suffixes, that macOS adds to zip files
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError)
-POLL = 0.5  # seconds
-PATIENCE = 1800.0  # seconds without a byte more in the cache, after which whoever decodes is taken to be gone
+POLL = 0.5  # seconds between looks for a cache file that another process writes
 
 
 class Source:
@@ -44,10 +43,8 @@ class Source:
             raise ValueError(f"no folder or zip file {path}")
         self.path, self._archive = path, None
         if path.is_file():
-            try:
+            with self._readable():
                 self._archive = zipfile.ZipFile(path)
-            except ZIP_ERRORS as error:
-                raise self._unreadable(error) from None
             files = self._archive.namelist()
         else:
             files = [file.relative_to(path).as_posix() for file in path.rglob("*")]
@@ -57,8 +54,12 @@ class Source:
         if not self.names:
             raise ValueError(f"no pictures {'in' if self._archive else 'below'} {path}")
 
-    def _unreadable(self, error: Exception) -> ValueError:
-        return ValueError(f"{self.path}: cannot be read as a zip file of pictures ({error})")
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except ZIP_ERRORS as error:
+            raise ValueError(f"{self.path}: cannot be read as a zip file of pictures ({error})") from None
 
     def has(self, name: str) -> bool:
         return name in self._archive.namelist() if self._archive else (self.path / name).is_file()
@@ -66,10 +67,8 @@ class Source:
     def read(self, name: str) -> bytes:
         if not self._archive:
             return (self.path / name).read_bytes()
-        try:
+        with self._readable():
             return self._archive.read(name)
-        except ZIP_ERRORS as error:
-            raise self._unreadable(error) from None
 
     def decoded(self) -> Iterator[np.ndarray]:
         """Every picture, in colour, as uint8 ``[3, H, W]``. Raises ValueError where one cannot be read."""
@@ -78,18 +77,15 @@ class Source:
             yield np.ascontiguousarray(to_bytes(image).transpose(2, 0, 1))
 
     def decoded_bytes(self) -> int:
-        """What all pictures take once they are decoded, from their headers alone."""
-        return sum(self._decoded_bytes(name) for name in self.names)
-
-    def _decoded_bytes(self, name: str) -> int:
-        try:
-            with warnings.catch_warnings():
+        """What all pictures take once they are decoded, from their headers alone; unreadable ones count as nothing."""
+        total = 0
+        for name in self.names:
+            with contextlib.suppress(Exception), warnings.catch_warnings():  # decoding says what is wrong with it
                 warnings.simplefilter("ignore")
                 file = self._archive.open(name) if self._archive else (self.path / name).open("rb")
                 with file, Image.open(file) as picture:
-                    return 3 * picture.width * picture.height
-        except Exception:  # of many kinds; that the picture cannot be read is said when it is decoded
-            return 0
+                    total += 3 * picture.width * picture.height
+        return total
 
     def content(self) -> str:
         """A digest of the pictures' names and the sizes of their files: of a copy, or packed into a zip, the same."""
@@ -97,32 +93,34 @@ class Source:
             sizes = [self._archive.getinfo(name).file_size for name in self.names]
         else:
             sizes = [(self.path / name).stat().st_size for name in self.names]
-        return hashlib.blake2b(repr((self.names, sizes)).encode(), digest_size=8).hexdigest()
+        return digest((self.names, sizes))
 
-    def digest(self) -> str:
-        """Of the source's path and its pictures' names, sizes and times of change."""
+    def version(self) -> str:
+        """A digest of the source's path and its pictures' names, sizes and times of change."""
         files = [self.path] if self._archive else [self.path / name for name in self.names]
         times = [(stat.st_size, stat.st_mtime_ns) for stat in (file.stat() for file in files)]
-        return hashlib.blake2b(repr((str(self.path.resolve()), self.names, times)).encode(), digest_size=8).hexdigest()
+        return digest((str(self.path.resolve()), self.names, times))
+
+
+def digest(value: object) -> str:
+    """Of plain values: 16 hexadecimal digits."""
+    return hashlib.blake2b(repr(value).encode(), digest_size=8).hexdigest()
 
 
 def load_pictures(source: Source, cache: Path | None = None) -> list[np.ndarray]:
     """All pictures of a source as uint8 arrays ``[3, H, W]``: in memory, or in a file in the folder ``cache``.
 
-    Of several processes the first decodes, and the others wait for its file.
-
-    Raises:
-        ValueError: a picture cannot be read. TimeoutError: no file came from the first process.
+    Of several processes the first decodes, and the others wait for its file. Raises ValueError where a picture cannot
+    be read.
     """
     if cache is None:
         return list(source.decoded())
-    data = cache / f"{source.path.stem}-{source.digest()}.u8"
+    data = cache / f"{source.path.stem}-{source.version()}.u8"
     index = data.with_suffix(".json")
-    sizes = _read_index(data, index)
-    if sizes is None and processes.rank() == 0:
+    if _read_index(data, index) is None and processes.rank() == 0:
         _decode_into(data, index, source)
-    if sizes is None:
-        sizes = _wait_for(data, index)
+    while (sizes := _read_index(data, index)) is None:
+        time.sleep(POLL)
     ends = np.cumsum([3 * height * width for height, width in sizes])
     pixels = np.split(np.asarray(np.memmap(data, np.uint8, "r")), ends[:-1])
     return [part.reshape(3, *size) for part, size in zip(pixels, sizes, strict=True)]
@@ -136,28 +134,6 @@ def _read_index(data: Path, index: Path) -> list[list[int]] | None:
     except (OSError, ValueError, TypeError):
         return None
     return sizes if whole else None
-
-
-def _wait_for(data: Path, index: Path) -> list[list[int]]:
-    """What :func:`_read_index` finds once another process has written the files."""
-    written, since = None, time.monotonic()
-    while (sizes := _read_index(data, index)) is None:
-        size = _bytes_being_written(data.parent)
-        if size != written:
-            written, since = size, time.monotonic()
-        if time.monotonic() - since > PATIENCE:
-            raise TimeoutError(f"{data} is not whole, and for {PATIENCE:g} s nothing was added: does rank 0 still run?")
-        time.sleep(POLL)
-    return sizes
-
-
-def _bytes_being_written(folder: Path) -> int:
-    """By ``write_atomically``, in all its files of a folder."""
-    size = 0
-    for part in folder.glob(".*.part"):
-        with contextlib.suppress(FileNotFoundError):  # it has got its name
-            size += part.stat().st_size
-    return size
 
 
 def _decode_into(data: Path, index: Path, source: Source) -> None:

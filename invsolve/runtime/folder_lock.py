@@ -10,7 +10,7 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing is claimed
+except ImportError:  # Windows: folders are used without a lock
     fcntl = None
 
 PATIENCE = 10.0  # seconds: the data workers of a training that was killed may outlive it by some
@@ -18,33 +18,35 @@ PAUSE = 0.1  # seconds between attempts
 
 
 @contextlib.contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Make the folder, if it is not there, and hold it until the end; the system lets go of it when the process dies.
+def locked(folder: Path) -> Iterator[None]:
+    """Make the folder, if it is not there, and lock it until the end; the system unlocks it when the process dies.
 
     Leaves no file. File systems without locks are used as they are.
 
     Raises:
-        ValueError: another run holds it.
+        ValueError: another run has the lock, and keeps it for longer than ``PATIENCE``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if fcntl is None:
         yield
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle, deadline = os.open(folder, os.O_RDONLY), time.monotonic() + PATIENCE
     try:
-        _lock(handle, folder)
+        while not _lock(handle):
+            if time.monotonic() >= deadline:
+                raise ValueError(f"another run is at work in {folder}: wait for its end, or choose another --out")
+            time.sleep(PAUSE)
         yield
     finally:
         os.close(handle)
 
 
-def _lock(handle: int, folder: Path) -> None:
-    for left in reversed(range(1 + round(PATIENCE / PAUSE))):
-        try:
-            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if left:
-                time.sleep(PAUSE)
-        except OSError:
-            return None
-    raise ValueError(f"another run is at work in {folder}: wait for its end, or choose another --out")
+def _lock(handle: int) -> bool:
+    """Lock an open folder; False where another process has the lock."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True

@@ -2,7 +2,7 @@
 
 Every process holds all networks, those of the first, and computes its share of each batch. Gradients are averaged
 before an update, which every process then makes alike; the first process alone writes files. Without ``torchrun`` there
-is one process, and nothing here has an effect.
+is one process, and nothing here has an effect. ``torch.distributed`` is imported where processes communicate only.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-from .folder_lock import claimed
+from .folder_lock import locked
 
 PATIENCE = 10.0  # seconds for a file of one machine to show on the others
+
+
+def under_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def rank() -> int:
@@ -35,13 +36,9 @@ def count() -> int:
     return int(os.environ["WORLD_SIZE"]) if under_torchrun() else 1
 
 
-def under_torchrun() -> bool:
-    return dist.is_available() and dist.is_torchelastic_launched()
-
-
 def alone(folder: Path) -> contextlib.AbstractContextManager[None]:
-    """Hold a folder for the processes of this run, through the first. Raises ValueError where another run holds it."""
-    return claimed(folder) if rank() == 0 else contextlib.nullcontext()
+    """Lock a folder for the processes of this run, through the first. Raises ValueError where another run has it."""
+    return locked(folder) if rank() == 0 else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
@@ -50,6 +47,8 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     if count() == 1:
         yield device
         return
+    import torch.distributed as dist
+
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
@@ -57,20 +56,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     yield device
     wait(device)  # for the first process to write its last files: torchrun may end all when one fails
     if device.type == "cuda":
-        dist.destroy_process_group()  # gloo's threads are left to leave(): taking them down races with the other side
-
-
-def leave(code: int) -> NoReturn:
-    """End this process with an exit code; under torchrun at once, without the destructors of torch's libraries.
-
-    There gloo aborted the process now and then, after all the work was done ("terminate called without an active
-    exception"), and torchrun then reports a failure.
-    """
-    if not under_torchrun():
-        sys.exit(code)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+        dist.destroy_process_group()  # gloo's threads are left to __main__: ending them races with the other side
 
 
 @torch.no_grad()
@@ -78,9 +64,11 @@ def align(network: nn.Module) -> None:
     """Give a network of all processes the first one's parameters and buffers."""
     if count() == 1:
         return
+    from torch.distributed import broadcast
+
     for tensor in (*network.parameters(), *network.buffers()):
         values = tensor.contiguous()
-        dist.broadcast(values, 0)
+        broadcast(values, 0)
         tensor.copy_(values)
 
 
@@ -89,20 +77,14 @@ def average_gradients(network: nn.Module) -> None:
     if count() == 1:
         return
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
-    joint = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(joint)
-    parts = (joint / count()).split([gradient.numel() for gradient in gradients])
-    for gradient, part in zip(gradients, parts, strict=True):
+    joint = _reduced(torch.cat([gradient.flatten() for gradient in gradients]), "SUM") / count()
+    for gradient, part in zip(gradients, joint.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view(gradient.shape))
 
 
 def mean(values: Tensor) -> Tensor:
     """Mean of a tensor over the processes, element by element."""
-    if count() > 1:
-        values = values.clone()
-        dist.all_reduce(values)
-        values = values / count()
-    return values
+    return values if count() == 1 else _reduced(values.clone(), "SUM") / count()
 
 
 def norm(values: Tensor) -> Tensor:
@@ -115,9 +97,15 @@ def largest(values: list[float], device: torch.device) -> list[float]:
     """The largest of each value over the processes: how they agree on what to do next."""
     if count() == 1:
         return values
-    joint = torch.tensor(values, dtype=torch.float64, device=device)
-    dist.all_reduce(joint, dist.ReduceOp.MAX)
-    return joint.tolist()
+    return _reduced(torch.tensor(values, dtype=torch.float64, device=device), "MAX").tolist()
+
+
+def _reduced(values: Tensor, how: str) -> Tensor:
+    """Replace ``values`` in every process by their sum or maximum over all; returns them."""
+    import torch.distributed as dist
+
+    dist.all_reduce(values, getattr(dist.ReduceOp, how))
+    return values
 
 
 def wait(device: torch.device) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..priors.denoiser import Denoiser, classes
 
 
 def edm_weight(sigma: Tensor, sigma_data: float) -> Tensor:
-    """``(s² + sd²) / (s sd)²``: gives the raw network's output error the same weight at all levels."""
+    """``(s² + sd²) / (s sd)²``: gives the raw network's output error the same weight at all noise levels."""
     return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
 
 
@@ -20,13 +19,6 @@ def weighted_error(error: Tensor, sigma: Tensor, sigma_data: float, log_variance
 
 
 def edm_loss(denoiser: Denoiser, x: Tensor, sigma: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-    """Denoising loss a sample ``[B]`` for clean ``x`` ``[B, C, H, W]``, levels ``sigma`` ``[B]``, normals like x."""
+    """Denoising loss a sample ``[B]`` for clean ``x`` ``[B, C, H, W]``, noise levels ``[B]`` and normals like x."""
     error = denoiser(x + sigma[:, None, None, None] * noise, sigma, **classes(labels)) - x
     return weighted_error(error, sigma, denoiser.sigma_data, denoiser.network.log_variance(sigma.log() / 4))
-
-
-@torch.no_grad()
-def denoising_psnr(denoiser: Denoiser, x: Tensor, sigma: float, noise: Tensor, labels: Tensor | None = None) -> float:
-    """PSNR in dB of the posterior mean at one level, mean over the images ``x`` in [-1, 1]."""
-    error = denoiser(x + sigma * noise, sigma, **classes(labels)).clamp(-1, 1) - x
-    return (10 * torch.log10(4 / error.square().flatten(1).mean(1))).mean().item()

@@ -2,60 +2,78 @@
 
 from __future__ import annotations
 
-import json
-import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..priors.file import CheckpointError, read_checkpoint
-from ..specs.recipe import RunConfig
-from .identity import check_identity
+from torch import Tensor
+
+from ..priors.denoiser import GAMMA, SIGMA_DATA, Denoiser
+from ..priors.file import CheckpointError, read_checkpoint, save_denoiser
 from .posthoc import snapshot_path
+from .run import Run
 from .trainee import Trainee
 
 
-def export_path(out: Path, name: str, std: float) -> Path:
-    """Of the average of width ``std``; ``name`` is denoiser or generator."""
-    return out / f"{name}-ema{std:g}.safetensors"
+@dataclass(frozen=True)
+class Exports:
+    """Files of a trainee's averages: ``NAME-emaSTD.safetensors`` at every checkpoint, and snapshots, which are kept.
 
-
-def last_step(config: RunConfig) -> int:
-    return math.ceil(config.images / config.batch)
-
-
-def snapshot_due(config: RunConfig, trainee: Trainee, step: int) -> bool:
-    """Whether averages are stored after a step; there are none before the trainee's first update."""
-    due = step % config.snapshot_every == 0 or step == last_step(config) if config.snapshot_every else False
-    return due and trainee.steps > 0
-
-
-def snapshot_record(trainee: Trainee, identity: dict[str, object]) -> dict[str, object]:
-    """What the record of a snapshot says beyond that of weights: updates so far, and the training that it is of."""
-    return {"steps": trainee.steps, "training": identity}
-
-
-def exports_missing(
-    out: Path, name: str, config: RunConfig, trainee: Trainee, identity: dict[str, object], step: int
-) -> bool:
-    """Whether a file is not there that no later step would write: a snapshot, or after the last step the weights.
-
-    A snapshot of another training than that of this ``identity`` does not count.
+    ``name`` is denoiser or generator. ``record`` is what the files say of their making beside settings and progress; it
+    and the rest are as in ``save_denoiser``.
     """
-    stds = [average.std for average in trainee.averages]
-    due = snapshot_due(config, trainee, step)
-    if due and not all(is_snapshot(snapshot_path(out, step, std), identity) for std in stds):
-        return True
-    exported = [images_seen(export_path(out, name, std)) for std in stds] if step >= last_step(config) else []
-    return any(seen != step * config.batch for seen in exported)
 
+    run: Run
+    name: str
+    trainee: Trainee
+    record: dict[str, object]
+    spectrum: Tensor | None
+    sigma_data: float = SIGMA_DATA
+    gamma: float = GAMMA
+    image_size: int | None = None
 
-def is_snapshot(path: Path, identity: dict[str, object]) -> bool:
-    """Whether a file is a snapshot, and as far as it says so of the training of this ``identity``."""
-    try:
-        record = read_checkpoint(path)[0]["record"]
-        check_identity(record.get("training", {}), json.loads(json.dumps(identity)))  # JSON has lists for tuples
-    except ValueError:  # a CheckpointError too
-        return False
-    return True
+    def path(self, std: float) -> Path:
+        """Of the average of width ``std``."""
+        return self.run.out / f"{self.name}-ema{std:g}.safetensors"
+
+    @property
+    def result(self) -> Path:
+        """The file of the first average, which is the training's result."""
+        return self.path(self.trainee.averages[0].std)
+
+    def write(self, step: int, validation: Sequence[dict] | None = None) -> Denoiser:
+        """Write the averages as they are after ``step``; returns the first.
+
+        ``validation`` are figures of each average for its record.
+        """
+        settings = self.run.settings
+        recipe = {name: value for name, value in asdict(settings).items() if name not in ("license", "data")}
+        common = {"license": settings.license, "data": settings.data, "images_seen": step * settings.batch}
+        kept = {"steps": self.trainee.steps, "training": self.run.identity}  # what the record of a snapshot adds
+        for i, average in reversed(list(enumerate(self.trainee.averages))):
+            denoiser = Denoiser(average.network, self.sigma_data)
+            figures = {"validation": validation[i]} if validation else {}
+            record = {**common, **self.record, **figures, "ema": average.std, "recipe": recipe}
+            more = {"gamma": self.gamma, "spectrum": self.spectrum, "image_size": self.image_size}
+            save_denoiser(self.path(average.std), denoiser, record, **more)
+            if self._snapshot_due(step):
+                record = {**common, **self.record, "ema": average.std, "recipe": recipe, **kept}
+                path = snapshot_path(self.run.out, step, average.std)
+                save_denoiser(path, denoiser, record, **more, normalized=False)
+        return denoiser
+
+    def missing(self, step: int) -> bool:
+        """Whether a file is lacking that no later step would write: a snapshot, or after the last step the weights."""
+        stds = [average.std for average in self.trainee.averages]
+        if self._snapshot_due(step) and not all(snapshot_path(self.run.out, step, std).exists() for std in stds):
+            return True
+        images = step * self.run.settings.batch
+        return step >= self.run.steps and any(images_seen(self.path(std)) != images for std in stds)
+
+    def _snapshot_due(self, step: int) -> bool:
+        """There are none before the trainee's first update."""
+        every = self.run.settings.snapshot_every
+        return bool(every) and (step % every == 0 or step == self.run.steps) and self.trainee.steps > 0
 
 
 def images_seen(path: Path) -> int | None:

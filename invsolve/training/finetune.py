@@ -1,13 +1,13 @@
-"""Fine-tuning of a generative denoiser for few evaluations: its draws without over-noising.
+"""Fine-tuning of a generative denoiser for few evaluations: its output without over-noising.
 
-At ``gamma = 0`` there is no noise left to draw with: ``G(u, s) = D_cond(u, s; u, s)`` is one picture for every u.
-Distillation never asks for it, but a solver's loop of few evaluations restores best with it, since its likelihood draws
-bring noise of their own. Here it learns to be the picture that looks most like the true one. It descends
+At ``gamma = 0`` there is no noise left to sample with: ``G(u, s) = D_cond(u, s; u, s)`` is one image for every u.
+Distillation never asks for it, but a solver's loop of few evaluations restores best with it, since its likelihood
+samples bring noise of their own. Here it learns to be the image that looks most like the true one. It descends
 
     E[ln d(G(u, s), x) + w ln |G(u, s) - x|²],    u = x + s n,
 
 with ``d`` the perceptual distance of ``perceptual.py`` by the teacher's features; the logarithm gives all noise levels
-the same weight. In a share ``keep`` of the samples it is held to its own earlier draws instead, with the over-noising
+the same weight. In a share ``keep`` of the samples it is held to its own earlier output instead, with the over-noising
 it was distilled with and the same noise, so that it goes on sampling ``p(x | u)`` there.
 """
 
@@ -21,54 +21,39 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..data.training_set import describe_data, held_out_images, read_data
+from ..data.training_set import HeldOut, TrainingSet
 from ..priors.denoiser import Denoiser, classes
 from ..priors.file import load_denoiser
 from ..priors.registry import resolve
-from ..runtime import processes
-from ..runtime.device import choose_device
 from ..runtime.random_streams import NoiseStreams
 from ..specs.recipe import FinetuneConfig, load_config
+from .compute import autocast, backward, compiled, place
 from .edm import edm_weight
-from .exports import export_path, exports_missing
-from .grids import PICTURES, denoised, write_grid
-from .identity import identity, of_weights
-from .loop import Checkpoints, Samples, train_loop
+from .exports import Exports
+from .identity import of_weights
+from .loop import train_loop
 from .perceptual import perceptual_distance
-from .steps import autocast, backward, compiled, memory_format
-from .teacher import (
-    Traits,
-    agreed_classes,
-    cache_folder,
-    check_crop,
-    check_folders,
-    check_shares,
-    export_generator,
-    validate,
-)
+from .run import Run, check_crop, common_classes, joined_and_seeded
+from .samples import Samples
 from .trainee import Trainee
+from .validation import denoised, validate, write_grid
 
-DISTANCE_LEVELS = (0.1, 0.5, 2.0)  # of the noise removed, where validation takes perceptual distances
-
-
-def chosen(which: Tensor, *tensors: Tensor | None) -> list[Tensor | None]:
-    """The samples told by ``which`` of tensors that may be None."""
-    return [None if each is None else each[which] for each in tensors]
+DISTANCE_SIGMAS = (0.1, 0.5, 2.0)  # of the noise removed, where validation takes perceptual distances
 
 
 class FinetuneStep:
-    """One update of the generator ``denoiser``, whose over-noising is ``gamma``; ``before`` is what it was at first."""
+    """One update of the generator ``denoiser``, distilled with over-noising ``gamma``; ``original`` is its start."""
 
     def __init__(
         self,
         denoiser: Denoiser,
-        before: Denoiser,
+        original: Denoiser,
         teacher: Denoiser,
         gamma: float,
         trainee: Trainee,
         config: FinetuneConfig,
     ):
-        self.denoiser, self.before, self.teacher = compiled(denoiser, config), before, teacher
+        self.denoiser, self.original, self.teacher = compiled(denoiser, config), original, teacher
         self.gamma, self.trainee, self.config = gamma, trainee, config
 
     def __call__(self, samples: Samples, number: int) -> dict[str, Tensor]:
@@ -76,66 +61,56 @@ class FinetuneStep:
         self.trainee.update(self.config)
         return {name: sum(part[name] for part in parts) for name in parts[0]}
 
-    def levels(self, normals: Tensor) -> tuple[Tensor, Tensor]:
-        """``s`` log-uniform between its bounds, and which samples keep their draws, from independent normals."""
-        c = self.config
-        uniform = torch.special.ndtr(normals[:, :2])
-        return c.sigma_min * (c.sigma_max / c.sigma_min) ** uniform[:, 0], uniform[:, 1] < c.keep
-
     def learn(self, part: Samples) -> dict[str, Tensor]:
         """Gradients of a micro-batch; returns its shares of the metrics."""
         c, x, shape = self.config, part.x, part.x.shape[1:]
-        s, kept = self.levels(part.normals)
+        uniform = torch.special.ndtr(part.normals[:, :2])
+        s = c.sigma_min * (c.sigma_max / c.sigma_min) ** uniform[:, 0]
+        kept = uniform[:, 1] < c.keep
         u, z = x + s[:, None, None, None] * part.noise(shape), part.noise(shape)
-        told = torch.where(kept, 1 + self.gamma, 1.0) * s
-        over = u + (told**2 - s**2).clamp_min(0).sqrt()[:, None, None, None] * z
+        s_over = torch.where(kept, 1 + self.gamma, 1.0) * s
+        u_over = u + (s_over**2 - s**2).clamp_min(0).sqrt()[:, None, None, None] * z
+        labels, losses = part.labels, dict.fromkeys(("distance", "error", "kept"), x.new_zeros(()))
         with autocast(c, x):
-            found = self.denoiser(over, told, u, s, **classes(part.labels))
-            pictures = self.picture_losses(found, x, z, part.labels, ~kept)
-            draws = self.keeping_loss(found, over, told, u, s, part.labels, kept)
-        total = {"distance": pictures[0].sum(), "error": pictures[1].sum(), "kept": draws.sum()}
-        means = {name: value / len(x) for name, value in total.items()}
+            output = self.denoiser(u_over, s_over, u, s, **classes(labels))
+            if not kept.all():
+                learned = [None if each is None else each[~kept] for each in (output, x, z, labels)]
+                losses["distance"], losses["error"] = (loss.sum() for loss in self.image_losses(*learned))
+            if kept.any():
+                held = [None if each is None else each[kept] for each in (output, u_over, s_over, u, s, labels)]
+                losses["kept"] = self.keeping_loss(*held).sum()
+        means = {name: loss / len(x) for name, loss in losses.items()}
         backward(means["distance"] + c.error_weight * means["error"] + c.keep_weight * means["kept"], c)
         return {name: value.detach() / c.accumulate for name, value in means.items()}
 
-    def picture_losses(
-        self, found: Tensor, x: Tensor, noise: Tensor, labels: Tensor | None, which: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """``ln d`` and ``ln |error|²`` of the samples told by ``which``."""
-        if not which.any():
-            return found[:0].sum((1, 2, 3)), found[:0].sum((1, 2, 3))
-        found, x, noise, labels = chosen(which, found, x, noise, labels)
-        distance = perceptual_distance(self.teacher, found, x, self.config.feature_level, noise, labels)
-        return distance.log(), (found - x).square().flatten(1).mean(1).log()
+    def image_losses(self, output: Tensor, x: Tensor, noise: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """``ln d`` and ``ln |error|²`` a sample."""
+        distance = perceptual_distance(self.teacher, output, x, self.config.feature_level, noise, labels)
+        return distance.log(), (output - x).square().flatten(1).mean(1).log()
 
     def keeping_loss(
-        self, found: Tensor, over: Tensor, told: Tensor, u: Tensor, s: Tensor, labels: Tensor | None, which: Tensor
+        self, output: Tensor, u_over: Tensor, s_over: Tensor, u: Tensor, s: Tensor, labels: Tensor | None
     ) -> Tensor:
-        """``w(told) |G - G_before|²`` of the samples told by ``which``."""
-        if not which.any():
-            return found[:0].sum((1, 2, 3))
-        over, told, u, s, labels = chosen(which, over, told, u, s, labels)
+        """``w(s_over) |G - G_original|²`` a sample."""
         with torch.no_grad():
-            expected = self.before(over, told, u, s, **classes(labels))
-        return edm_weight(told, self.before.sigma_data) * (found[which] - expected).square().flatten(1).mean(1)
+            expected = self.original(u_over, s_over, u, s, **classes(labels))
+        return edm_weight(s_over, self.original.sigma_data) * (output - expected).square().flatten(1).mean(1)
 
 
 @torch.no_grad()
-def picture(generator: Denoiser, u: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
-    """The picture that the generator makes of ``u`` without over-noising, called like a plain denoiser."""
+def estimate(generator: Denoiser, u: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+    """The generator's image for ``u`` without over-noising; called like a plain denoiser."""
     return generator(u, sigma, u, sigma, **classes(labels))
 
 
-def validation(
-    generator: Denoiser, teacher: Denoiser, images: Tensor, level: float, labels: Tensor | None = None
-) -> dict[str, float]:
-    """PSNR of the held-out images' pictures at each level, and at some the mean logarithm of their distance."""
-    figures = validate(partial(picture, generator), images, labels)
-    for sigma in DISTANCE_LEVELS if len(images) else ():
+def validate_estimates(generator: Denoiser, teacher: Denoiser, held_out: HeldOut, sigma: float) -> dict[str, float]:
+    """PSNR of the held-out images' estimates, and at some noise levels the mean logarithm of their distance."""
+    figures, images = validate(partial(estimate, generator), held_out), held_out.images
+    for s in DISTANCE_SIGMAS if len(images) else ():
         noise = NoiseStreams(0, range(len(images)), images.device)
-        found = picture(generator, images + sigma * noise(images.shape[1:]), sigma, labels)
-        distance = perceptual_distance(teacher, found, images, level, noise(images.shape[1:]), labels)
-        figures[f"distance_{sigma:g}"] = round(distance.log().mean().item(), 4)
+        found = estimate(generator, images + s * noise(images.shape[1:]), s, held_out.labels)
+        distance = perceptual_distance(teacher, found, images, sigma, noise(images.shape[1:]), held_out.labels)
+        figures[f"distance_{s:g}"] = round(distance.log().mean().item(), 4)
     return figures
 
 
@@ -152,50 +127,41 @@ def finetune(
     """Fine-tune a generative denoiser; returns the exported weights' path, ``out/generator-ema*.safetensors``.
 
     ``generator`` and ``teacher`` are names or paths of a generative denoiser and of the plain one whose features
-    compare pictures. ``cache`` is the folder for decoded pictures that do not fit into memory, ``out/cache`` by
-    default.
+    compare images. ``cache`` is as for ``train``.
 
     Raises:
         ValueError: naming what is wrong with the configuration, the weights, the data or the state left in ``out``.
     """
-    settings, out = load_config(config, FinetuneConfig), Path(out)
-    with processes.joined(choose_device(device)) as where:
-        check_shares(config, settings)
+    settings = load_config(config, FinetuneConfig)
+    with joined_and_seeded(config, settings, device) as own:
         student, header, spectrum = load_denoiser(resolve(generator), train=True)
-        layout = memory_format(settings, where)
-        before = load_denoiser(resolve(generator))[0].to(where, memory_format=layout)
-        judge, of_judge, _ = load_denoiser(resolve(teacher))
-        judge = judge.to(where, memory_format=layout)
-        shape = student.network.config
-        if not shape.conditional:
+        original = place(load_denoiser(resolve(generator))[0], settings, own)
+        source, teacher_header, _ = load_denoiser(resolve(teacher))
+        labels, image_size = student.network.config.labels, header.get("image_size")
+        if not student.network.config.conditional:
             raise ValueError(f"{generator} is a {header['kind']}; only a generative denoiser is fine-tuned")
-        if judge.network.config.conditional:
+        if source.network.config.conditional:
             raise ValueError(f"{teacher} is no plain denoiser, whose features compare pictures")
-        if judge.network.config.labels != shape.labels:
-            raise ValueError(f"{teacher} knows {judge.network.config.labels} classes but {generator} {shape.labels}")
-        traits = Traits.of(student, header, spectrum)
-        for denoiser, size in ((student, traits.image_size), (judge, of_judge.get("image_size"))):
-            check_crop(config, settings, denoiser.network, size)
-        records = {"the generator's": header["record"], "the teacher's": of_judge["record"]}
-        record = {"continues": header["record"], **agreed_classes(data, shape.labels, records)}
-        check_folders(out, cache, where)
-        crops, *rest = read_data(data, settings, cache_folder(cache, out), shape.labels)
-        held_out = held_out_images(*rest, settings.crop, shape.labels, where)
-        origins = {"generator": of_weights(student.network), "teacher": of_weights(judge.network)}
-        this = identity("finetune", settings, describe_data(data, shape.labels), **origins)
-        network = student.network.to(where, memory_format=layout)
-        trainee = Trainee(network, settings.learning_rate, settings.betas, settings.ema)
-        step = FinetuneStep(Denoiser(network, student.sigma_data), before, judge, traits.gamma, trainee, settings)
+        if source.network.config.labels != labels:
+            raise ValueError(f"{teacher} knows {source.network.config.labels} classes but {generator} {labels}")
+        check_crop(config, settings, student.network, image_size)
+        check_crop(config, settings, source.network, teacher_header.get("image_size"))
+        start = {"generator": of_weights(student.network), "teacher": of_weights(source.network)}
+        pictures = TrainingSet(data, labels)
+        records = {"the generator's": header["record"], "the teacher's": teacher_header["record"]}
+        record = {"continues": header["record"], **common_classes(pictures, records)}
+        run = Run("finetune", settings, pictures, out, cache, own, **start)
+
+        student, source = place(student, settings, own), place(source, settings, own)
+        gamma, sigma_data = header["gamma"], student.sigma_data
+        trainee = Trainee(student.network, settings.learning_rate, settings.betas, settings.ema)
+        exports = Exports(run, "generator", trainee, record, spectrum, sigma_data, gamma, image_size)
 
         def checkpoint(number: int) -> dict[str, float]:
-            denoiser = export_generator(out, settings, trainee, number, traits, record, this)
-            if len(held_out.images):
-                shown = held_out.first(PICTURES)
-                write_grid(out, number, denoised(partial(picture, denoiser), shown.images, shown.labels))
-            return validation(denoiser, judge, held_out.images, settings.feature_level, held_out.labels)
+            denoiser = exports.write(number)
+            write_grid(run.out, number, run.held_out, denoised, partial(estimate, denoiser))
+            return validate_estimates(denoiser, source, run.held_out, settings.feature_level)
 
-        missing = partial(exports_missing, out, "generator", settings, trainee, this)
-        checkpoints = Checkpoints(out, this, checkpoint, missing)
-        with processes.alone(out):
-            train_loop(settings, crops, {"generator": trainee}, step, checkpoints, where, max_minutes)
-        return export_path(out, "generator", settings.ema[0])
+        step = FinetuneStep(student, original, source, gamma, trainee, settings)
+        train_loop(run, {"generator": trainee}, step, exports, checkpoint, max_minutes)
+        return exports.result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,17 +32,25 @@ class Log:
     """
 
     def __init__(self, out: Path, first: int):
-        self._path = out / "metrics.jsonl"
+        self._out, self._path, self._first = out, out / "metrics.jsonl", first
         if processes.rank() == 0:
             keep_steps(self._path, first)
-        self._curves = curves(out / "tensorboard", first + 1) if processes.rank() == 0 else None
+
+    @cached_property
+    def _curves(self) -> SummaryWriter | None:
+        """A writer of TensorBoard's curves; None where TensorBoard is not installed."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return None
+        return SummaryWriter(str(self._out / "tensorboard"), purge_step=self._first + 1)
 
     def __enter__(self) -> Log:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._curves:
-            self._curves.close()
+        if writer := vars(self).get("_curves"):  # if anything was written
+            writer.close()
 
     def write(self, step: int, figures: dict[str, float], group: str = "training") -> None:
         """Figures of a step: of the training, or of another group that the line is to name."""
@@ -68,12 +77,3 @@ def _is_of_step(line: bytes, last: int) -> bool:
         return json.loads(line)["step"] <= last
     except (ValueError, TypeError, LookupError):
         return False
-
-
-def curves(folder: Path, first: int) -> SummaryWriter | None:
-    """A writer of TensorBoard's curves from step ``first`` on; None where TensorBoard is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder), purge_step=first)

@@ -1,7 +1,7 @@
 """A network in training, and the file that a restart goes on from.
 
-``state.pt`` is a dictionary ``{"step": steps done, "training": its identity, trainee's name: Trainee.state_dict(), ...}``
-written by ``torch.save``, and read with ``weights_only``: tensors, numbers, text and plain containers.
+``state.pt`` is ``{"step": steps done, "training": its identity, trainee's name: Trainee.state_dict(), ...}``, written
+by ``torch.save`` and read with ``weights_only``: tensors, numbers, text and plain containers.
 """
 
 from __future__ import annotations

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +17,8 @@ import yaml
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
+
+from invsolve.training.samples import Samples
 
 TEACHER = {
     "network": {"widths": [8, 16], "blocks": [1, 1], "haar": 1, "auxt": False},  # its shortcuts take most of the time
@@ -27,32 +34,25 @@ TEACHER = {
     "license": "CC0",
     "data": "generated",
 }
-STUDENT = {
-    "images": 16 * 8,
+SHORT = {
     "batch": 8,
     "crop": 16,
     "holdout": 2,
     "warmup": 2,
     "precision": "fp32",
+    "ema": [0.1],
+    "license": "CC0",
+    "data": "generated",
+}
+STUDENT = {
+    **SHORT,
+    "images": 16 * 8,
     "fake_first": 3,
     "adversarial_weight": 0.3,
     "adversarial_from": 8,
     "discriminator_first": 4,
-    "ema": [0.1],
-    "license": "CC0",
-    "data": "generated",
 }
-TUNING = {
-    "images": 80,
-    "batch": 8,
-    "crop": 16,
-    "holdout": 2,
-    "warmup": 2,
-    "precision": "fp32",
-    "ema": [0.1],
-    "license": "CC0",
-    "data": "generated",
-}
+TUNING = {**SHORT, "images": 80}
 
 
 def write_pictures(folder: Path) -> Path:
@@ -97,6 +97,48 @@ def refused(message: str, command, *arguments: object) -> None:
         command(*arguments)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def assert_resumes(run: Callable[[Path, Path], object], folder: Path, values: dict, first: int, **changes) -> None:
+    """``run(config, out)`` in two parts, the first of so many steps, ends with the state of an undisturbed run."""
+    config = write(folder / "config.yaml", values, **changes)
+    run(config, folder / "whole")
+    run(write(folder / "part.yaml", values, **changes | {"images": first * values["batch"]}), folder / "parts")
+    assert steps_done(folder / "parts") == first
+    run(config, folder / "parts")
+    assert_same_states(folder / "whole" / "state.pt", folder / "parts" / "state.pt", steps_done(folder / "whole"))
+    assert weights(folder / "parts") == weights(folder / "whole")
+
+
+def before_steps(monkeypatch, act: Callable[[int, Samples], object]) -> None:
+    """Have ``act(n, samples)`` called before the n-th step from now on."""
+    made, numbers = Samples.of, itertools.count(1)
+
+    def of(*given: object) -> Samples:
+        samples = made(*given)
+        act(next(numbers), samples)
+        return samples
+
+    monkeypatch.setattr(Samples, "of", of)
+
+
+def torchrun(*command: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    """A script, or -m and a module, with its arguments, in two processes on this machine."""
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    how = {"env": {**os.environ, "OMP_NUM_THREADS": "1"}, "cwd": cwd, "capture_output": True, "text": True}
+    return subprocess.run([*start, *map(str, command)], **how, timeout=200, check=False)
+
+
+def weights(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*.safetensors")}
+
+
+def state_of(out: Path) -> dict:
+    return torch.load(out / "state.pt", weights_only=True)
+
+
+def steps_done(out: Path) -> int:
+    return state_of(out)["step"]
 
 
 def assert_same_states(left: Path, right: Path, steps: int, tolerance: float = 1e-6) -> None:

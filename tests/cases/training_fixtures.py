@@ -27,7 +27,7 @@ def teacher(pictures, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def generator(teacher, pictures, tmp_path_factory) -> Path:
     """Weights distilled from that teacher."""
-    from invsolve.training.teacher import distill
+    from invsolve.training.distill import distill
 
     folder = tmp_path_factory.mktemp("generator")
     config = write(folder / "d.yaml", STUDENT, generator_rate=0.01)

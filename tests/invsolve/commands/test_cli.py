@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -18,11 +17,16 @@ import torch
 from cli_pictures import COMMAND, environment, files, picture, pixels
 from PIL import Image
 
-from invsolve.apps.run import RunOptions, run
+from invsolve.apps import run as run_module
+from invsolve.apps.run import run
 from invsolve.cli import main
 from invsolve.images.files import read_image, write_image
+from invsolve.networks.unet import UNet, UNetConfig
+from invsolve.priors.denoiser import Denoiser
+from invsolve.priors.file import save_denoiser
 from invsolve.runtime.random_streams import stream_index
 from invsolve.solver.solve import posterior, solve
+from invsolve.specs.options import RunOptions
 from invsolve.specs.task import Task, load_task
 from operators import GaussianBlur
 
@@ -58,7 +62,7 @@ def test_ctrl_c_exits_with_130_and_leaves_nothing(tiny_prior, tmp_path):
     heed = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     with subprocess.Popen(command, cwd=tmp_path, env=environment(), text=True, **pipes, **heed) as process:
         try:
-            assert process.stdout.readline().startswith("note: ")  # from here on it is at work
+            assert process.stderr.readline().startswith("note: ")  # from here on it is at work
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=60)
         finally:
@@ -83,15 +87,15 @@ def command(arguments):
 @pytest.mark.parametrize("command", [IN_A_STRING, TAKEN_FOR_ANOTHER_ERROR], ids=["string", "error"])
 def test_ctrl_c_exits_with_130_whatever_it_interrupts(tmp_path, command):
     (tmp_path / "interrupted.py").write_text(
-        "import argparse, signal, sys\n"
+        "import argparse, signal\n"
         "from invsolve import cli\n"
         f"{command}\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "cli._parser = argparse.ArgumentParser\n"
         "argparse.ArgumentParser.parse_args = lambda *_: argparse.Namespace(command=command)\n"
-        "sys.exit(cli.main([]))\n"
+        "import invsolve.__main__\n"
     )
-    command = [sys.executable, "-m", "interrupted"]  # a script's exit code stands in any case
+    command = [sys.executable, "-m", "interrupted"]
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (130, "invsolve: interrupted\n")
 
@@ -195,24 +199,26 @@ def test_results_do_not_depend_on_the_company(restore, tmp_path):
     assert np.abs(pixels(other_seed / "b1_restored.png") - pixels(alone / "b1_restored.png")).max() > 5
 
 
-@pytest.mark.parametrize(("heights", "made"), [([32, 32], 1), ([32, 48, 64], 6)])
-def test_one_operator_is_kept_at_a_time(restore, tmp_path, monkeypatch, heights, made):
-    """All are made before the first file is written, and those of several sizes again for their pictures."""
-    make, alive, counts = Task.make_operator, WeakSet(), []
+@pytest.mark.parametrize(("kept", "times"), [(2**30, 1), (0, 2)])
+def test_pictures_are_decoded_and_operators_built_once_where_memory_allows(restore, tmp_path, monkeypatch, kept, times):
+    """All are before the first file is written; beyond the memory to keep them, again for their own batch."""
+    written, read, make = [], run_module.read_image, Task.make_operator
 
-    def counted(*arguments):
-        counts.append((len(alive), len(files(tmp_path / "out"))))
-        operator = make(*arguments)
-        alive.add(operator)
-        return operator
+    def noted(function):
+        def call(*arguments, **others):
+            written.append(len(files(tmp_path / "out")))
+            return function(*arguments, **others)
 
-    monkeypatch.setattr(Task, "make_operator", counted)
-    images = [picture(tmp_path / f"{i}.png", height) for i, height in enumerate(heights)]
-    folder = restore("sr4x", "--input", *images)
+        return call
+
+    monkeypatch.setattr(run_module, "KEPT", kept)
+    monkeypatch.setattr(run_module, "read_image", noted(read))
+    monkeypatch.setattr(Task, "make_operator", noted(make))
+    images = [picture(tmp_path / f"{i}.png", height) for i, height in enumerate((32, 48, 32, 48))]
+    folder = restore("inpaint_box", "--input", *images)
     assert len(files(folder)) == len(images)
-    assert len(counts) == made
-    assert {others for others, _ in counts} == {0}
-    assert all(written == 0 for _, written in counts[: len(set(heights))])
+    assert len(written) == times * (len(images) + 2)
+    assert not any(written[: len(images) + 2])
 
 
 @pytest.mark.parametrize(("pixels_together", "sizes"), [(3 * 32 * 48 + 1, [3, 1]), (1, [1, 1, 1, 1])])
@@ -236,7 +242,7 @@ def test_a_cpu_restores_so_many_pixels_at_a_time(restore, tmp_path, monkeypatch,
 
 
 class Unchanged:
-    """A prior that knows nothing: its draw is the noisy image itself."""
+    """A prior that knows nothing: its sample is the noisy image itself."""
 
     evaluations = 1
     spectrum = torch.ones(64)
@@ -293,9 +299,9 @@ def test_a_boundary_of_ones_own(restore, tiny_prior, tmp_path, capsys):
     capsys.readouterr()
     folder = restore("deblur_gaussian", "--input", image, "--boundary", "reflect", output="reflect")
     assert np.abs(pixels(folder / "a_restored.png") - pixels(tmp_path / "wanted.png")).max() <= 1
-    assert "note: " not in capsys.readouterr().out
+    assert "note: " not in capsys.readouterr().err
     wrapped = restore("deblur_gaussian", "--input", image, output="wrapped")
-    assert "--boundary reflect" in capsys.readouterr().out
+    assert "--boundary reflect" in capsys.readouterr().err
     assert np.abs(pixels(wrapped / "a_restored.png") - pixels(tmp_path / "wanted.png")).max() > 5
 
 
@@ -315,8 +321,7 @@ def test_without_a_trunk_the_rest_goes_on(restore, tmp_path, monkeypatch, capsys
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("urllib.request.OpenerDirector.open", no_network)
     folder = restore("denoise", "--simulate", "--input", picture(tmp_path / "a.png"))
-    printed = capsys.readouterr().out.splitlines()
-    assert [line for line in printed if line.startswith("LPIPS unavailable: ")] == [printed[0]]
+    assert "note: LPIPS unavailable: no download" in capsys.readouterr().err
     record = json.loads((folder / "a_metrics.json").read_text())
     assert record["lpips"] is None
     assert record["psnr"] > 0
@@ -341,11 +346,20 @@ def test_tiles_and_lower_precision_change_little(restore, tmp_path):
         assert np.square(other - whole).mean() < 1
 
 
-def test_info_lists_tasks_and_priors(capsys):
-    assert main(["info"]) == 0
-    printed = capsys.readouterr().out
-    for name in ("sr4x", "colorize", "default", "teacher"):
-        assert f"  {name} " in printed
+def test_a_plain_prior_leaves_over_noising_out_with_a_note(tmp_path, capsys):
+    """The task's gamma and sigma_inflation are for generative denoisers."""
+    torch.manual_seed(0)
+    plain = tmp_path / "plain.safetensors"
+    network = UNet(UNetConfig(widths=(8,), blocks=(1,)))
+    save_denoiser(plain, Denoiser(network), {"license": "none", "data": "none"}, spectrum=torch.ones(64))
+    image = picture(tmp_path / "a.png", 32, 32)
+    command = ["run", "colorize", "--input", image, "--prior", plain, "--steps", 1, "--output", tmp_path / "out"]
+    assert main([str(argument) for argument in command]) == 0
+    printed = capsys.readouterr()
+    note = f"note: the prior {plain} has no over-noising: the task's gamma and sigma_inflation are left out\n"
+    assert printed.err == note
+    assert "1 picture restored with 1 network evaluation in" in printed.out
+    assert (tmp_path / "out" / "a_restored.png").is_file()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -62,7 +62,7 @@ def test_too_little_gpu_memory_is_one_line(monkeypatch, capsys):
     ids=["generate", "bench", "train"],
 )
 def test_too_little_memory_names_options_of_the_command(command, work, advice, monkeypatch, capsys):
-    def fail(*_):
+    def fail(*_, **__):
         raise MemoryError
 
     monkeypatch.setattr(work, fail)

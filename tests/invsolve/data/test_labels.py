@@ -10,10 +10,9 @@ import pytest
 import torch
 from training_cases import coordinates, write_picture
 
-from invsolve.data.crops import Crops
 from invsolve.data.labels import class_labels, class_names, dropped, one_hot
 from invsolve.data.sources import Source
-from invsolve.data.training_set import held_out_images, proportional, read_data
+from invsolve.data.training_set import TrainingSet, proportional
 from invsolve.specs.recipe import RunConfig
 
 
@@ -59,19 +58,25 @@ def test_classes_come_from_a_labels_file(tmp_path):
         assert message in str(error.value)
 
 
+def read(folder: Path, holdout: int, classes: int = 0, crop: int = 8):
+    config = RunConfig(crop=crop, holdout=holdout)
+    return TrainingSet([str(folder)], classes).read(config, folder.parent / "cache", torch.device("cpu"))
+
+
+def numbers(images: torch.Tensor) -> list[int]:
+    """Of pictures by ``coordinates``."""
+    return ((images[:, 2, 0, 0] + 1) * 127.5).round().int().tolist()
+
+
 def test_crops_and_held_out_pictures_carry_their_classes(tmp_path):
     folder = class_folders(tmp_path / "a")
-    crops, held_out, classes = read_data([str(folder)], RunConfig(crop=8, holdout=2), tmp_path / "cache", 3)
-    assert isinstance(crops, Crops)
-    drawn = {(int(crops[i][0][2, 0, 0]), crops[i][3]) for i in range(60)}
-    assert drawn == {(0, 0), (0, 1), (1, 1), (0, 2)}  # of bird, cat and dog
-    assert [(p[2, 0, 0], label) for p, label in zip(held_out, classes, strict=True)] == [(0, 1), (1, 2)]
-    held_out = [coordinates(7, 20), *held_out]  # the first is too small
-    images = held_out_images(held_out, [0, *classes], 8, 3, torch.device("cpu"))
-    assert images.labels.tolist() == [[0, 1, 0], [0, 0, 1]]
-    assert len(images.images) == 2
-    assert images.first(1).labels.tolist() == [[0, 1, 0]]
-    assert held_out_images(held_out, [], 8, 0, torch.device("cpu")).labels is None
+    write_picture(folder / "dog", "small.png", coordinates(7, 20, 9))
+    crops, held_out = read(folder, 3, classes=3)
+    found = {(int(crops[i][0][2, 0, 0]), crops[i][3]) for i in range(60)}
+    assert found == {(0, 0), (0, 1), (0, 2), (1, 2)}  # of bird, cat and dog
+    assert numbers(held_out.images) == [1, 0]  # of cat; of dog the small one, which is not shown
+    assert held_out.labels.tolist() == [[0, 1, 0], [0, 1, 0]]
+    assert read(folder, 3)[1].labels is None
 
 
 def test_the_last_of_every_class_are_held_out_in_proportion(tmp_path):
@@ -79,9 +84,9 @@ def test_the_last_of_every_class_are_held_out_in_proportion(tmp_path):
     for name, count in (("a", 30), ("b", 30), ("z", 30), ("y", 1)):
         for i in range(count):
             write_picture(tmp_path / "a" / name, f"{i:02d}.png", coordinates(8, 8, i))
-    crops, held_out, classes = read_data([str(tmp_path / "a")], RunConfig(crop=8, holdout=32), tmp_path / "cache", 4)
-    assert classes == [0] * 11 + [1] * 11 + [3] * 10
-    assert [p[2, 0, 0] for p in held_out] == [*range(19, 30), *range(19, 30), *range(20, 30)]
+    crops, held_out = read(tmp_path / "a", 32, classes=4)
+    assert held_out.labels.argmax(1).tolist() == [0] * 11 + [1] * 11 + [3] * 10
+    assert numbers(held_out.images) == [*range(19, 30), *range(19, 30), *range(20, 30)]
     assert [p[2, 0, 0] for p in crops.folders[0]] == [*range(19), *range(19), 0, *range(20)]
     assert crops.labels == [[0] * 19 + [1] * 19 + [2] + [3] * 20]
 
@@ -92,12 +97,12 @@ def test_shares_leave_one_of_each(count, shares):
 
 
 def test_a_class_without_a_picture_to_train_on_is_refused(tmp_path):
-    folder, cache = class_folders(tmp_path / "a"), tmp_path / "cache"
-    message = r"a has 6 pictures of 3 classes but 4 are to be held out, which leaves a class without a picture to train"
+    folder = class_folders(tmp_path / "a")
+    message = r"a has 6 pictures of 3 classes but holdout is 4: it must leave one of each to train on"
     with pytest.raises(ValueError, match=message):
-        read_data([str(folder)], RunConfig(crop=8, holdout=4), cache, 3)
-    assert len(read_data([str(folder)], RunConfig(crop=8, holdout=3), cache, 3)[1]) == 3
-    assert len(read_data([str(folder)], RunConfig(crop=8, holdout=4), cache)[1]) == 4  # where there are no classes
+        read(folder, 4, classes=3)
+    assert len(read(folder, 3, classes=3)[1].images) == 3
+    assert len(read(folder, 4)[1].images) == 4  # where there are no classes
 
 
 def test_hidden_classes_are_rows_of_zeros():

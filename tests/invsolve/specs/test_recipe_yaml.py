@@ -14,7 +14,9 @@ from invsolve.priors.denoiser import Denoiser
 from invsolve.priors.file import save_denoiser
 from invsolve.runtime.shipped import shipped
 from invsolve.specs.recipe import DistillConfig, FinetuneConfig, Network, TrainConfig, load_config
-from invsolve.training.teacher import check_crop, distill, train
+from invsolve.training.distill import distill
+from invsolve.training.run import check_crop
+from invsolve.training.teacher import train
 
 KINDS = {"teacher": TrainConfig, "distill": DistillConfig, "finetune": FinetuneConfig}
 

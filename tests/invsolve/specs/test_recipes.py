@@ -10,7 +10,7 @@ from invsolve.cli import main
 from invsolve.runtime.shipped import shipped
 from invsolve.specs.recipe import RECIPES
 
-HOMES = {"train": "teacher", "distill": "teacher", "finetune": "finetune"}  # in invsolve.training
+HOMES = {"train": "teacher", "distill": "distill", "finetune": "finetune"}  # in invsolve.training
 MORE = {"train": [], "distill": ["--teacher", "t"], "finetune": ["--teacher", "t", "--generator", "g"]}
 
 
@@ -21,7 +21,7 @@ def start(tmp_path, monkeypatch):
     given = []
 
     def command(name: str, config: str) -> Path | None:
-        monkeypatch.setattr(f"invsolve.training.{HOMES[name]}.{name}", lambda config, *_: given.append(config))
+        monkeypatch.setattr(f"invsolve.training.{HOMES[name]}.{name}", lambda config, *_, **__: given.append(config))
         code = main([name, config, "--data", "d", "--out", "o", *MORE[name]])
         assert code == (0 if given else 2)
         return given.pop() if given else None
@@ -58,8 +58,10 @@ def test_an_unknown_name_is_one_line(start, capsys, name, advice):
     assert capsys.readouterr().err == f"invsolve: error: {expected}\n"
 
 
-def test_info_lists_the_names(capsys):
+def test_info_lists_tasks_priors_and_recipes(capsys):
     assert main(["info"]) == 0
     printed = capsys.readouterr().out
+    for name in ("sr4x", "colorize", "default", "teacher"):
+        assert f"  {name} " in printed
     for name, (command, description) in RECIPES.items():
         assert f"  {name:<26} invsolve {command}: {description}\n" in printed

@@ -1,4 +1,4 @@
-"""Fine-tuning: what its loss is, what it changes and keeps, and that it runs, resumes and shares like a training."""
+"""Fine-tuning: what its loss is, what it changes and keeps, and that it runs and resumes like a training."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_cases import STUDENT, TUNING, assert_same_states, figures, refused, with_image_size, write
+from training_cases import STUDENT, TUNING, assert_resumes, figures, refused, with_image_size, write
 
 from invsolve.cli import main
-from invsolve.data.crops import SampleNoise
 from invsolve.priors.file import load_denoiser
 from invsolve.priors.registry import load_prior
 from invsolve.specs.recipe import FinetuneConfig
-from invsolve.training import loop
+from invsolve.training.distill import distill
 from invsolve.training.finetune import FinetuneStep, finetune
-from invsolve.training.loop import Samples
 from invsolve.training.perceptual import perceptual_distance
-from invsolve.training.teacher import distill
+from invsolve.training.samples import SampleNoise, Samples
 from invsolve.training.trainee import Trainee
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -37,34 +35,34 @@ def samples(count: int = 6) -> Samples:
 def make_step(generator: Path, teacher: Path, **changes: object) -> FinetuneStep:
     config = FinetuneConfig(precision="fp32", warmup=0, **changes)
     student = load_denoiser(generator, train=True)[0]
-    before, judge = load_denoiser(generator)[0], load_denoiser(teacher)[0]
+    original, source = load_denoiser(generator)[0], load_denoiser(teacher)[0]
     trainee = Trainee(student.network, config.learning_rate, config.betas, (0.1,))
-    return FinetuneStep(student, before, judge, 0.414, trainee, config)
+    return FinetuneStep(student, original, source, 0.414, trainee, config)
 
 
 def test_the_loss_of_a_step_is_the_written_out_one(generator, teacher):
-    """Samples that keep their draws, told by the second normal, and the others, each by its own formula."""
+    """Samples that are held to what they were, by the second normal, and the others, each by its own formula."""
     step, given = make_step(generator, teacher, keep=0.5, sigma_min=0.1, sigma_max=3.0), samples()
     found = step.learn(given)
     noise, prior = SampleNoise(0, range(6), torch.device("cpu")), load_prior(generator)
-    judge = load_denoiser(teacher)[0]
+    source = load_denoiser(teacher)[0]
     n, z = noise((3, 16, 16)), noise((3, 16, 16))
     distances, errors = torch.zeros(6), torch.zeros(6)
     for i in range(6):
         uniform = [0.5 * (1 + torch.erf(v / 2**0.5)).item() for v in given.normals[i, :2]]
         s = 0.1 * 30 ** uniform[0]
         x = given.x[i : i + 1]
-        drawn = prior.over_noised(0.0)(x + s * n[i : i + 1], s, z[i : i + 1])
+        output = prior.over_noised(0.0)(x + s * n[i : i + 1], s, z[i : i + 1])
         if uniform[1] >= 0.5:
-            distances[i] = perceptual_distance(judge, drawn, x, 0.02, z[i : i + 1]).log()
-            errors[i] = (drawn - x).square().mean().log()
+            distances[i] = perceptual_distance(source, output, x, 0.02, z[i : i + 1]).log()
+            errors[i] = (output - x).square().mean().log()
     assert 0 < (distances != 0).sum() < 6
     assert found["distance"] == pytest.approx(distances.mean().item(), rel=1e-3)
     assert found["error"] == pytest.approx(errors.mean().item(), rel=1e-3)
     assert found["kept"] == pytest.approx(0, abs=1e-6)  # nothing has moved yet
 
 
-def test_kept_draws_alone_move_nothing(generator, teacher):
+def test_samples_that_are_kept_alone_move_nothing(generator, teacher):
     step = make_step(generator, teacher, keep=1.0, error_weight=0.0)
     before = {name: value.clone() for name, value in step.trainee.network.state_dict().items()}
     step.learn(samples())
@@ -76,8 +74,8 @@ def test_kept_draws_alone_move_nothing(generator, teacher):
     assert all((value == before[name]).all() for name, value in step.trainee.network.state_dict().items())
 
 
-def test_pictures_improve_and_draws_stay(generator, teacher, pictures, tmp_path):
-    """On held-out pictures the distance falls; draws with over-noising move less than where nothing keeps them."""
+def test_estimates_improve_and_samples_stay(generator, teacher, pictures, tmp_path):
+    """On held-out pictures the distance falls; samples with over-noising move less than where nothing keeps them."""
     priors, data = {}, [str(pictures)]
     for name, changes in {
         "start": {"images": 8, "learning_rate": 1e-9},
@@ -94,15 +92,11 @@ def test_pictures_improve_and_draws_stay(generator, teacher, pictures, tmp_path)
     assert 0 < moved["kept"] < 0.3 * moved["free"], moved
 
 
-def test_it_resumes_to_the_same_weights(generator, teacher, pictures, tmp_path, monkeypatch):
-    config, data = write(tmp_path / "f.yaml", TUNING, accumulate=2), [str(pictures)]
-    finetune(config, generator, teacher, data, tmp_path / "whole", "cpu")
-    times = iter([0.0] * 6)
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.time, "monotonic", lambda: next(times, 1e9))
-        finetune(config, generator, teacher, data, tmp_path / "parts", "cpu", max_minutes=1)
-    finetune(config, generator, teacher, data, tmp_path / "parts", "cpu")
-    assert_same_states(tmp_path / "whole" / "state.pt", tmp_path / "parts" / "state.pt", steps=10)
+def test_it_resumes_to_the_same_weights(generator, teacher, pictures, tmp_path):
+    def run(config, out):
+        return finetune(config, generator, teacher, [str(pictures)], out, "cpu")
+
+    assert_resumes(run, tmp_path, TUNING, 6, accumulate=2)
 
 
 def test_the_command_writes_a_prior_that_says_what_it_came_from(generator, teacher, pictures, tmp_path, capsys):

@@ -14,8 +14,8 @@ from invsolve.priors.denoiser import Denoiser, GenerativeDenoiser
 from invsolve.priors.schedule import karras
 from invsolve.specs.recipe import DistillConfig
 from invsolve.training.discriminator import Discriminator
-from invsolve.training.edm import denoising_psnr, edm_loss, edm_weight
-from invsolve.training.loop import Samples, Trainee
+from invsolve.training.distill import DistillStep
+from invsolve.training.edm import edm_loss, edm_weight
 from invsolve.training.ncvsd import (
     Diffused,
     adversarial_gradient,
@@ -25,7 +25,9 @@ from invsolve.training.ncvsd import (
     fake_loss,
     generator_gradient,
 )
-from invsolve.training.steps import DistillStep
+from invsolve.training.samples import Samples
+from invsolve.training.trainee import Trainee
+from invsolve.training.validation import denoising_psnr
 
 SHAPE, DATA = (3, 8, 8), 0.5
 
@@ -55,11 +57,11 @@ def batch(seed: int = 1) -> tuple[torch.Tensor, Diffused]:
 
 
 def discriminator(conditioning: str = "inputs") -> Discriminator:
-    judge = conditional_from(teacher().network, conditioning)
+    critic = conditional_from(teacher().network, conditioning)
     with torch.no_grad():
-        (judge.encoder.cond_gain if conditioning == "inputs" else judge.mix_input.weight).fill_(0.5)
+        (critic.encoder.cond_gain if conditioning == "inputs" else critic.mix_input.weight).fill_(0.5)
     torch.manual_seed(3)
-    return Discriminator(judge, DATA).double()
+    return Discriminator(critic, DATA).double()
 
 
 def test_weight_and_denoising_loss_are_those_of_edm():
@@ -126,8 +128,8 @@ def test_the_fake_loss_is_the_denoising_loss_at_the_sufficient_statistic():
 
 
 def test_the_discriminator_loss_is_the_logistic_one():
-    judge, (_, real), (_, generated) = discriminator(), batch(1), batch(11)
-    up, down = judge(real), judge(generated)
+    critic, (_, real), (_, generated) = discriminator(), batch(1), batch(11)
+    up, down = critic(real), critic(generated)
     assert up.shape == (4, 1, 2, 2)
     assert up.abs().max() > 0.1
     expected = [
@@ -135,24 +137,24 @@ def test_the_discriminator_loss_is_the_logistic_one():
         - sum(math.log(1 - 1 / (1 + math.exp(-v))) for v in down[i].flatten().tolist()) / down[i].numel()
         for i in range(4)
     ]
-    assert discriminator_loss(judge, real, generated).tolist() == pytest.approx(expected, rel=1e-10)
+    assert discriminator_loss(critic, real, generated).tolist() == pytest.approx(expected, rel=1e-10)
 
 
 def test_an_undecided_discriminator_loses_two_bits():
-    judge, (_, real), (_, generated) = discriminator(), batch(1), batch(11)
+    critic, (_, real), (_, generated) = discriminator(), batch(1), batch(11)
     with torch.no_grad():
-        judge.gain.zero_()
-    assert discriminator_loss(judge, real, generated).tolist() == pytest.approx([2 * math.log(2)] * 4)
+        critic.gain.zero_()
+    assert discriminator_loss(critic, real, generated).tolist() == pytest.approx([2 * math.log(2)] * 4)
 
 
 @pytest.mark.parametrize("conditioning", ["inputs", "encoder"])
 def test_the_adversarial_gradient_against_finite_differences(conditioning):
-    judge, (x, d), n = discriminator(conditioning), batch(), normals(4, *SHAPE, seed=20)
-    gradient = adversarial_gradient(judge, x, d.t, n, d.u, d.s)
+    critic, (x, d), n = discriminator(conditioning), batch(), normals(4, *SHAPE, seed=20)
+    gradient = adversarial_gradient(critic, x, d.t, n, d.u, d.s)
 
     def loss(images: torch.Tensor) -> torch.Tensor:
         """``-log sigmoid`` of the logits of x_t and u, mean over the map, for each image."""
-        logits = judge(diffuse(images, d.t, n, d.u, d.s))
+        logits = critic(diffuse(images, d.t, n, d.u, d.s))
         return -nn.functional.logsigmoid(logits).flatten(1).mean(1)
 
     step = 1e-5
@@ -162,20 +164,20 @@ def test_the_adversarial_gradient_against_finite_differences(conditioning):
             numeric = (loss(x + step * direction) - loss(x - step * direction)) / (2 * step)
             exact = (gradient * direction).flatten(1).sum(1)
             assert (numeric - exact).abs().max() < 1e-7 * gradient.norm()
-    assert all(parameter.grad is None for parameter in judge.parameters())
+    assert all(parameter.grad is None for parameter in critic.parameters())
     assert not x.requires_grad
 
 
 def test_the_discriminator_with_two_encoders_learns_to_look_at_the_second():
     """With its mixing weight at zero it sees (u_eff, s_eff) alone, but that weight has a gradient."""
-    judge, (_, d) = discriminator("encoder"), batch()
+    critic, (_, d) = discriminator("encoder"), batch()
     other = Diffused(d.u_eff, d.s_eff, d.u + 0.5, d.s, d.t)
-    assert (judge(d) - judge(other)).abs().max() > 1e-3
+    assert (critic(d) - critic(other)).abs().max() > 1e-3
     with torch.no_grad():
-        judge.mix.weight.zero_()
-    assert (judge(d) - judge(other)).abs().max() < 1e-12
-    discriminator_loss(judge, d, batch(11)[1]).sum().backward()
-    assert judge.mix.weight.grad.abs().max() > 1e-4
+        critic.mix.weight.zero_()
+    assert (critic(d) - critic(other)).abs().max() < 1e-12
+    discriminator_loss(critic, d, batch(11)[1]).sum().backward()
+    assert critic.mix.weight.grad.abs().max() > 1e-4
 
 
 def test_balance_fixes_the_relative_norm():
@@ -198,7 +200,7 @@ def test_levels_follow_their_laws():
     config = DistillConfig(sigma_min=0.1, sigma_max=5.0, sigma_exponent=3.0, t_mean=-0.5, t_std=1.2)
     step = distillation(teacher(), config)
     n = 20_000
-    s, t = step.levels(normals(n, 4))
+    s, t = step.sigmas(normals(n, 4))
     position = (s ** (1 / 3) - 0.1 ** (1 / 3)) / (5 ** (1 / 3) - 0.1 ** (1 / 3))
     grid = torch.linspace(0, 1, 21, dtype=torch.float64)
     empirical = torch.searchsorted(position.sort().values, grid) / n
@@ -213,7 +215,7 @@ def test_levels_on_the_published_grid():
     """Each of the 1000 levels of the Karras schedule, exponent 7 from 80 to 0.002, comes equally often."""
     step = distillation(teacher(), DistillConfig(sigma_min=0.002, sigma_max=80.0, sigma_levels=1000))
     n = 200_000
-    s, _ = step.levels(normals(n, 4))
+    s, _ = step.sigmas(normals(n, 4))
     grid = torch.tensor(karras(1000, 80.0, 0.002, 7.0), dtype=torch.float64).flip(0)
     nearest = torch.searchsorted((grid[1:] * grid[:-1]).sqrt(), s)
     assert (s / grid[nearest] - 1).abs().max() < 1e-9
@@ -221,20 +223,20 @@ def test_levels_on_the_published_grid():
     chi_squared = ((counts - n / 1000) ** 2 / (n / 1000)).sum()
     assert abs(chi_squared - 999) < 5 * (2 * 999) ** 0.5
     step = distillation(teacher(), DistillConfig(sigma_levels=2))
-    s, _ = step.levels(torch.full((1, 4), 20.0))  # rounds to a uniform of 1
+    s, _ = step.sigmas(torch.full((1, 4), 20.0))  # rounds to a uniform of 1
     assert s.item() == pytest.approx(20.0)
 
 
 def distillation(source: Denoiser, config: DistillConfig) -> DistillStep:
-    generator, fake, judge = (conditional_from(source.network) for _ in range(3))
-    judge = Discriminator(judge, DATA).double()
+    generator, fake, critic = (conditional_from(source.network) for _ in range(3))
+    critic = Discriminator(critic, DATA).double()
     trainees = {
         "generator": Trainee(generator, config.generator_rate, config.betas, config.ema),
         "fake": Trainee(fake, config.fake_rate, config.betas),
-        "discriminator": Trainee(judge, config.discriminator_rate, config.betas),
+        "discriminator": Trainee(critic, config.discriminator_rate, config.betas),
     }
     student = GenerativeDenoiser(Denoiser(generator, DATA), config.gamma)
-    return DistillStep(student, Denoiser(fake, DATA), judge, source, trainees, config)
+    return DistillStep(student, Denoiser(fake, DATA), critic, source, trainees, config)
 
 
 def samples(seed: int) -> Samples:
@@ -246,7 +248,7 @@ def samples(seed: int) -> Samples:
     )
 
 
-def test_the_schedule_of_the_players():
+def test_the_schedule_of_the_trainees():
     """The generator waits for the fake denoiser, the discriminator starts before its gradient is used."""
     config = DistillConfig(
         precision="fp32", fake_first=2, adversarial_weight=0.5, adversarial_from=4, discriminator_first=2, warmup=0
@@ -272,7 +274,7 @@ def test_a_step_moves_the_generator_along_both_gradients():
     )
     # The same step by hand: noise in the order u, z, t, adversarial; the discriminator after its own update.
     given = samples(4)
-    s, t = step.levels(given.normals)
+    s, t = step.sigmas(given.normals)
     u = given.x + s[:, None, None, None] * given.noise(SHAPE)
     x = step.generator(u, s, given.noise(SHAPE))
     d = diffuse(x.detach(), t, given.noise(SHAPE), u, s)

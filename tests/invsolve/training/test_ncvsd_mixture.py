@@ -21,9 +21,10 @@ from invsolve.networks.layers import MPFourier
 from invsolve.priors.denoiser import Denoiser, GenerativeDenoiser
 from invsolve.priors.gaussian import GaussianMixturePrior
 from invsolve.specs.recipe import DistillConfig
-from invsolve.training.loop import Samples, Trainee
+from invsolve.training.distill import DistillStep
 from invsolve.training.ncvsd import Diffused
-from invsolve.training.steps import DistillStep
+from invsolve.training.samples import Samples
+from invsolve.training.trainee import Trainee
 
 DATA = 0.5
 WIDTH = 96
@@ -163,14 +164,14 @@ def distil(config: DistillConfig) -> GenerativeDenoiser:
     """The averaged generator after training."""
     prior = mixture()
     torch.manual_seed(0)
-    generator, fake, judge = PlaneNetwork(prior), PlaneNetwork(prior), PlaneDiscriminator()
+    generator, fake, critic = PlaneNetwork(prior), PlaneNetwork(prior), PlaneDiscriminator()
     trainees = {
         "generator": Trainee(generator, config.generator_rate, config.betas, config.ema),
         "fake": Trainee(fake, config.fake_rate, config.betas),
-        "discriminator": Trainee(judge, config.discriminator_rate, config.betas),
+        "discriminator": Trainee(critic, config.discriminator_rate, config.betas),
     }
     student = GenerativeDenoiser(Denoiser(generator, DATA), config.gamma)
-    step = DistillStep(student, Denoiser(fake, DATA), judge, Teacher(prior), trainees, config)
+    step = DistillStep(student, Denoiser(fake, DATA), critic, Teacher(prior), trainees, config)
     stream = torch.Generator().manual_seed(0)
     for number in range(1, config.images // config.batch + 1):
         x = prior_samples(prior, config.batch, stream)

@@ -9,7 +9,8 @@ from training_cases import STUDENT, TEACHER, write
 from invsolve.networks.layers import MPConv, MPOrthogonal
 from invsolve.networks.unet import UNet, UNetConfig
 from invsolve.specs.recipe import TrainConfig
-from invsolve.training.teacher import distill, train
+from invsolve.training.distill import distill
+from invsolve.training.teacher import train
 from invsolve.training.trainee import Trainee, rate_at
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SHAPE = UNetConfig(widths=(8, 16), blocks=(1, 1), haar=1, auxt=True)
 
 
-def new_player(rate: float) -> Trainee:
+def new_trainee(rate: float) -> Trainee:
     torch.manual_seed(0)
     return Trainee(UNet(SHAPE), rate, (0.9, 0.99), (0.1,))
 
@@ -41,7 +42,7 @@ def distance_from_normal(network: UNet) -> float:
 
 
 def test_an_update_moves_the_weights_and_normalises_them():
-    trainee = new_player(0.05)
+    trainee = new_trainee(0.05)
     network = trainee.network
     for _ in range(3):
         before = [parameter.detach().clone() for parameter in network.parameters()]
@@ -53,10 +54,10 @@ def test_an_update_moves_the_weights_and_normalises_them():
 
 def test_every_update_has_the_learning_rate_of_its_step():
     """Adam goes as far as its learning rate where the gradient is always the same; a restart changes nothing."""
-    config, trainee, moves = TrainConfig(warmup=3, decay_after=5), new_player(0.1), []
+    config, trainee, moves = TrainConfig(warmup=3, decay_after=5), new_trainee(0.1), []
     for number in range(1, 13):
         if number == 7:
-            state, trainee = trainee.state_dict(), new_player(0.1)
+            state, trainee = trainee.state_dict(), new_trainee(0.1)
             trainee.load_state_dict(state)
         before = trainee.network.gain_out.item()
         update(trainee, torch.ones_like, config)
@@ -64,7 +65,7 @@ def test_every_update_has_the_learning_rate_of_its_step():
     assert moves == pytest.approx([rate_at(step, 0.1, 3, 5) for step in range(1, 13)], rel=1e-3)
 
 
-def test_the_players_of_a_run_have_the_rates_of_its_configuration(teacher, pictures, tmp_path):
+def test_the_trainees_of_a_run_have_the_rates_of_its_configuration(teacher, pictures, tmp_path):
     train(write(tmp_path / "t.yaml", TEACHER, images=24), [str(pictures)], tmp_path / "t", "cpu")
     rates = {"generator_rate": 0.01, "fake_rate": 0.02, "discriminator_rate": 0.03, "warmup": 2, "decay_after": 4}
     distill(write(tmp_path / "d.yaml", STUDENT, **rates), teacher, [str(pictures)], tmp_path / "d", "cpu")

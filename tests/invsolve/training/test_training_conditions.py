@@ -1,4 +1,4 @@
-"""The classes of a distillation's samples reach all its networks: generator, teacher, fake denoiser, discriminator."""
+"""All networks of a distillation are conditioned on the samples' classes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from invsolve.data.crops import SampleNoise
 from invsolve.data.labels import one_hot
 from invsolve.networks.unet import UNet, UNetConfig, conditional_from
 from invsolve.priors.denoiser import Denoiser, GenerativeDenoiser
 from invsolve.specs.recipe import DistillConfig
 from invsolve.training.discriminator import Discriminator
-from invsolve.training.loop import Samples
-from invsolve.training.steps import DistillStep, Generated
+from invsolve.training.distill import DistillStep, Generated
+from invsolve.training.samples import SampleNoise, Samples
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,10 +26,10 @@ def step(request) -> DistillStep:
         for name, parameter in network.named_parameters():
             if name.endswith(("gain", "gain_out")):
                 parameter.fill_(0.7)
-    generator, fake, judge = (conditional_from(network, request.param) for _ in range(3))
+    generator, fake, critic = (conditional_from(network, request.param) for _ in range(3))
     config = DistillConfig(precision="fp32")
     student = GenerativeDenoiser(Denoiser(generator), config.gamma)
-    return DistillStep(student, Denoiser(fake), Discriminator(judge, 0.5), Denoiser(network), {}, config)
+    return DistillStep(student, Denoiser(fake), Discriminator(critic, 0.5), Denoiser(network), {}, config)
 
 
 def generated(step: DistillStep, *classes: int) -> Generated:
@@ -46,8 +45,8 @@ def denoised(step: DistillStep, part: Generated, *classes: int) -> Tensor:
         return step.teacher(part.noised.u_eff, part.noised.s_eff, labels=torch.tensor(classes))
 
 
-def test_the_fake_denoiser_starts_as_the_teacher_told_the_same_class(step):
-    """So that the gradient of the distillation is 0, the teacher being told it too."""
+def test_the_fake_denoiser_starts_as_the_teacher_of_the_same_class(step):
+    """So that the gradient of the distillation is 0."""
     part = generated(step, 0, 2)
     step.learn_fake(part)
     assert (part.fake_output - denoised(step, part, 0, 2)).abs().max() < 1e-5
@@ -55,10 +54,10 @@ def test_the_fake_denoiser_starts_as_the_teacher_told_the_same_class(step):
     assert step.distillation_gradient(part).abs().max() < 1e-5
 
 
-def test_the_generator_is_told_the_class(step):
-    draws = [generated(step, *classes).x for classes in ((0, 2), (1, 2))]
-    assert (draws[0][0] - draws[1][0]).abs().max() > 0.01
-    assert (draws[0][1] - draws[1][1]).abs().max() < 1e-5
+def test_the_generator_is_conditioned_on_the_class(step):
+    samples = [generated(step, *classes).x for classes in ((0, 2), (1, 2))]
+    assert (samples[0][0] - samples[1][0]).abs().max() > 0.01
+    assert (samples[0][1] - samples[1][1]).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("mix", [0.0, 1.0])
@@ -74,10 +73,10 @@ def test_the_logits_of_the_discriminator_depend_on_the_class(step, mix):
     assert (logits[0][1] - logits[1][1]).abs().max() < 1e-5
 
 
-def test_the_discriminator_is_told_the_classes_of_the_samples(step):
-    told, part = [], generated(step, 0, 2)
-    step.discriminator.register_forward_pre_hook(lambda module, given: told.append(given[0].labels))
+def test_the_discriminator_is_given_the_classes_of_the_samples(step):
+    seen, part = [], generated(step, 0, 2)
+    step.discriminator.register_forward_pre_hook(lambda module, given: seen.append(given[0].labels))
     step.learn_discriminator(part)
     step.adversarial_gradient(part)
-    assert len(told) == 3  # real and generated pictures, and the latter again for their gradient
-    assert all(torch.equal(labels, part.samples.labels) for labels in told)
+    assert len(seen) == 3  # real and generated pictures, and the latter again for their gradient
+    assert all(torch.equal(labels, part.samples.labels) for labels in seen)

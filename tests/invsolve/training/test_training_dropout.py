@@ -9,13 +9,13 @@ import torch
 from training_cases import STUDENT, TEACHER, TUNING, figures, write
 
 from invsolve.data.sources import Source, load_pictures
-from invsolve.data.training_set import center_crops
+from invsolve.data.training_set import HeldOut, center_crops
 from invsolve.priors.denoiser import Denoiser
 from invsolve.priors.file import load_denoiser
-from invsolve.training import finetune
-from invsolve.training import teacher as commands
+from invsolve.training import distill, finetune
 from invsolve.training.ema import PowerEMA
-from invsolve.training.teacher import distill, train, validate
+from invsolve.training.teacher import train
+from invsolve.training.validation import validate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,19 +27,13 @@ def teacher(pictures, tmp_path_factory) -> Path:
     return train(config, [str(pictures)], folder / "out", "cpu")
 
 
-@pytest.fixture(scope="module")
-def generator(teacher, pictures, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("generator")
-    return distill(write(folder / "d.yaml", STUDENT, images=40), teacher, [str(pictures)], folder / "out", "cpu")
-
-
-def the_step(module, monkeypatch) -> list:
-    """Have a module's command train nothing: its step and trainees go to the list returned."""
-    steps = []
-    monkeypatch.setattr(
-        module, "train_loop", lambda config, crops, trainees, step, *rest: steps.append((step, trainees))
-    )
-    return steps
+def step_of(module, monkeypatch, training, *arguments) -> tuple:
+    """The step of a training that is not begun, and its trainees."""
+    found = []
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "train_loop", lambda run, trainees, step, *_: found.append((step, trainees)))
+        training(*arguments)
+    return found[0]
 
 
 def differs(denoiser, conditional: bool = False) -> bool:
@@ -52,28 +46,23 @@ def differs(denoiser, conditional: bool = False) -> bool:
 
 def test_validation_figures_are_those_of_the_exported_weights(teacher, pictures):
     (logged,) = figures(teacher.parent, "validation")
-    held_out = center_crops(load_pictures(Source(pictures))[-2:], 16, torch.device("cpu"))
+    held_out = HeldOut(center_crops(load_pictures(Source(pictures))[-2:], 16, torch.device("cpu")))
     assert logged == pytest.approx(validate(load_denoiser(teacher)[0], held_out), abs=0.01)  # half precision
 
 
-def test_a_distillation_has_dropout_in_the_networks_that_learn_alone(teacher, pictures, tmp_path, monkeypatch):
-    steps = the_step(commands, monkeypatch)
-    distill(write(tmp_path / "d.yaml", STUDENT), teacher, [str(pictures)], tmp_path, "cpu")
-    ((step, trainees),) = steps
+def test_the_networks_that_learn_alone_have_dropout(teacher, pictures, tmp_path, monkeypatch):
+    rest = (teacher, [str(pictures)], tmp_path / "out", "cpu")
+    config = write(tmp_path / "d.yaml", STUDENT, images=40)
+    step, trainees = step_of(distill, monkeypatch, distill.distill, config, *rest)
     assert differs(step.fake, conditional=True)
     assert differs(step.generator.denoiser, conditional=True)
     assert not differs(step.teacher)
     assert not differs(Denoiser(trainees["generator"].averages[0].network), conditional=True)
 
-
-def test_a_fine_tuning_has_dropout_in_the_network_that_learns_alone(
-    generator, teacher, pictures, tmp_path, monkeypatch
-):
-    steps = the_step(finetune, monkeypatch)
-    finetune.finetune(write(tmp_path / "f.yaml", TUNING), generator, teacher, [str(pictures)], tmp_path, "cpu")
-    ((step, _),) = steps
+    generator = distill.distill(config, *rest)
+    step, _ = step_of(finetune, monkeypatch, finetune.finetune, write(tmp_path / "f.yaml", TUNING), generator, *rest)
     assert differs(step.denoiser, conditional=True)
-    assert not differs(step.before, conditional=True)
+    assert not differs(step.original, conditional=True)
     assert not differs(step.teacher)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import zipfile
@@ -10,13 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_cases import STUDENT, TEACHER, assert_same_states, refused, write, write_pictures
+from training_cases import STUDENT, TEACHER, assert_same_states, refused, state_of, steps_done, write, write_pictures
 
 from invsolve.cli import main
-from invsolve.data.training_set import describe_data
+from invsolve.data.training_set import TrainingSet
 from invsolve.specs.recipe import DistillConfig, TrainConfig
+from invsolve.training.distill import distill
 from invsolve.training.identity import FREE, check_identity, identity
-from invsolve.training.teacher import distill, train
+from invsolve.training.teacher import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,10 +29,6 @@ def begun(pictures, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("begun")
     train(write(folder / "t.yaml", TEACHER, images=16), [str(pictures)], folder / "out", "cpu")
     return folder / "out"
-
-
-def steps(out: Path) -> int:
-    return torch.load(out / "state.pt", weights_only=True)["step"]
 
 
 @pytest.mark.parametrize(
@@ -45,40 +43,20 @@ def steps(out: Path) -> int:
     ids=str,
 )
 def test_other_settings_are_refused(begun, pictures, tmp_path, change, message):
-    out, config = (
-        shutil.copytree(begun, tmp_path / "out"),
-        write(tmp_path / "t.yaml", {**TEACHER, "images": 32, **change}),
-    )
-    before = (out / "state.pt").read_bytes()
-    refused(
-        f"{out}/state.pt does not go on with this training; move it away to start anew ({message})",
-        train,
-        config,
-        [str(pictures)],
-        out,
-        "cpu",
-    )
+    out = shutil.copytree(begun, tmp_path / "out")
+    config, before = write(tmp_path / "t.yaml", {**TEACHER, "images": 32, **change}), (out / "state.pt").read_bytes()
+    refusal = f"{out}/state.pt does not go on with this training; move it away to start anew ({message})"
+    refused(refusal, train, config, [str(pictures)], out, "cpu")
     assert (out / "state.pt").read_bytes() == before
 
 
 def test_settings_that_may_change_go_on(begun, pictures, tmp_path):
     out = shutil.copytree(begun, tmp_path / "out")
     free = {"learning_rate": 0.01, "accumulate": 2, "memory_gb": 0, "precision": "bf16", "checkpoint_every": 1}
-    more = {
-        "workers": 1,
-        "snapshot_every": 2,
-        "license": "CC BY",
-        "data": "others",
-        "network": {**TEACHER["network"], "dropout": 0.0},
-    }
-    train(
-        write(tmp_path / "t.yaml", {**TEACHER, "images": 32, **free, **more}),
-        [str(pictures)],
-        out,
-        "cpu",
-        cache=tmp_path,
-    )
-    assert steps(out) == 4
+    free |= {"workers": 1, "snapshot_every": 2, "license": "CC BY", "data": "others", "images": 32}
+    config = write(tmp_path / "t.yaml", TEACHER, **free, network={**TEACHER["network"], "dropout": 0.0})
+    train(config, [str(pictures)], out, "cpu", cache=tmp_path)
+    assert steps_done(out) == 4
 
 
 def test_free_settings_are_settings():
@@ -104,25 +82,25 @@ def test_other_pictures_and_weights_are_refused_and_copies_are_not(begun, pictur
     with zipfile.ZipFile(tmp_path / "copy.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(copy.iterdir(), reverse=True):
             archive.write(file, file.name)
-    expected = describe_data([str(pictures)])
+    expected = TrainingSet([str(pictures)]).describe()
     assert expected[0].startswith("12 of weight 1 (")
-    assert describe_data([str(copy)]) == describe_data([str(tmp_path / "copy.zip")]) == expected
+    for other in (copy, tmp_path / "copy.zip"):
+        assert TrainingSet([str(other)]).describe() == expected
     assert main([*command, str(tmp_path / "copy.zip")]) == 0
-    assert steps(out) == 3
+    assert steps_done(out) == 3
 
 
 def test_other_classes_are_other_data(tmp_path):
+    folder = tmp_path / "data"
     for name in ("a", "b"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-    write_pictures(tmp_path / "data" / "a")
-    write_pictures(tmp_path / "data" / "b")
-    listed = tmp_path / "data" / "dataset.json"
-    seen = [describe_data([str(tmp_path / "data")], 4)]
+        (folder / name).mkdir(parents=True)
+        write_pictures(folder / name)
+    seen = [TrainingSet([str(folder)], 4).describe()]
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
     for shift in (0, 1):
-        names = sorted(p.relative_to(tmp_path / "data").as_posix() for p in (tmp_path / "data").rglob("*.png"))
-        entries = ",".join(f'["{name}", {(name[0] == "b") + shift}]' for name in names)
-        listed.write_text(f'{{"labels": [{entries}]}}')
-        seen.append(describe_data([str(tmp_path / "data")], 4))
+        labels = [[name, name.startswith("b") + shift] for name in names]
+        (folder / "dataset.json").write_text(json.dumps({"labels": labels}))
+        seen.append(TrainingSet([str(folder)], 4).describe())
     assert seen[0] == seen[1] != seen[2]
     assert seen[0][0].endswith(", each held out in part")  # unlike in states of versions that held out the last classes
 
@@ -137,7 +115,7 @@ def test_another_teacher_generator_or_command_is_refused(teacher, begun, picture
     refused("(command is distill but was train", distill, longer, teacher, data, begun, "cpu")
     copy = shutil.copy(teacher, tmp_path / "copy.safetensors")
     distill(longer, copy, *again)
-    assert steps(out) == 3
+    assert steps_done(out) == 3
 
 
 def test_a_state_that_does_not_say_what_it_is_of_goes_on(begun, pictures, tmp_path):
@@ -145,7 +123,7 @@ def test_a_state_that_does_not_say_what_it_is_of_goes_on(begun, pictures, tmp_pa
     config, runs = write(tmp_path / "t.yaml", TEACHER, images=32), (tmp_path / "old", tmp_path / "new")
     for out in runs:
         shutil.copytree(begun, out)
-    state = torch.load(runs[0] / "state.pt", weights_only=True)
+    state = state_of(runs[0])
     assert state.pop("training")["command"] == "train"
     torch.save(state, runs[0] / "state.pt")
     for out in runs:

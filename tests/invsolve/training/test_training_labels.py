@@ -1,8 +1,7 @@
-"""Classes from the folders' names to the draws: a teacher and a prior that know dark pictures from bright ones."""
+"""Classes from the folders' names to the samples: a teacher and a prior that know dark pictures from bright ones."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -10,16 +9,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from training_cases import STUDENT, TEACHER, TUNING, refused, write
+from training_cases import STUDENT, TEACHER, TUNING, figures, refused, write
 
 from invsolve.data.sources import Source, load_pictures
-from invsolve.data.training_set import center_crops
+from invsolve.data.training_set import HeldOut, center_crops
 from invsolve.priors.file import load_denoiser
 from invsolve.priors.registry import load_prior
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.solver.solve import Settings, solve
+from invsolve.training.distill import distill
 from invsolve.training.finetune import finetune
-from invsolve.training.teacher import distill, train, validate
+from invsolve.training.teacher import train
+from invsolve.training.validation import validate
 from operators import Mask
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -73,25 +74,25 @@ def test_the_teacher_knows_the_classes(class_teacher):
     assert header["record"]["classes"] == ["a-dark", "b-bright"]
 
 
-def test_validation_tells_the_classes(class_teacher, two_classes):
-    lines = [json.loads(line) for line in (class_teacher.parent / "metrics.jsonl").read_text().splitlines()]
-    validation = [line["validation"] for line in lines if "validation" in line][-1]
-    held_out = center_crops(load_pictures(Source(two_classes))[7::8], 16, torch.device("cpu"))  # the last of each class
+def test_validation_is_given_the_classes(class_teacher, two_classes):
+    images = center_crops(load_pictures(Source(two_classes))[7::8], 16, torch.device("cpu"))  # the last of each class
     denoiser, _, _ = load_denoiser(class_teacher)
-    told, wrong = (
-        validate(denoiser, held_out, torch.tensor(labels))["psnr_2"] for labels in ([DARK, BRIGHT], [BRIGHT, DARK])
+    right, wrong = (
+        validate(denoiser, HeldOut(images, torch.tensor(labels)))["psnr_2"]
+        for labels in ([DARK, BRIGHT], [BRIGHT, DARK])
     )
-    assert told > wrong + 0.5
-    assert validation["psnr_2"] == pytest.approx(told, abs=0.05)  # the file has half precision
+    assert right > wrong + 0.5
+    logged = figures(class_teacher.parent, "validation")[-1]
+    assert logged["psnr_2"] == pytest.approx(right, abs=0.05)  # the file has half precision
 
 
 def test_the_distilled_prior_knows_the_classes_too(class_student):
     prior = load_prior(class_student)
-    draws = [
+    samples = [
         prior.sample(noisy(8), 5.0, NoiseStreams(0, range(8)), labels=torch.full((8,), label))
         for label in (DARK, BRIGHT)
     ]
-    assert (brightness(draws[1]) - brightness(draws[0])).min() > 0.4
+    assert (brightness(samples[1]) - brightness(samples[0])).min() > 0.4
 
 
 def test_a_prior_of_classes_restores_without_one(class_student):
@@ -109,19 +110,15 @@ def test_classes_that_do_not_fit_are_refused(two_classes, pictures, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_classes_of_the_distillation_are_the_teachers(class_teacher, two_classes, tmp_path):
+def test_classes_are_those_of_the_weights(class_student, class_teacher, two_classes, tmp_path):
+    """Of the data's order and of weights' from another one, none is right."""
     shutil.copytree(two_classes, tmp_path / "other")
     (tmp_path / "other" / "a-dark").rename(tmp_path / "other" / "z-dark")
-    config, rest = write(tmp_path / "d.yaml", STUDENT), ([str(tmp_path / "other")], tmp_path / "out", "cpu")
-    refused("classes are b-bright, z-dark but the teacher's a-dark, b-bright", distill, config, class_teacher, *rest)
-
-
-def test_fine_tuning_keeps_the_classes(class_student, class_teacher, two_classes, tmp_path):
+    rest, found = ([str(tmp_path / "other")], tmp_path / "out", "cpu"), "classes are b-bright, z-dark but the"
+    config = write(tmp_path / "d.yaml", STUDENT)
+    refused(f"{found} teacher's a-dark, b-bright", distill, config, class_teacher, *rest)
     config, weights = write(tmp_path / "f.yaml", TUNING, images=8), (class_student, class_teacher)
+    refused(f"{found} generator's a-dark, b-bright", finetune, config, *weights, *rest)
+    assert not (tmp_path / "out").exists()
     tuned = finetune(config, *weights, [str(two_classes)], tmp_path / "out", "cpu")
     assert load_denoiser(tuned)[1]["record"]["classes"] == ["a-dark", "b-bright"]
-    shutil.copytree(two_classes, tmp_path / "other")
-    (tmp_path / "other" / "a-dark").rename(tmp_path / "other" / "z-dark")
-    rest = ([str(tmp_path / "other")], tmp_path / "refused", "cpu")
-    refused("classes are b-bright, z-dark but the generator's a-dark, b-bright", finetune, config, *weights, *rest)
-    assert not (tmp_path / "refused").exists()

@@ -2,51 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch.distributed as dist
-from training_cases import STUDENT, TEACHER, assert_same_states, figures, write
+from training_cases import (
+    STUDENT,
+    TEACHER,
+    assert_same_states,
+    before_steps,
+    figures,
+    state_of,
+    steps_done,
+    torchrun,
+    weights,
+    write,
+)
 
 from invsolve.cli import main
 from invsolve.priors.file import load_denoiser
-from invsolve.training import loop
-from invsolve.training import teacher as commands
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def interrupt(monkeypatch, step: int) -> None:
     """Have Ctrl-C come in the middle of one step of this run."""
-    split, calls = loop.Samples.split, []
-
-    def split_and_interrupt(samples, count):
-        calls.append(count)
-        if len(calls) == step:
-            signal.raise_signal(signal.SIGINT)
-        return split(samples, count)
-
-    monkeypatch.setattr(loop.Samples, "split", split_and_interrupt)
-
-
-def fill_disk(monkeypatch, images: int) -> None:
-    """Have no weights fit on the disk that have seen so many images."""
-    save = commands.save_denoiser
-
-    def save_if_it_fits(path, denoiser, record, *rest, **options):
-        if record["images_seen"] == images:
-            raise OSError(28, "No space left on device")
-        save(path, denoiser, record, *rest, **options)
-
-    monkeypatch.setattr(commands, "save_denoiser", save_if_it_fits)
-
-
-def weights(out: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*.safetensors")}
+    before_steps(monkeypatch, lambda number, _: signal.raise_signal(signal.SIGINT) if number == step else None)
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +71,14 @@ def test_a_signal_at_another_step_is_not_kept_waiting(training, tmp_path, monkey
 
 
 @pytest.mark.parametrize("step", [2, 6])
-def test_a_full_disk_does_not_lose_a_snapshot_or_the_last_weights(training, whole, tmp_path, monkeypatch, step):
+def test_a_snapshot_that_cannot_be_written_is_written_later(training, whole, tmp_path, monkeypatch, step):
+    """As on a full disk; here a folder has its name."""
+    obstacle = tmp_path / f"snapshots/{step:07d}-ema0.05.safetensors"
     with monkeypatch.context() as patch:
-        fill_disk(patch, images=8 * step)
+        before_steps(patch, lambda number, _: obstacle.mkdir(parents=True) if number == step else None)
         assert main([*training, str(tmp_path)]) == 2
-    assert f"snapshots/{step:07d}-ema0.05.safetensors" not in weights(tmp_path)
+    assert steps_done(tmp_path) == step
+    obstacle.rmdir()
     assert main([*training, str(tmp_path)]) == 0
     assert weights(tmp_path) == weights(whole)
     assert_same_states(whole / "state.pt", tmp_path / "state.pt", steps=6)
@@ -107,40 +92,42 @@ def test_weights_that_were_lost_or_damaged_after_the_last_step_are_written_again
     assert weights(tmp_path) == weights(whole)
 
 
-def test_a_distillation_stopped_in_its_last_step_has_its_prior(teacher, pictures, tmp_path, monkeypatch):
+def test_a_distillation_stopped_by_ctrl_c_resumes_and_has_its_prior(teacher, pictures, tmp_path, monkeypatch):
+    """Stopped in the middle of the third step, and in the last one."""
     config = write(tmp_path / "d.yaml", STUDENT, images=40, snapshot_every=500)
     command = ["distill", str(config), "--teacher", str(teacher), "--data", str(pictures), "--device", "cpu", "--out"]
     assert main([*command, str(tmp_path / "whole")]) == 0
-    interrupt(monkeypatch, 5)
-    assert main([*command, str(tmp_path / "parts")]) == 128 + signal.SIGINT
-    assert sorted(weights(tmp_path / "parts")) == [
-        "generator-ema0.1.safetensors",
-        "snapshots/0000005-ema0.1.safetensors",
-    ]
+    for step, done in ((3, 3), (2, 5)):
+        with monkeypatch.context() as patch:
+            interrupt(patch, step)
+            assert main([*command, str(tmp_path / "parts")]) == 128 + signal.SIGINT
+        assert steps_done(tmp_path / "parts") == done
+    files = ["generator-ema0.1.safetensors", "snapshots/0000005-ema0.1.safetensors"]
+    assert sorted(weights(tmp_path / "parts")) == files
     assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
+    assert state_of(tmp_path / "parts")["generator"]["steps"] == 2
+    assert_same_states(tmp_path / "whole" / "state.pt", tmp_path / "parts" / "state.pt", steps=5)
 
 
 SLOW_FIRST_PROCESS = """
-import pathlib, signal, sys, time
+import os, pathlib, signal, sys, time
 from invsolve.cli import main
-from invsolve.training import loop
-from invsolve.training import teacher as commands
-from invsolve.runtime import processes
-split, save, calls = loop.Samples.split, commands.save_denoiser, []
-def split_and_interrupt(samples, count):
-    calls.append(count)
-    if len(calls) == 2 and processes.rank() == 1:
+from invsolve.training import exports, samples
+rank, of, save, calls = int(os.environ["RANK"]), samples.Samples.of, exports.save_denoiser, []
+def interrupt(*given):
+    calls.append(given)
+    if len(calls) == 2 and rank == 1:
         signal.raise_signal(signal.SIGTERM)
-    return split(samples, count)
+    return of(*given)
 def save_slowly(*arguments, **options):
     time.sleep(1)
     save(*arguments, **options)
-loop.Samples.split, commands.save_denoiser = split_and_interrupt, save_slowly
+samples.Samples.of, exports.save_denoiser = interrupt, save_slowly
 code = main(sys.argv[1:])
-if processes.rank() == 1:
+if rank == 1:
     out = pathlib.Path(sys.argv[-1])
     (out / "there").write_text(str(len(list(out.glob("*.safetensors")))))
-processes.leave(code)
+os._exit(code)
 """
 
 
@@ -149,12 +136,9 @@ def test_of_several_processes_the_others_wait_for_the_last_weights(pictures, tmp
     """When one ends by a signal, torchrun ends all."""
     (tmp_path / "slow.py").write_text(SLOW_FIRST_PROCESS)
     config, out = write(tmp_path / "t.yaml", TEACHER, images=16), tmp_path / "out"
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", tmp_path / "slow.py"]
-    command = [*start, "train", config, "--data", pictures, "--device", "cpu", "--out", out]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(list(map(str, command)), env=environment, capture_output=True, timeout=100, check=False)
+    ended = torchrun(tmp_path / "slow.py", "train", config, "--data", pictures, "--device", "cpu", "--out", out)
     assert ended.returncode != 0
-    assert b"SIGTERM: stopped after step 2 of 2" in ended.stderr
+    assert "SIGTERM: stopped after step 2 of 2" in ended.stderr
     assert (out / "there").read_text() == "2"  # when the second process had ended
     for path in out.glob("*.safetensors"):
         assert load_denoiser(path)[1]["record"]["images_seen"] == 16

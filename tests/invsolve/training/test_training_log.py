@@ -16,8 +16,9 @@ from invsolve.data.training_set import center_crops
 from invsolve.images.files import read_image
 from invsolve.priors.file import load_denoiser
 from invsolve.runtime.random_streams import NoiseStreams
+from invsolve.training.distill import distill
 from invsolve.training.log import Log, finite_means
-from invsolve.training.teacher import distill, train
+from invsolve.training.teacher import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -35,9 +36,9 @@ def tiles(path: Path, size: int) -> torch.Tensor:
 
 
 def test_the_teachers_grid_shows_held_out_pictures_noisy_and_denoised(teacher, pictures):
-    samples = teacher.parent / "samples"
-    assert sorted(p.name for p in samples.iterdir()) == ["0000004.png", "0000008.png"]
-    shown = tiles(samples / "0000008.png", 16)
+    folder = teacher.parent / "samples"
+    assert sorted(p.name for p in folder.iterdir()) == ["0000004.png", "0000008.png"]
+    shown = tiles(folder / "0000008.png", 16)
     assert shown.shape == (2, 9, 3, 16, 16)
     held_out = center_crops(load_pictures(Source(pictures))[-2:], 16, torch.device("cpu"))
     assert (shown[:, 0] - held_out).abs().max() < 1e-6
@@ -48,15 +49,15 @@ def test_the_teachers_grid_shows_held_out_pictures_noisy_and_denoised(teacher, p
         assert (shown[:, column + 1] - denoiser(u, sigma).clamp(-1, 1)).abs().max() < 2 / 127  # in half precision
 
 
-def test_the_students_grid_shows_different_draws(teacher, pictures, tmp_path):
+def test_the_students_grid_shows_different_samples(teacher, pictures, tmp_path):
     distill(write(tmp_path / "d.yaml", STUDENT, images=64), teacher, [str(pictures)], tmp_path / "out", "cpu")
     shown = tiles(tmp_path / "out" / "samples" / "0000008.png", 16)
-    assert shown.shape == (4, 5, 3, 16, 16)  # two pictures at two levels: the picture, noisy, three draws
+    assert shown.shape == (4, 5, 3, 16, 16)  # two pictures at two levels: the picture, noisy, three samples
     held_out = center_crops(load_pictures(Source(pictures))[-2:], 16, torch.device("cpu"))
     assert (shown[0::2, 0] - held_out).abs().max() < 1e-6
-    draws = shown[:, 2:]
-    assert (draws[:, 0] - draws[:, 1]).abs().amax((1, 2, 3)).min() > 0.02
-    assert ((draws - shown[:, :1]).square().mean() < (shown[:, 1] - shown[:, 0]).square().mean()).item()
+    samples = shown[:, 2:]
+    assert (samples[:, 0] - samples[:, 1]).abs().amax((1, 2, 3)).min() > 0.02
+    assert ((samples - shown[:, :1]).square().mean() < (shown[:, 1] - shown[:, 0]).square().mean()).item()
 
 
 def test_tensorboard_has_the_curves_of_the_log(teacher):

@@ -14,13 +14,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
-from training_cases import STUDENT, TEACHER, assert_same_states, write
+from training_cases import STUDENT, TEACHER, assert_same_states, before_steps, state_of, steps_done, write
 
 from invsolve.cli import main
 from invsolve.runtime.signals import StopSignals
-from invsolve.training import loop
-from invsolve.training.teacher import distill, train
+from invsolve.training.distill import distill
+from invsolve.training.loop import check_progress
+from invsolve.training.teacher import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -41,16 +41,14 @@ def stopped(command: list[str], out: Path, number: int) -> subprocess.CompletedP
     return subprocess.CompletedProcess(command, process.returncode, None, errors)
 
 
-def steps_done(out: Path) -> int:
-    return torch.load(out / "state.pt", weights_only=True)["step"]
-
-
-def test_a_training_stopped_by_sigterm_resumes_to_the_same_weights(pictures, tmp_path):
-    config = write(tmp_path / "t.yaml", TEACHER, images=8 * 120, checkpoint_every=10)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_training_stopped_by_sigterm_resumes_to_the_same_weights(pictures, tmp_path, workers):
+    """As from torchrun, a terminal or a batch system, which send it to the data workers too."""
+    config = write(tmp_path / "t.yaml", TEACHER, images=8 * 120, checkpoint_every=10, workers=workers)
     command = ["train", str(config), "--data", str(pictures), "--device", "cpu", "--out"]
     ended = stopped([*command, str(tmp_path / "parts")], tmp_path / "parts", signal.SIGTERM)
     done = steps_done(tmp_path / "parts")
-    assert ended.returncode == 128 + signal.SIGTERM
+    assert ended.returncode == 128 + signal.SIGTERM, ended.stderr
     assert 10 <= done < 120
     last = ended.stderr.strip().splitlines()[-1]
     assert last == f"invsolve: SIGTERM: stopped after step {done} of 120; the same command goes on from here"
@@ -59,39 +57,6 @@ def test_a_training_stopped_by_sigterm_resumes_to_the_same_weights(pictures, tmp
     assert_same_states(tmp_path / "whole" / "state.pt", tmp_path / "parts" / "state.pt", steps=120)
     whole, parts = (tmp_path / run / "denoiser-ema0.05.safetensors" for run in ("whole", "parts"))
     assert whole.read_bytes() == parts.read_bytes()
-
-
-def test_a_signal_that_reaches_the_workers_too_stops_a_training_in_good_order(pictures, tmp_path):
-    """As from torchrun, a terminal or a batch system; they died of it, and the training with them, unsaved."""
-    config, out = write(tmp_path / "t.yaml", TEACHER, images=8 * 90, checkpoint_every=30, workers=1), tmp_path / "out"
-    command = ["train", str(config), "--data", str(pictures), "--device", "cpu", "--out", str(out)]
-    ended = stopped(command, out, signal.SIGTERM)
-    done = steps_done(out)
-    assert ended.returncode == 128 + signal.SIGTERM, ended.stderr
-    assert f"invsolve: SIGTERM: stopped after step {done} of 90" in ended.stderr.splitlines()[-1]
-    assert 30 <= done < 90
-    assert main(command) == 0
-    assert steps_done(out) == 90
-
-
-def test_a_distillation_stopped_by_ctrl_c_resumes_to_the_same_weights(teacher, pictures, tmp_path, monkeypatch):
-    config = write(tmp_path / "d.yaml", STUDENT)
-    command = ["distill", str(config), "--teacher", str(teacher), "--data", str(pictures), "--device", "cpu", "--out"]
-    with monkeypatch.context() as patch:  # the signal arrives in the middle of the sixth step
-        split, calls = loop.Samples.split, []
-
-        def interrupt(samples, count):
-            calls.append(count)
-            if len(calls) == 6:
-                signal.raise_signal(signal.SIGINT)
-            return split(samples, count)
-
-        patch.setattr(loop.Samples, "split", interrupt)
-        assert main([*command, str(tmp_path / "parts")]) == 128 + signal.SIGINT
-    assert steps_done(tmp_path / "parts") == 6
-    for run in ("parts", "whole"):
-        assert main([*command, str(tmp_path / run)]) == 0
-    assert_same_states(tmp_path / "whole" / "state.pt", tmp_path / "parts" / "state.pt", steps=16)
 
 
 @pytest.fixture
@@ -114,18 +79,12 @@ def test_a_second_signal_acts_as_usual_and_handlers_are_given_back():
 
 
 def spoil(monkeypatch, steps: set[int] | range) -> None:
-    """Make the pictures of some steps NaN."""
-    to_unit, count = loop.to_unit, iter(range(1, 10**6))
-    monkeypatch.setattr(
-        loop,
-        "to_unit",
-        lambda pictures, device: to_unit(pictures, device) * (float("nan") if next(count) in steps else 1),
-    )
+    """Make the images of some of the next steps NaN."""
+    before_steps(monkeypatch, lambda number, samples: samples.x.fill_(float("nan")) if number in steps else None)
 
 
-def player_states(out: Path) -> dict:
-    state = torch.load(out / "state.pt", weights_only=True)
-    return {name: value for name, value in state.items() if name not in ("step", "training")}
+def trainee_states(out: Path) -> dict:
+    return {name: value for name, value in state_of(out).items() if name not in ("step", "training")}
 
 
 def finite(state: dict) -> bool:
@@ -133,20 +92,20 @@ def finite(state: dict) -> bool:
 
 
 def test_a_bad_step_is_skipped_and_counted(teacher, pictures, tmp_path, monkeypatch):
-    spoil(monkeypatch, {3, 5})
-    config = write(tmp_path / "t.yaml", TEACHER, images=8 * 6)
-    train(config, [str(pictures)], tmp_path / "t", "cpu")
-    state = player_states(tmp_path / "t")["teacher"]
+    with monkeypatch.context() as patch:
+        spoil(patch, {3, 5})
+        config = write(tmp_path / "t.yaml", TEACHER, images=8 * 6)
+        train(config, [str(pictures)], tmp_path / "t", "cpu")
+    state = trainee_states(tmp_path / "t")["teacher"]
     assert (state["steps"], state["skipped"]) == (4, 2)
     assert finite(state)
     line = json.loads((tmp_path / "t" / "metrics.jsonl").read_text().splitlines()[0])
     assert line["skipped_teacher"] == 2
     assert line["loss"] == pytest.approx(line["loss"])  # the mean over the good steps
 
-    monkeypatch.undo()
     spoil(monkeypatch, {10})
     distill(write(tmp_path / "d.yaml", STUDENT), teacher, [str(pictures)], tmp_path / "d", "cpu")
-    states = player_states(tmp_path / "d")
+    states = trainee_states(tmp_path / "d")
     counts = {name: (state["steps"], state["skipped"]) for name, state in states.items()}
     assert counts == {"generator": (12, 1), "fake": (15, 1), "discriminator": (11, 1)}
     assert all(finite(state) for state in states.values())
@@ -156,24 +115,11 @@ def test_a_diverged_training_stops_with_one_line(pictures, tmp_path, monkeypatch
     spoil(monkeypatch, range(4, 1000))
     config = write(tmp_path / "t.yaml", TEACHER, checkpoint_every=10)
     out = tmp_path / "out"
-    command = ["train", str(config), "--data", str(pictures), "--device", "cpu", "--out", str(out)]
-    assert main(command) == 1
-    last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last.startswith(
-        "invsolve: error: the teacher's training diverged: the gradients of 20 of its last 20 updates, up to"
-    )
-    assert "step 23, were not finite" in last
-    state = player_states(out)["teacher"]
+    assert main(["train", str(config), "--data", str(pictures), "--device", "cpu", "--out", str(out)]) == 1
+    expected = "the teacher's training diverged: the gradients of 20 of its last 20 updates, up to step 23, were not"
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith(f"invsolve: error: {expected} finite")
+    state = trainee_states(out)["teacher"]
     assert (state["steps"], finite(state)) == (3, True)
-
-
-def test_a_training_whose_every_second_step_is_bad_stops(pictures, tmp_path, monkeypatch):
-    """Though never two in a row are; five of ten here."""
-    monkeypatch.setattr(loop, "DIVERGED", {20: 20, 10: 5})
-    spoil(monkeypatch, range(2, 1000, 2))
-    config = write(tmp_path / "t.yaml", TEACHER)
-    with pytest.raises(FloatingPointError, match="5 of its last 10 updates, up to step 10, were not finite"):
-        train(config, [str(pictures)], tmp_path / "out", "cpu")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +137,7 @@ def test_a_training_whose_every_second_step_is_bad_stops(pictures, tmp_path, mon
 def test_what_counts_as_diverged(recent, diverged):
     given = {"fake": SimpleNamespace(recent=recent)}
     with pytest.raises(FloatingPointError, match="the fake's training diverged") if diverged else nullcontext():
-        loop.check_progress(given, 1000)
+        check_progress(given, 1000)
 
 
 def test_bad_steps_before_a_restart_count(pictures, tmp_path, monkeypatch):

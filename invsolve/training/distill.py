@@ -1,59 +1,33 @@
-"""One training step of the teacher, and one of the distillation."""
+"""Distillation of a teacher into a generative denoiser: NCVSD (see ``ncvsd.py`` for its losses and gradients)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint as recomputed
 
+from ..data.training_set import TrainingSet
+from ..networks.unet import conditional_from
 from ..priors.denoiser import Denoiser, GenerativeDenoiser
+from ..priors.file import load_denoiser
+from ..priors.registry import resolve
 from ..runtime import processes
-from ..specs.recipe import DistillConfig, RunConfig, TrainConfig
+from ..specs.recipe import DistillConfig, load_config
+from .compute import autocast, backward, compiled, place
 from .discriminator import Discriminator
-from .edm import edm_loss
-from .loop import Samples
+from .exports import Exports
+from .identity import of_weights
+from .loop import train_loop
 from .ncvsd import Diffused, adversarial_gradient, balance, diffuse, discriminator_loss, fake_loss, generator_gradient
+from .run import Run, check_crop, common_classes, joined_and_seeded
+from .samples import Samples
 from .trainee import Trainee
-
-
-def autocast(config: RunConfig, like: Tensor) -> torch.autocast:
-    return torch.autocast(like.device.type, torch.bfloat16, enabled=config.precision == "bf16")
-
-
-def memory_format(config: RunConfig, device: torch.device) -> torch.memory_format:
-    """Of the networks in training: on a CPU in float32 the usual one is faster (1.2 times), else channels last."""
-    usual = device.type == "cpu" and config.precision == "fp32"
-    return torch.contiguous_format if usual else torch.channels_last
-
-
-def compiled(module: torch.nn.Module, config: RunConfig) -> torch.nn.Module:
-    return torch.compile(module, dynamic=False) if config.compile else module
-
-
-def backward(loss: Tensor, config: RunConfig) -> Tensor:
-    """Gradients of a micro-batch's mean ``loss``, as its share of the batch's; returns that share of the loss."""
-    share = loss / config.accumulate
-    share.backward()
-    return share.detach()
-
-
-class TeacherStep:
-    """EDM: ``ln sigma ~ N(mean, std²)``, denoising loss, Adam."""
-
-    def __init__(self, denoiser: Denoiser, trainee: Trainee, config: TrainConfig):
-        self.denoiser, self.trainee, self.config = compiled(denoiser, config), trainee, config
-
-    def __call__(self, samples: Samples, number: int) -> dict[str, Tensor]:
-        c, losses = self.config, []
-        for part in samples.split(c.accumulate):
-            sigma = (c.sigma_mean + c.sigma_std * part.normals[:, 0]).exp()
-            with autocast(c, part.x):
-                loss = edm_loss(self.denoiser, part.x, sigma, part.noise(part.x.shape[1:]), part.labels).mean()
-            losses.append(backward(loss, c))
-        self.trainee.update(c)
-        return {"loss": sum(losses)}
+from .validation import sampled, write_grid
 
 
 def norm_per_image(gradient: Tensor) -> Tensor:
@@ -71,11 +45,11 @@ class Generated:
     x: Tensor
     noised: Diffused
     fake_output: Tensor | None = None
-    adversarial_noise: tuple[Tensor, Tensor] | None = None  # level and normals, shared by both uses
+    adversarial_noise: tuple[Tensor, Tensor] | None = None  # noise level and normals, shared by both uses
 
 
 class DistillStep:
-    """NCVSD: fake denoiser, discriminator and generator, each updated once on the same generated images.
+    """One update of each of fake denoiser, discriminator and generator, on the same generated images.
 
     The generator's gradient uses the fake denoiser's output from its own update, so that a step costs one forward and
     backward pass of each network and one forward pass of the teacher.
@@ -95,7 +69,7 @@ class DistillStep:
         self.discriminator, self.teacher = compiled(discriminator, config), compiled(teacher, config)
         self.trainees, self.config = trainees, config
 
-    def levels(self, normals: Tensor) -> tuple[Tensor, Tensor]:
+    def sigmas(self, normals: Tensor) -> tuple[Tensor, Tensor]:
         """``s`` uniform on the Karras scale or its grid, and ``ln t`` normal, from independent standard normals."""
         c = self.config
         uniform = torch.special.ndtr(normals[:, 0])
@@ -130,12 +104,12 @@ class DistillStep:
     def generate(self, samples: Samples) -> Generated:
         c, real, noise = self.config, samples.x, samples.noise
         shape = real.shape[1:]
-        s, t = self.levels(samples.normals)
+        s, t = self.sigmas(samples.normals)
         u = real + s[:, None, None, None] * noise(shape)
         with autocast(c, real):
             z = noise(shape)
             if c.accumulate > 1:  # computed again for its gradient: only one micro-batch's activations are kept
-                x = checkpoint(self.generator, u, s, z, samples.labels, use_reentrant=False)
+                x = recomputed(self.generator, u, s, z, samples.labels, use_reentrant=False)
             else:
                 x = self.generator(u, s, z, samples.labels)
             noised = diffuse(x.detach(), t, noise(shape), u, s, samples.labels)
@@ -165,3 +139,77 @@ class DistillStep:
         with autocast(self.config, part.x):
             how = (*part.adversarial_noise, part.u, part.s, part.samples.labels)
             return adversarial_gradient(self.discriminator, part.x, *how)
+
+
+def continued(path: str | Path, start: Denoiser, header: dict) -> tuple[Denoiser, dict]:
+    """Denoiser and record of a generator to go on with, which must be of the same kind as ``start`` and ``header``."""
+    found, own, _ = load_denoiser(resolve(path), train=True)
+    given, expected = (
+        {**asdict(d.network.config), "sigma_data": d.sigma_data, "gamma": h["gamma"], "image_size": h.get("image_size")}
+        for d, h in ((found, own), (start, header))
+    )
+    for name, value in expected.items():
+        if given[name] != value:
+            raise ValueError(f"{path}: {name} is {given[name]} but must be {value}, as of the teacher or configuration")
+    return found, own["record"]
+
+
+def distill(
+    config: str | Path,
+    teacher: str | Path,
+    data: Sequence[str],
+    out: str | Path,
+    device: str = "auto",
+    max_minutes: float = math.inf,
+    generator: str | Path | None = None,
+    cache: str | Path | None = None,
+) -> Path:
+    """Distil a teacher into a generative denoiser; returns the exported weights' path, ``out/generator-ema*``.
+
+    ``generator`` is a prior to go on with instead of the teacher's own weights. The fake denoiser starts from the
+    teacher all the same: for a generator that samples the posterior it is the posterior mean, which the teacher
+    computes, while the generator's weights compute a sample. ``cache`` is as for ``train``.
+
+    Raises:
+        ValueError: naming what is wrong with the configuration, the teacher, the data or the state left in ``out``.
+    """
+    settings = load_config(config, DistillConfig)
+    with joined_and_seeded(config, settings, device) as own:
+        source, header, spectrum = load_denoiser(resolve(teacher), train=True)
+        if source.network.config.conditional:
+            raise ValueError(f"{teacher} is a {header['kind']}; a teacher is a plain denoiser")
+        image_size = header.get("image_size")
+        check_crop(config, settings, source.network, image_size)
+        start = {"teacher": of_weights(source.network), "sigma_data": source.sigma_data, "generator": "none"}
+        student, fake, critic = (
+            Denoiser(conditional_from(source.network, settings.conditioning), source.sigma_data) for _ in range(3)
+        )
+        records, record = {"the teacher's": header["record"]}, {}
+        if generator is not None:
+            student, record["continues"] = continued(generator, student, {**header, "gamma": settings.gamma})
+            start["generator"], records["the generator's"] = of_weights(student.network), record["continues"]
+        pictures = TrainingSet(data, source.network.config.labels)
+        record |= {**common_classes(pictures, records), "teacher": header["record"]}
+        run = Run("distill", settings, pictures, out, cache, own, **start)
+
+        source = place(source.eval().requires_grad_(False), settings, own)
+        student, fake = place(student, settings, own), place(fake, settings, own)
+        discriminator = place(Discriminator(critic.network, source.sigma_data), settings, own)
+        trainees = {
+            "generator": Trainee(student.network, settings.generator_rate, settings.betas, settings.ema),
+            "fake": Trainee(fake.network, settings.fake_rate, settings.betas),
+            "discriminator": Trainee(discriminator, settings.discriminator_rate, settings.betas),
+        }
+        exports = Exports(
+            run, "generator", trainees["generator"], record, spectrum, source.sigma_data, settings.gamma, image_size
+        )
+
+        def checkpoint(number: int) -> dict[str, float]:
+            averaged = GenerativeDenoiser(exports.write(number), settings.gamma)
+            write_grid(run.out, number, run.held_out, sampled, averaged)
+            return {}
+
+        student = GenerativeDenoiser(student, settings.gamma)
+        step = DistillStep(student, fake, discriminator, source, trainees, settings)
+        train_loop(run, trainees, step, exports, checkpoint, max_minutes)
+        return exports.result
