@@ -35,12 +35,10 @@ class Mean:
 
     value: float
     half: float | None
-    count: int
 
     def text(self, decimals: int) -> str:
         """``0.150 ± 0.007``."""
-        half = "" if self.half is None else f" ± {self.half:.{decimals}f}"
-        return f"{self.value:.{decimals}f}{half}"
+        return f"{self.value:.{decimals}f}" + ("" if self.half is None else f" ± {self.half:.{decimals}f}")
 
 
 @dataclass(frozen=True)
@@ -139,10 +137,8 @@ def _finite(value: float | None) -> bool:
 def mean_interval(values: Sequence[float]) -> Mean | None:
     """Mean and half-width of its 95 % interval, ``t_{0.975, n-1} s / sqrt(n)``; None without values."""
     count = len(values)
-    if count == 0:
-        return None
     half = float(student.ppf(0.975, count - 1)) * stdev(values) / math.sqrt(count) if count > 1 else None
-    return Mean(fmean(values), half, count)
+    return Mean(fmean(values), half) if count else None
 
 
 def pool_calibration(curves: Sequence[Sequence[Sequence[float]]]) -> tuple[tuple[float, ...], ...]:

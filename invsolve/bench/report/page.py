@@ -62,7 +62,6 @@ def section(directory: Path, anchor: str, entries: Sequence[Entry], looks: Mappi
         "LPIPS against time": ("seconds", "seconds per image"),
     }
     plots = {title: cost_plot(entries, looks, *cost, anchor) for title, cost in plots.items()}
-    methods = [entry.method for entry in entries]
     return {
         "anchor": anchor,
         "task": entries[0].task,
@@ -71,7 +70,7 @@ def section(directory: Path, anchor: str, entries: Sequence[Entry], looks: Mappi
         "marks": {key: marks(entries, key) for key, _, _ in COLUMNS},
         "plots": {title: plot for title, plot in plots.items() if plot},
         "grids": read_pictures(directory, entries),
-        "right": INITIAL if INITIAL in methods else methods[0],
+        "right": next((entry.method for entry in entries if entry.method == INITIAL), entries[0].method),
         "sampled": [entry for entry in entries if entry.spread["samples"]],
         "calibration": calibration_plot(entries, looks, anchor),
     }

@@ -115,12 +115,11 @@ def calibration_plot(entries: Sequence[Entry], looks: Mapping[str, Look], place:
 def style(salt: str):
     """Matplotlib's settings while a plot is drawn: its defaults, whatever the user's file says, and the report's."""
     text = {"svg.fonttype": "none", "font.sans-serif": "DejaVu Sans", "font.size": TEXT, "axes.titlesize": TEXT}
-    frame = {"axes.spines.left": False, "axes.spines.right": False, "axes.spines.top": False, "axes.grid": True}
-    frame |= {"axes.grid.axis": "y", "axes.titlelocation": "left", "axes.titlepad": 14}
-    frame |= {"xtick.major.pad": 6, "ytick.major.size": 0}
+    frame = {f"axes.spines.{side}": False for side in ("left", "right", "top")}
+    frame |= {"axes.titlelocation": "left", "axes.titlepad": 14, "xtick.major.pad": 6, "ytick.major.size": 0}
     colours = {"axes.edgecolor": ink(LINE), "xtick.color": ink(LINE), "grid.color": ink(FAINT)}
     colours |= {"xtick.labelcolor": "black", "figure.facecolor": "none", "axes.facecolor": "none"}
-    lines = {"lines.linewidth": 1.3, "lines.markeredgewidth": 0}
+    lines = {"axes.grid": True, "axes.grid.axis": "y", "lines.linewidth": 1.3, "lines.markeredgewidth": 0}
     return matplotlib.style.context(["default", text | frame | colours | lines | {"svg.hashsalt": salt}])
 
 
