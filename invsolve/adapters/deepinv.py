@@ -4,7 +4,7 @@ What differs between the two sides:
 
 - Images are in [-1, 1] here, in [0, 1] there, so a noise level of an image is half as large there.
 - A physics is linear and does not care, but its measurements do: those of images in [0, 1] are ``(y + A 1) / 2``,
-  with noise of half the level (``measurement_to_01``, ``measurement_from_01``).
+  with half the noise (``measurement_to_01``, ``measurement_from_01``).
 - deepinv weighs the data in a proximal map, we weigh the distance to ``v``: ``lam = 1 / gamma``.
 
 Definitions of deepinv (0.5) that coincide with one here, to rounding:
@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from operators import FunctionOperator, LinearOperator
 
-from ..priors.denoiser import Prior
+from ..priors.denoiser import Noise, Prior
 from ..runtime.optional import import_optional
 from ..runtime.random_streams import NoiseStreams
 
@@ -47,7 +47,7 @@ class DenoiserFromDeepinv(nn.Module):
     """A deepinv denoiser ``model(x, sigma)`` on [0, 1] as a denoiser ``denoiser(u, sigma)`` on [-1, 1].
 
     ``D(u; sigma) = 2 model((u + 1) / 2, sigma / 2) - 1``. Not clipped, unless the model does it. ``PosteriorMean`` and
-    ``DiffusionSampler`` make a prior of it. Keep to levels that the model was trained for: the ``sigma_max`` of
+    ``DiffusionSampler`` make a prior of it. Keep to noise levels that the model was trained for: the ``sigma_max`` of
     ``Settings``, 2 by default, is 1 there.
     """
 
@@ -69,11 +69,11 @@ class DenoiserToDeepinv(deepinv.models.Denoiser):
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """``x`` ``[B, C, H, W]``; ``sigma`` on [0, 1]: a number, ``[B]`` or ``[B, 1, 1, 1]``."""
-        return (self.denoiser(2 * x - 1, 2 * _levels(sigma, x)) + 1) / 2
+        return (self.denoiser(2 * x - 1, 2 * _sigmas(sigma, x)) + 1) / 2
 
 
 class PriorToDeepinv(deepinv.models.Denoiser):
-    """A prior, of which one call is one draw from ``p(x | u)``, as a deepinv denoiser on [0, 1].
+    """A prior, of which one call is one sample of ``p(x | u)``, as a deepinv denoiser on [0, 1].
 
     Args:
         prior: with ``sample(u, sigma, noise)``, on [-1, 1].
@@ -88,12 +88,12 @@ class PriorToDeepinv(deepinv.models.Denoiser):
 
     def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
         """``x`` ``[B, C, H, W]``; ``sigma`` on [0, 1], the same for all images (ValueError otherwise)."""
-        levels = _levels(sigma, x)
-        if (levels != levels[0]).any():
-            raise ValueError(f"sigma is {levels.tolist()} but a draw needs one level for all images")
-        return (self.prior.sample(2 * x - 1, 2 * levels[0].item(), self._noise(x)) + 1) / 2
+        sigmas = _sigmas(sigma, x)
+        if (sigmas != sigmas[0]).any():
+            raise ValueError(f"sigma is {sigmas.tolist()} but a sample needs one noise level for all images")
+        return (self.prior.sample(2 * x - 1, 2 * sigmas[0].item(), self._noise(x)) + 1) / 2
 
-    def _noise(self, x: Tensor) -> Callable[[tuple[int, ...]], Tensor]:
+    def _noise(self, x: Tensor) -> Noise:
         if self.generator is None:
             return NoiseStreams(self.seed, range(len(x)), x.device, x.dtype)
         where = {"generator": self.generator, "device": self.generator.device}
@@ -119,8 +119,7 @@ class OperatorFromDeepinv(FunctionOperator):
     def __init__(self, physics: deepinv.physics.LinearPhysics, in_shape: tuple[int, int, int]) -> None:
         if not isinstance(physics, deepinv.physics.LinearPhysics):
             raise TypeError(f"physics is a {type(physics).__name__} but must be a deepinv LinearPhysics")
-        like = next((b for b in physics.buffers() if b.is_floating_point()), torch.empty(0))
-        example = like.new_zeros(1, *in_shape)
+        example = _like(physics).new_zeros(1, *in_shape)
         try:
             y = physics.A(example)
         except (AssertionError, RuntimeError) as error:
@@ -136,15 +135,15 @@ class OperatorFromDeepinv(FunctionOperator):
 class OperatorToDeepinv(deepinv.physics.LinearPhysics):
     """An operator of ours as a deepinv ``LinearPhysics``, with our proximal map and pseudo-inverse.
 
-    Its noise is Gaussian of level ``sigma_y / 2``: what ``sigma_y``, on the scale [-1, 1], is for deepinv's images in
-    [0, 1]. (Unlike ``LinearOperator.measure``, deepinv then adds noise to the missing pixels of a ``Mask`` too, which
-    every map of the operator ignores.)
+    Its noise is Gaussian of standard deviation ``sigma_y / 2``: what ``sigma_y``, on the scale [-1, 1], is for
+    deepinv's images in [0, 1]. (Unlike ``LinearOperator.measure``, deepinv then adds noise to the missing pixels of a
+    ``Mask`` too, which every map of the operator ignores.)
     """
 
     def __init__(self, operator: LinearOperator, sigma_y: float = 0.0) -> None:
         super().__init__(noise_model=deepinv.physics.GaussianNoise(sigma_y / 2))
         self.operator, self.img_size = operator, operator.in_shape
-        like = next((b for b in operator.buffers() if b.is_floating_point()), torch.empty(0))
+        like = _like(operator)
         self.to(like.device, like.dtype)
 
     def A(self, x: Tensor) -> Tensor:
@@ -174,10 +173,15 @@ def measurement_to_01(y: Tensor, operator: LinearOperator) -> Tensor:
 
 
 def measurement_from_01(y: Tensor, operator: LinearOperator) -> Tensor:
-    """The inverse of ``measurement_to_01``: 2 y - A 1. Noise of level s in ``y`` has level 2 s in the result."""
+    """The inverse of ``measurement_to_01``: 2 y - A 1. Noise of standard deviation s becomes 2 s."""
     return 2 * y - operator(y.new_ones(len(y), *operator.in_shape))
 
 
-def _levels(sigma: float | Tensor, x: Tensor) -> Tensor:
+def _like(module: nn.Module) -> Tensor:
+    """A tensor of a module's dtype and on its device."""
+    return next((b for b in module.buffers() if b.is_floating_point()), torch.empty(0))
+
+
+def _sigmas(sigma: float | Tensor, x: Tensor) -> Tensor:
     """deepinv's noise levels, a number or a tensor of one or B of them in any shape, as ``[B]``."""
     return torch.as_tensor(sigma, dtype=x.dtype, device=x.device).reshape(-1).expand(len(x))

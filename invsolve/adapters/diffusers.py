@@ -1,7 +1,7 @@
 """A diffusers image model with its variance-preserving schedule as our denoiser.
 
 diffusers adds noise to an image ``x0`` in [-1, 1] by ``x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) n`` and tells the
-network the timestep ``t``; here ``u = x0 + sigma n`` and the network is told ``sigma``. The two are one up to scale:
+network the timestep ``t``; here ``u = x0 + sigma n`` with the noise level ``sigma``. The two are one up to scale:
 
     sigma = sqrt((1 - abar) / abar),   x_t = sqrt(abar) u,   abar = 1 / (1 + sigma²).
 
@@ -32,15 +32,15 @@ PREDICTIONS = {  # prediction_type -> (u, prediction, sigma [B, 1, 1, 1]) -> E[x
     "sample": lambda u, prediction, sigma: prediction,
     "v_prediction": lambda u, prediction, sigma: (u - sigma * (1 + sigma**2).sqrt() * prediction) / (1 + sigma**2),
 }
-ROUNDING = 1e-5  # relative: by so much a level may exceed the schedule's last one
+ROUNDING = 1e-5  # relative: by so much a noise level may exceed the schedule's last one
 
 
 class DenoiserFromDiffusers(nn.Module):
     """``denoiser(u, sigma)`` on [-1, 1] from a ``UNet2DModel`` and the schedule it was trained with.
 
-    Levels below the schedule's first (0.01 for DDPM's) have timestep 0; above its last (157 for DDPM's) the network
-    knows nothing and the call is refused. Of a network that also predicts a variance (twice the channels) the first
-    half is used. ``PosteriorMean`` and ``DiffusionSampler`` make a prior of the result.
+    Noise levels below the schedule's first (0.01 for DDPM's) have timestep 0; above its last (157 for DDPM's), which
+    the network was not trained for, the call is refused. Of a network that also predicts a variance (twice the
+    channels) the first half is used. ``PosteriorMean`` and ``DiffusionSampler`` make a prior of the result.
 
     Args:
         model: without classes; image sizes are those that it takes.
@@ -82,7 +82,7 @@ class DenoiserFromDiffusers(nn.Module):
         """``u`` ``[B, C, H, W]``, its noise level a float or ``[B]``; returns ``[B, C, H, W]``.
 
         Raises:
-            ValueError: ``sigma`` is above the schedule's last level.
+            ValueError: ``sigma`` is above the schedule's last noise level.
         """
         sigma = as_levels(sigma, u)
         column = sigma[:, None, None, None]

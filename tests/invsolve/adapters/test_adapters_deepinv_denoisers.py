@@ -96,7 +96,7 @@ class Network(torch.nn.Module):
         return torch.tanh(self.mix(torch.cat([x, condition], dim=1)) + level[:, None, None, None])
 
 
-def test_a_generative_prior_draws_with_a_seed_or_a_generator():
+def test_a_generative_prior_samples_with_a_seed_or_a_generator():
     prior = GenerativeDenoiser(Denoiser(Network()), refine=(0.5,))
     x = torch.rand(3, *SHAPE, generator=seeded(0))
     adapted = PriorToDeepinv(prior, seed=5)
@@ -109,7 +109,7 @@ def test_a_generative_prior_draws_with_a_seed_or_a_generator():
     first, second = fresh(x, 0.2), fresh(x, 0.2)
     assert (first - second).abs().max() > 0.01
     assert torch.equal(PriorToDeepinv(prior, generator=seeded(7))(x, 0.2), first)
-    with pytest.raises(ValueError, match=r"sigma is \[.*\] but a draw needs one level"):
+    with pytest.raises(ValueError, match=r"sigma is \[.*\] but a sample needs one noise level"):
         adapted(x, torch.tensor([0.1, 0.2, 0.2]))
 
 
@@ -135,11 +135,11 @@ def test_solve_with_a_deepinv_denoiser_and_physics_has_the_closed_form_posterior
 
 
 @pytest.mark.parametrize("sample", [PosteriorMean, lambda denoiser: DiffusionSampler(denoiser, 2)])
-def test_solve_with_an_untrained_deepinv_network_does_not_mix_images(draw):
+def test_solve_with_an_untrained_deepinv_network_does_not_mix_images(sample):
     """A real architecture: an image's result is its own, whatever the batch."""
     torch.manual_seed(0)
     network = deepinv.models.DRUNet(3, 3, nc=(8, 8, 8, 8), nb=1, pretrained=None)
-    prior = draw(DenoiserFromDeepinv(network))
+    prior = sample(DenoiserFromDeepinv(network))
     operator = OperatorFromDeepinv(physics.Inpainting(SHAPE, mask=random_mask(SHAPE[1:], 0.5, seed=0)), SHAPE)
     y = operator(random(3, *SHAPE))
     x = solve(y, operator, 4, 0.05, prior)

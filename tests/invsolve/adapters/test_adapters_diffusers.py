@@ -239,10 +239,10 @@ def test_solve_with_an_exact_network_has_the_closed_form_posterior(gaussian):
 
 
 @pytest.mark.parametrize("sample", [PosteriorMean, lambda denoiser: DiffusionSampler(denoiser, 2)])
-def test_solve_with_an_untrained_network_does_not_mix_images(model, draw):
+def test_solve_with_an_untrained_network_does_not_mix_images(model, sample):
     operator = Resize(SHAPE, 2)
     y = operator(random(3, *SHAPE))
-    prior = draw(DenoiserFromDiffusers(model, diffusers.DDPMScheduler()))
+    prior = sample(DenoiserFromDiffusers(model, diffusers.DDPMScheduler()))
     x = solve(y, operator, 4, 0.05, prior)
     last = solve(y[2:], operator, 4, 0.05, prior, indices=[2])
     assert (x[2:] - last).abs().max() < 1e-4
