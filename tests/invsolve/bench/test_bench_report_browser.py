@@ -11,13 +11,13 @@ from report_cases import METHODS, SIDE, benchmark
 
 from invsolve.bench.report.page import write_report
 
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 PHONE, TABLET, DESKTOP = 360, 768, 1400
 LIGHTBOX = "const b = document.querySelector('#lightbox img').getBoundingClientRect(); return [b.left, b.top, b.width]"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
     program, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if program is None or driver is None:
         pytest.skip("chromium or chromedriver is not installed")
@@ -61,14 +61,7 @@ def find(page, selector: str):
 
 
 def press(page, *keys: str) -> None:
-    from selenium.webdriver import ActionChains
-
-    ActionChains(page).send_keys(*keys).perform()
-
-
-def touch(page, kind: str, *points: tuple[float, float]) -> None:
-    points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(points)]
-    page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    webdriver.ActionChains(page).send_keys(*keys).perform()
 
 
 def left_share(page) -> float:
@@ -79,19 +72,13 @@ def left_share(page) -> float:
 
 def drag(page, kind: str, start: float, end: float) -> None:
     """Press a pointer on the first stage at a share of its width, move it to another, and release it."""
-    box = find(page, ".stage").rect
-    y = page.execute_script("return document.querySelector('.stage').getBoundingClientRect().top") + 0.3 * box["height"]
-    places = [(box["x"] + share * box["width"], y) for share in (start, (start + end) / 2, end)]
-    if kind == "touch":
-        touch(page, "touchStart", places[0])
-        for place in places[1:]:
-            touch(page, "touchMove", place)
-        touch(page, "touchEnd")
-        return
-    kinds = ("mousePressed", "mouseMoved", "mouseMoved", "mouseReleased")
-    for what, (x, y) in zip(kinds, [*places, places[-1]], strict=True):
-        event = {"type": what, "button": "left", "buttons": 1, "clickCount": 1, "x": x, "y": y}
-        page.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+    from selenium.webdriver.common.actions.pointer_input import PointerInput
+
+    stage = find(page, ".stage")
+    actions = webdriver.ActionChains(page, duration=0, devices=[PointerInput(kind, kind)])
+    first, middle, last = (round((share - 0.5) * stage.size["width"]) for share in (start, (start + end) / 2, end))
+    actions.move_to_element_with_offset(stage, first, -stage.size["height"] // 5).click_and_hold()
+    actions.move_by_offset(middle - first, 0).move_by_offset(last - middle, 0).release().perform()
 
 
 def test_every_picture_loads_and_nothing_else_does(page):
@@ -150,11 +137,14 @@ def test_the_slider_follows_the_pointer(page, kind, width):
 
 
 def test_the_slider_obeys_the_keyboard(page):
-    from selenium.webdriver.common.keys import Keys
-
     page.execute_script("document.querySelector('.stage input').focus({focusVisible: true})")
-    right, left = Keys.ARROW_RIGHT, Keys.ARROW_LEFT
-    for keys, share in (((right, right, right), 0.53), ((left,), 0.52), ((Keys.HOME,), 0), ((Keys.END,), 1)):
+    right, left = webdriver.Keys.ARROW_RIGHT, webdriver.Keys.ARROW_LEFT
+    for keys, share in (
+        ((right, right, right), 0.53),
+        ((left,), 0.52),
+        ((webdriver.Keys.HOME,), 0),
+        ((webdriver.Keys.END,), 1),
+    ):
         press(page, *keys)
         assert left_share(page) == pytest.approx(share)
     spoken = find(page, ".stage input").get_attribute("aria-valuetext")
@@ -183,8 +173,6 @@ def test_the_slider_shows_what_is_chosen(page):
 
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
 def test_a_picture_opens_zooms_and_closes(page, width):
-    from selenium.webdriver.common.keys import Keys
-
     def state() -> list:
         return page.execute_script(
             """const d = document.getElementById('lightbox'), i = d.querySelector('img'), v = d.querySelector('.view');
@@ -202,17 +190,15 @@ def test_a_picture_opens_zooms_and_closes(page, width):
     press(page, "+")
     zoomed = state()[2]
     assert zoomed["width"] == pytest.approx(2.25 * whole["width"], rel=1e-3)
-    press(page, Keys.ARROW_RIGHT)
+    press(page, webdriver.Keys.ARROW_RIGHT)
     assert state()[1:3] == ["ncvsd:16: picture 00000, sr4x", zoomed]  # the next method at the same place
     press(page, "0")
     assert state()[2] == whole
-    press(page, Keys.ESCAPE)
+    press(page, webdriver.Keys.ESCAPE)
     assert not state()[0]
 
 
 def test_the_wheel_zooms_about_the_pointer_and_dragging_moves(page):
-    from selenium.webdriver import ActionChains
-
     find(page, ".grid .zoom").click()
     left, top, width = page.execute_script(LIGHTBOX)
     x, y = left + 0.25 * width, top + 0.75 * width
@@ -221,7 +207,7 @@ def test_the_wheel_zooms_about_the_pointer_and_dragging_moves(page):
     left, top, zoomed = page.execute_script(LIGHTBOX)
     assert zoomed == pytest.approx(width * 2.71828, rel=1e-3)
     assert ((x - left) / zoomed, (y - top) / zoomed) == pytest.approx((0.25, 0.75), abs=1e-3)  # the same point of it
-    ActionChains(page).drag_and_drop_by_offset(page.find_element("css selector", ".view"), 40, -30).perform()
+    webdriver.ActionChains(page).drag_and_drop_by_offset(page.find_element("css selector", ".view"), 40, -30).perform()
     assert page.execute_script(LIGHTBOX) == pytest.approx([left + 40, top - 30, zoomed], abs=0.01)
 
 
@@ -230,9 +216,9 @@ def test_two_fingers_zoom_the_picture(page):
     find(page, ".grid .zoom").click()
     left, top, width = page.execute_script(LIGHTBOX)
     middle, y = left + width / 2, top + width / 2
-    for spread in (30, 45, 60, 75, 90):
-        touch(page, "touchStart" if spread == 30 else "touchMove", (middle - spread, y), (middle + spread, y))
-    touch(page, "touchEnd")
+    for kind, *spread in (("touchStart", 30), *(("touchMove", x) for x in (45, 60, 75, 90)), ("touchEnd",)):
+        points = [{"x": middle + side * x, "y": y, "id": side} for x in spread for side in (-1, 1)]
+        page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
     left, _, zoomed = page.execute_script(LIGHTBOX)
     assert zoomed == pytest.approx(3 * width, rel=0.02)
     assert (middle - left) / zoomed == pytest.approx(0.5, abs=0.02)
