@@ -67,10 +67,6 @@ def tower(levels: int) -> Callable[[dict, Stored], None]:
     return change
 
 
-def nested(opening: bytes, closing: bytes, levels: int) -> bytes:
-    return PROTOCOL + opening * levels + closing * levels + b"."
-
-
 def many_calls(count: int, function: tuple[str, str], arguments: bytes) -> bytes:
     """A list of the results of ``count`` calls with the same arguments, which the file holds once."""
     once = PROTOCOL + name(*function) + b"q\x00" + arguments + b"q\x01]("
@@ -82,11 +78,10 @@ def data(content: bytes) -> bytes:
     return b"B" + struct.pack("<I", len(content)) + content
 
 
-def many_views(count: int) -> bytes:
-    """Tensors that are all the same storage: together far larger than the file."""
-    storage = call("torch.storage", "_load_from_bytes", data(legacy(ones(4096))))
-    view = b"(" + storage + b"K\x00M\x00\x10\x85K\x01\x85\x89}t"
-    return many_calls(count, ("torch._utils", "_rebuild_tensor_v2"), view)
+REBUILD = ("torch._utils", "_rebuild_tensor_v2")
+TEXT = text("x" * (1 << 20)) + text("latin1")
+# The arguments of a call that makes a tensor of 4096 numbers, without the tuple's end.
+VIEW = call("torch.storage", "_load_from_bytes", data(legacy(ones(4096)))) + b"K\x00M\x00\x10\x85K\x01\x85\x89}"
 
 
 def many_sets(count: int) -> bytes:
@@ -94,22 +89,11 @@ def many_sets(count: int) -> bytes:
     return many_calls(count, ("builtins", "set"), numbers)
 
 
-def many_encodings(count: int) -> bytes:
-    return many_calls(count, ("_codecs", "encode"), text("x" * (1 << 20)) + text("latin1") + b"\x86")
-
-
 def many_storages(count: int) -> bytes:
     """Storages in whose nested bytes a text of a mebibyte is read and dropped."""
     content = legacy(ones(4))
     padded = content[:2] + text("x" * (1 << 20)) + b"0" + content[2:]
     return many_calls(count, ("torch.storage", "_load_from_bytes"), data(padded) + b"\x85")
-
-
-def add_to_a_tensor() -> bytes:
-    """ADDITEMS calls ``add`` of what is no set."""
-    storage = call("torch.storage", "_load_from_bytes", data(legacy(ones(4096))))
-    tensor = call("torch._utils", "_rebuild_tensor_v2", storage, b"K\x00M\x00\x10\x85K\x01\x85\x89}")
-    return PROTOCOL + tensor + b"(K\x01\x90."
 
 
 def colliding_keys(count: int) -> bytes:
@@ -136,10 +120,13 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "deep_modules": (lambda: stored(change=deep_modules(50)), "nested more than"),
     "deep_tuples": (lambda: PROTOCOL + b")" + b"\x85" * 100_000 + b".", "without a network"),
     "deep_tuple_as_key": (lambda: PROTOCOL + b"})" + b"\x85" * 100_000 + b"Ns.", "dictionary's key"),
-    "deep_marks": (lambda: nested(b"(", b"t", 100_000), "without a network"),
+    "deep_marks": (lambda: PROTOCOL + b"(" * 100_000 + b"t" * 100_000 + b".", "without a network"),
     "deep_instances": (lambda: PROTOCOL + (name("a", "M") + b")\x81") * 50_000 + b"b" * 49_999 + b".", "a M object"),
     "colliding_keys": (lambda: colliding_keys(100_000), "dictionary's key"),
-    "members_of_a_tensor": (add_to_a_tensor, "not to a set"),
+    "members_of_a_tensor": (
+        lambda: PROTOCOL + call("torch._utils", "_rebuild_tensor_v2", VIEW) + b"(K\x01\x90.",
+        "not to a set",
+    ),
     "operations": (lambda: PROTOCOL + b"N0" * 210_000 + b"N.", "more operations"),
     "long_integer": (lambda: PROTOCOL + length("i", 0x8B, 1 << 20) + b"\x7f" * (1 << 20) + b".", "8388607 bits"),
     "declared_bytes": (lambda: PROTOCOL + length("Q", 0x8E, 1 << 50) + b"x.", "not a complete pickle"),
@@ -148,9 +135,15 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "declared_frame": (lambda: PROTOCOL + length("Q", 0x95, 1 << 60), "not a complete pickle"),
     "huge_memo_index": (lambda: PROTOCOL + b"Nr\xff\xff\xff\xff.", "without a network"),
     "digits": (lambda: b"\x80\x02I" + b"9" * 1_000_000 + b"\n.", "not a complete pickle"),
-    "many_views": (lambda: many_views(5000), "larger than the whole file"),
+    "many_views": (
+        lambda: many_calls(5000, REBUILD, b"(" + VIEW + b"t"),
+        "larger than the whole file",
+    ),
     "many_sets": (lambda: many_sets(500), "more operations"),
-    "many_encodings": (lambda: many_encodings(500), "larger than the whole file"),
+    "many_encodings": (
+        lambda: many_calls(500, ("_codecs", "encode"), TEXT + b"\x86"),
+        "larger than the whole file",
+    ),
     "many_storages": (lambda: many_storages(500), "larger than the whole file"),
     "expanding_strides": (lambda: view(4, (1 << 20, 1 << 20), (0, 0)), "natural numbers"),
     "overlapping_strides": (lambda: view(64, (32, 32), (1, 1)), "more than once"),

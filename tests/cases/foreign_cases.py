@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -161,28 +162,22 @@ def module_tree(tensors: dict[str, torch.Tensor], kind: str, kwargs: dict) -> St
 @contextmanager
 def foreign_modules():
     """The modules whose names such pickles hold, for as long as one is written."""
-    persistence, util, networks = (ModuleType(n) for n in ("torch_utils.persistence", "dnnlib.util", "training.nets"))
 
     def _reconstruct_persistent_obj(meta):
         raise AssertionError("the reader called the persistence mechanism")
 
-    class EasyDict(dict):
-        pass
-
-    class GenerativeDenoiser(nn.Module):
-        pass
-
-    for module, thing in ((persistence, _reconstruct_persistent_obj), (util, EasyDict), (networks, GenerativeDenoiser)):
-        thing.__module__, thing.__qualname__ = module.__name__, thing.__name__
-        setattr(module, thing.__name__, thing)
-    parents = {name: ModuleType(name) for name in ("torch_utils", "dnnlib", "training")}
-    added = parents | {module.__name__: module for module in (persistence, util, networks)}
-    sys.modules.update(added)
-    try:
+    made = {
+        "torch_utils.persistence": _reconstruct_persistent_obj,
+        "dnnlib.util": type("EasyDict", (dict,), {}),
+        "training.nets": type("GenerativeDenoiser", (nn.Module,), {}),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for module, thing in made.items():
+            thing.__module__, thing.__qualname__ = module, thing.__name__
+            for name in (module.partition(".")[0], module):
+                patch.setitem(sys.modules, name, ModuleType(name))
+            setattr(sys.modules[module], thing.__name__, thing)
         yield
-    finally:
-        for name in added:
-            del sys.modules[name]
 
 
 def stored(

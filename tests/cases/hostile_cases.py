@@ -54,35 +54,23 @@ def register_extension() -> None:
         copyreg.add_extension(os.__name__, "system", EXTENSION)
 
 
-def extension(command: str) -> bytes:
-    register_extension()
-    return PROTOCOL + b"\x82" + bytes([EXTENSION]) + text(command) + b"\x85R."
+def calling(module: str, qualified: str, *arguments: bytes) -> bytes:
+    """A pickle that is this call."""
+    return PROTOCOL + call(module, qualified, *arguments) + b"."
 
 
-def attribute_chain(command: str) -> bytes:
-    """``os.system`` as an attribute of a harmless name in torch, by a dotted name."""
-    return PROTOCOL + call("torch.serialization", "os.system", text(command)) + b"."
+SYSTEM_NAME = name("os", "system")
 
 
 def build_with_setstate(command: str) -> bytes:
     """BUILD on a class whose ``__setstate__`` was set, by BUILD, to ``os.system``."""
-    bases = b"(" + name("builtins", "object") + b"t"
-    members = b"}" + text("__setstate__") + name("os", "system") + b"s"
+    bases, members = b"(" + name("builtins", "object") + b"t", b"}" + text("__setstate__") + SYSTEM_NAME + b"s"
     return PROTOCOL + call("builtins", "type", text("K"), bases, members) + b")\x81" + text(command) + b"b."
 
 
 def imported_attribute(command: str) -> bytes:
     module = call("builtins", "__import__", text("os"))
     return PROTOCOL + call("builtins", "getattr", module, text("system")) + text(command) + b"\x85R."
-
-
-def partial(command: str) -> bytes:
-    return PROTOCOL + call("functools", "partial", name("os", "system"), text(command)) + b")R."
-
-
-def mapped(command: str) -> bytes:
-    calls = call("builtins", "map", name("os", "system"), text(command) + b"\x85")
-    return PROTOCOL + call("builtins", "list", calls) + b"."
 
 
 EXPLOITS: dict[str, tuple[Case, str]] = {
@@ -94,12 +82,15 @@ EXPLOITS: dict[str, tuple[Case, str]] = {
     "getattr": (imported_attribute, "builtins.getattr"),
     "inst": (lambda c: PROTOCOL + b"(" + text(c) + b"ios\nsystem\n.", "INST"),
     "obj": (lambda c: PROTOCOL + b"(cos\nsystem\n" + text(c) + b"o.", "OBJ"),
-    "extension": (extension, "EXT1"),
-    "dotted_name": (attribute_chain, "torch.serialization.os.system"),
+    "extension": (lambda c: PROTOCOL + b"\x82" + bytes([EXTENSION]) + text(c) + b"\x85R.", "EXT1"),
+    "dotted_name": (lambda c: calling("torch.serialization", "os.system", text(c)), "torch.serialization.os.system"),
     "setstate": (build_with_setstate, "builtins.type"),
-    "partial": (partial, "functools.partial"),
-    "map": (mapped, "builtins.list"),
-    "pydoc": (lambda c: PROTOCOL + call("pydoc", "pipepager", text(""), text(c)) + b".", "pydoc.pipepager"),
+    "partial": (lambda c: calling("functools", "partial", SYSTEM_NAME, text(c))[:-1] + b")R.", "functools.partial"),
+    "map": (
+        lambda c: calling("builtins", "list", call("builtins", "map", SYSTEM_NAME, text(c) + b"\x85")),
+        "builtins.list",
+    ),
+    "pydoc": (lambda c: calling("pydoc", "pipepager", text(""), text(c)), "pydoc.pipepager"),
 }
 
 
@@ -130,6 +121,9 @@ def holding(place: str, key: str, value: object, zipped: bool = False) -> bytes:
             "network": network.__dict__,
             "arguments": network.__dict__["_init_kwargs"],
             "parameters": network.enc._parameters,
+            "parts": network.enc.emb_noise._modules,
+            "ema_parts": content["ema"]._modules,
+            "ema_buffers": content["ema"]._buffers,
         }
         places[place][key] = value
 
@@ -163,15 +157,12 @@ def hostile_reference(command: str) -> bytes:
     return content.replace(b"ctorch\nFloatStorage\n", b"cos\nsystem\n(" + text(command) + b"tR")
 
 
-def instance(content: bytes) -> bytes:
-    """An opcode's ``content`` on the class of a package."""
-    return PROTOCOL + name("setuptools", "Command") + content + b"."
+def of_name(module: str, qualified: str, opcodes: bytes) -> bytes:
+    """A pickle that does something with a class or a function."""
+    return PROTOCOL + name(module, qualified) + opcodes + b"."
 
 
-def state_of_name(module: str, qualified: str) -> bytes:
-    """BUILD on a class or function, to change it."""
-    return PROTOCOL + name(module, qualified) + b"}" + text("add") + text("x") + b"sb."
-
+STATE = b"}" + text("add") + text("x") + b"sb"  # BUILD
 
 # Exploits in each place of an otherwise good file: case, and what the refusal names.
 PLACES: dict[str, tuple[Case, str]] = {
@@ -195,10 +186,10 @@ PLACES: dict[str, tuple[Case, str]] = {
     },
     "in_nested_persistent_id": (lambda c: as_parameter(tensor_of(hostile_reference(c))), "os.system"),
     "as_torch_load": (lambda c: as_parameter(Call(torch.load, pickle.dumps(exploit(c)))), "torch.serialization.load"),
-    "newobj_with_arguments": (lambda c: instance(text(c) + b"\x85\x81"), "with arguments"),
-    "newobj_ex": (lambda c: instance(b")}\x92"), "NEWOBJ_EX"),
-    "build_on_a_class": (lambda c: state_of_name("torch", "Tensor"), "sets the state of the name torch.Tensor"),
-    "build_on_a_replaced_function": (lambda c: state_of_name("torch", "Size"), "sets the state of the name torch.Size"),
+    "newobj_with_arguments": (lambda c: of_name("setuptools", "Command", text(c) + b"\x85\x81"), "with arguments"),
+    "newobj_ex": (lambda c: of_name("setuptools", "Command", b")}\x92"), "NEWOBJ_EX"),
+    "build_on_a_class": (lambda c: of_name("torch", "Tensor", STATE), "state of the name torch.Tensor"),
+    "build_on_a_replaced_function": (lambda c: of_name("torch", "Size", STATE), "state of the name torch.Size"),
     "persistent_id": (lambda c: PROTOCOL + text(c) + b"Q.", "persistent id"),
     "textual_persistent_id": (lambda c: b"\x80\x02P" + c.encode() + b"\n.", "PERSID"),
     "out_of_band_buffer": (lambda c: b"\x80\x05\x97.", "NEXT_BUFFER"),
