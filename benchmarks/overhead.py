@@ -1,4 +1,4 @@
-"""What the solver adds to the network, and an exact likelihood draw against Langevin steps.
+"""What the solver adds to the network, and an exact likelihood sample against Langevin steps.
 
     python benchmarks/overhead.py [--size 256] [--batch 8] [--repeat 5] [--threads N] [--prior default] [--out FILE]
 
@@ -125,14 +125,14 @@ def langevin(operator: LinearOperator, x: Tensor, y: Tensor, sigma_y: float, rho
 
 
 def likelihood(options: argparse.Namespace, truth: Tensor) -> dict[str, dict]:
-    """Seconds and spread of the exact draw and of the Langevin steps, printed."""
+    """Seconds and spread of the exact sample and of the Langevin steps, printed."""
     operator = load_task("sr4x").make_operator(tuple(truth.shape[1:]))
     sigma_y, rho = 0.05, 0.3
     y = operator.measure(truth, sigma_y, NoiseStreams(1, range(len(truth))))
     x = truth + rho * NoiseStreams(2, range(len(truth)))(truth.shape[1:])
     streams = list(range(len(truth)))
     calls = {
-        "exact draw": lambda: operator.sample(x, y, sigma_y, rho, NoiseStreams(3, streams)),
+        "exact sample": lambda: operator.sample(x, y, sigma_y, rho, NoiseStreams(3, streams)),
         f"{LANGEVIN} Langevin steps": lambda: langevin(operator, x, y, sigma_y, rho),
     }
     times = least(calls, max(1, options.repeat // 3))
@@ -140,13 +140,13 @@ def likelihood(options: argparse.Namespace, truth: Tensor) -> dict[str, dict]:
     mean = exact.prox(x.double(), y.double(), (sigma_y / rho) ** 2)
     # In the coordinates of the singular vectors, the law's standard deviation is 1 / sqrt(s² / sigma_y² + 1 / rho²).
     deviation = (exact.singular.square() / sigma_y**2 + 1 / rho**2).rsqrt()
-    print("\nthe likelihood draw of sr4x (bicubic):\n")
+    print("\nthe likelihood sample of sr4x (bicubic):\n")
     print("| way | s | times as long | spread in the measured directions, against the exact law |\n|---|---|---|---|")
     found = {}
     for name, call in calls.items():
         error = exact.vt_v @ (call().double() - mean) @ exact.vt_h.mT / deviation
         spread = error.square().mean().sqrt().item()
-        print(f"| {name} | {seconds(times[name])} | {ratio(times[name], times['exact draw'])} | {spread:.3f} |")
+        print(f"| {name} | {seconds(times[name])} | {ratio(times[name], times['exact sample'])} | {spread:.3f} |")
         found[name] = {"seconds": times[name], "spread": spread}
     return found
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from operators import LinearOperator
 from ..images.files import STD_WHITE, write_image
 from ..images.metrics import Metric
 from ..runtime.random_streams import MEASUREMENT, NoiseStreams, stream_index
+from ..specs.options import BenchOptions
 from ..specs.task import Task
 from . import store
 from .methods import Method
@@ -39,13 +39,10 @@ class Job:
 class Bench:
     """All that a process needs to make results."""
 
+    options: BenchOptions
     pictures: Pictures
     jobs: Sequence[Job]
     metrics: Mapping[str, Metric]
-    seed: int
-    samples: int | None  # restorations of each picture; None for one, without figures of uncertainty
-    shown: int  # of so many first pictures files are written below out / "pictures"
-    out: Path
     device: torch.device
 
 
@@ -61,7 +58,7 @@ def restore(bench: Bench, positions: Sequence[int], due: AbstractSet[store.Key])
         chosen = [[b for b, name in enumerate(names) if (job.task.name, m.name, name) in due] for m in job.methods]
         if not any(chosen):
             continue
-        noise = NoiseStreams(bench.seed, [(stream_index(name), MEASUREMENT) for name in names], bench.device)
+        noise = NoiseStreams(bench.options.seed, [(stream_index(name), MEASUREMENT) for name in names], bench.device)
         y = job.operator.measure(truth, job.task.sigma_y, noise)
         for method, some in zip(job.methods, chosen, strict=True):
             if some:
@@ -74,8 +71,8 @@ def _restore_by(
     """Restore measurements by one method, write their pictures, and only then give their lines."""
     names = [bench.pictures.names[position] for position in positions]
     streams = [[stream_index(name) for name in names]]
-    if bench.samples and method.random:
-        streams = [[(index, k) for index in streams[0]] for k in range(bench.samples)]
+    if bench.options.samples and method.random:
+        streams = [[(index, k) for index in streams[0]] for k in range(bench.options.samples)]
     start = _now(bench.device)
     with torch.no_grad():
         x = torch.stack([method.restore(y, indices) for indices in streams])  # [K, B, C, H, W]
@@ -88,14 +85,14 @@ def _restore_by(
     common = {"task": task.name, "method": method.name, "steps": method.steps, "evaluations": method.evaluations}
     rows = []
     for b, (position, name) in enumerate(zip(positions, names, strict=True)):
-        where = {"image": name, "index": position, "seed": bench.seed}
+        where = {"image": name, "index": position, "seed": bench.options.seed}
         rows.append(common | where | figures[b] | {"seconds": seconds})
-        if position < bench.shown:
+        if position < bench.options.pictures:
             file = store.file_name(method.name)
             pictures = {store.TRUTH: truth[b], store.MEASUREMENT: y[b], file: x[0, b]}
             if several:
                 pictures[file + store.STD] = x[:, b].std(0).mean(0, keepdim=True) / STD_WHITE * 2 - 1
-            folder = store.picture_folder(bench.out, task.name, name)
+            folder = store.picture_folder(bench.options.out, task.name, name)
             folder.mkdir(parents=True, exist_ok=True)
             for part, picture in pictures.items():
                 write_image(picture, folder / f"{part}.png")

@@ -28,28 +28,15 @@ Definition = Mapping[str, Any]  # names and values, see :func:`difference`
 def open_folder(folder: Path, record: Record, pictures: Pictures, redo: AbstractSet[Pair] = frozenset()) -> None:
     """Make the benchmark's directory, or check that what lies there fits the run, drop ``redo``, write ``run.json``.
 
-    ``record`` holds
+    Of ``record`` these must stay as the first run wrote them: ``options``, ``lpips``, the digests of files, and the
+    values of ``degradations`` (task: what defines its measurements) and of ``definitions`` (method: task: its settings
+    and a digest of its network) where there are results, see :func:`difference`. A later run may add ``tasks`` and
+    ``methods``, and for all of them more ``images``, of which the first are the same (a larger ``limit``); another
+    ``device`` is added to the first, because seconds are not comparable then. ``prior`` and ``denoiser`` are those of
+    the last run that had one.
 
-    ``tasks``, ``methods``
-        which a later run may add to;
-    ``options``, ``lpips``
-        which must stay;
-    ``degradations`` (task: what defines its measurements)
-        whose values must stay, see :func:`difference`;
-    ``images`` (their count, digest of their names)
-        which must stay, or be the first ones of now, with a lower ``limit`` among the options, where this run has all
-        tasks and methods: all of them must end with the same pictures;
-    ``pictures_sha256``, ``lpips_sha256``
-        digests of files, which must stay; of the pictures that both have;
-    ``definitions`` (method: task: its settings and a digest of its network)
-        whose values must stay where there are results, except those of ``redo``, (task, method) pairs: their lines and
-        pictures are dropped first, and an interruption at any point leaves a directory that a later run can use;
-    ``device``
-        to which others are added where a later run is on another: seconds are not comparable then;
-    ``prior``, ``denoiser``
-        the networks of the last run that had one; those of each result are in its definition;
-
-    and whatever else, kept as the first run wrote it.
+    The lines and pictures of ``redo``, (task, method) pairs, are dropped first; their definitions may have changed. An
+    interruption at any point leaves a directory that a later run can use.
 
     Raises:
         ValueError: one line naming the first thing that differs, or a directory that is not a benchmark's.

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ..images.metrics import TRUNK_VARIABLE, load_metrics
 from ..networks.inference import Inference
-from ..priors.denoiser import PosteriorMean, Prior
+from ..priors.denoiser import PosteriorMean
 from ..priors.file import read_checkpoint
 from ..priors.registry import load_prior, resolve
 from ..priors.training_record import largest_sigma
@@ -27,7 +27,7 @@ from .methods import Tools, make_method, network_of
 from .pictures import Pictures
 from .restore import Bench, Job, restore
 from .run_file import Definition, Record, check_folder, digest, open_folder, pictures_record
-from .store import RESULTS, Key, append, is_last_writer, merge, own_path, read_results
+from .store import RESULTS, append, is_last_writer, merge, own_path, read_results
 from .summary import write_markdown, write_summary
 
 RECORDED = ("steps", "size", "limit", "seed", "samples", "pictures", "precision")  # options that the results depend on
@@ -63,16 +63,18 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
                 if rank() == 0:
                     open_folder(options.out, record, pictures, redo)
         open_folder(options.out, record, pictures)
-        seed, samples, shown = options.seed, options.samples, options.pictures
-        work = Bench(pictures, jobs, metrics, seed, samples, shown, options.out, device)
-        _complete(work, options.batch, say)
+        _complete(Bench(options, pictures, jobs, metrics, device), say)
 
 
 def prepare(options: BenchOptions, device: torch.device) -> tuple[list[Job], dict[str, Record]]:
     """The tasks with their methods, and what ``run.json`` says of each network that these take."""
     names = {network: getattr(options, network) for method in options.methods if (network := network_of(method))}
-    loaded = {network: _load(network, name, options, device) for network, name in sorted(names.items())}
-    networks = {network: _provenance(names[network]) for network in loaded}
+    loaded = {network: load_prior(name, device, Inference(options.precision)) for network, name in names.items()}
+    if not isinstance(loaded.get("denoiser"), PosteriorMean | None):
+        raise ValueError(
+            f"--denoiser {options.denoiser}: is a generative denoiser but must be a plain one, as teacher is"
+        )
+    networks = {network: _provenance(name) for network, name in names.items()}
     largest = largest_sigma(networks["denoiser"]["record"]) if "denoiser" in networks else math.inf
     tools = Tools(options.steps, options.seed, **loaded, largest_sigma=largest)
     tasks = dict.fromkeys(name for word in options.tasks for name in (list_tasks() if word == "all" else [word]))
@@ -101,34 +103,28 @@ def definitions(jobs: Sequence[Job], networks: Mapping[str, Record]) -> dict[str
     return found
 
 
-def _complete(work: Bench, batch: int, say: Callable[[str], None]) -> None:
+def _complete(work: Bench, say: Callable[[str], None]) -> None:
     """Do what is missing of this process's share, and finish the benchmark if nothing is missing then."""
-    names = work.pictures.names
+    out, names, batch = work.options.out, work.pictures.names, work.options.batch
     wanted = {(job.task.name, method.name, name) for job in work.jobs for method in job.methods for name in names}
-    missing = wanted - read_results(work.out).keys()
-    own = own_path(work.out, rank(), count())
-    wrote = _restore_share(work, missing, own, batch)
-
-    left = len(wanted - read_results(work.out).keys())
-    if left:
-        say(f"{left} of {len(wanted)} restorations are missing: other processes are at them, or repeat the command")
-    elif is_last_writer(work.out, own) if wrote else rank() == 0 and not missing:
-        _finish(work.out, say)
-
-
-def _restore_share(work: Bench, missing: set[Key], own: Path, batch: int) -> bool:
-    """Do what is missing of this process's share; whether there was anything."""
-    mine = set(work.pictures.names[rank() :: count()])
+    missing = wanted - read_results(out).keys()
+    mine = set(names[rank() :: count()])
     share = {key for key in missing if key[2] in mine}
     due = {name for _, _, name in share}
-    positions = [position for position, name in enumerate(work.pictures.names) if name in due]
+    positions = [position for position, name in enumerate(names) if name in due]
+    own = own_path(out, rank(), count())
     with tqdm(total=len(share), unit="restoration", disable=True if rank() > 0 else None) as bar:
         for first in range(0, len(positions), batch):
             for rows in restore(work, positions[first : first + batch], share):
                 append(own, rows)
                 bar.set_postfix_str(f"{rows[-1]['task']} {rows[-1]['method']}", refresh=False)
                 bar.update(len(rows))
-    return bool(share)
+
+    left = len(wanted - read_results(out).keys())
+    if left:
+        say(f"{left} of {len(wanted)} restorations are missing: other processes are at them, or repeat the command")
+    elif is_last_writer(out, own) if share else rank() == 0 and not missing:
+        _finish(out, say)
 
 
 def _finish(folder: Path, say: Callable[[str], None]) -> None:
@@ -148,14 +144,6 @@ def _own_device(name: str) -> torch.device:
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     torch.cuda.set_device(device)
     return device
-
-
-def _load(network: str, name: str, options: BenchOptions, device: torch.device) -> Prior:
-    """The prior of a name, for ``prior`` or ``denoiser``."""
-    loaded = load_prior(name, device, Inference(options.precision))
-    if network == "denoiser" and not isinstance(loaded, PosteriorMean):
-        raise ValueError(f"--denoiser {name}: is a generative denoiser but must be a plain one, as teacher is")
-    return loaded
 
 
 def _provenance(name: str) -> Record:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -31,13 +31,14 @@ def score_samples(samples: Tensor, truth: Tensor, metrics: Mapping[str, Metric])
     ``psnr_mean`` is the PSNR of the samples' mean; ``spearman`` and ``calibration`` as in :func:`uncertainty`.
     """
     scores = [score(x, truth, metrics) for x in samples]  # [K][B]
-    centres = psnr(samples.mean(0), truth)
     rows = []
-    for b, centre in enumerate(centres):
-        columns = {name: [scores_k[b][name] for scores_k in scores] for name in scores[0][b]}
-        row = {name: _moment(np.mean, values) for name, values in columns.items()}
-        row |= {"samples": len(samples), "psnr_mean": centre}
-        row |= {f"{name}_std": _moment(_deviation, columns[name]) for name in ("psnr", "lpips")}
+    for b, psnr_mean in enumerate(psnr(samples.mean(0), truth)):
+        columns = {name: [figures[b][name] for figures in scores] for name in scores[0][b]}
+        known = {name: values for name, values in columns.items() if None not in values}
+        row = {name: float(np.mean(known[name])) if name in known else None for name in columns}
+        row |= {"samples": len(samples), "psnr_mean": psnr_mean}
+        for name in ("psnr", "lpips"):
+            row[f"{name}_std"] = float(np.std(known[name], ddof=1)) if name in known else None
         rows.append(row | uncertainty(samples[:, b], truth[b]))
     return rows
 
@@ -45,7 +46,7 @@ def score_samples(samples: Tensor, truth: Tensor, metrics: Mapping[str, Metric])
 def uncertainty(samples: Tensor, truth: Tensor) -> dict:
     """Does the spread of K samples ``[K, C, H, W]`` tell the error of their mean?
 
-    With honest samples the truth is one more draw of the posterior, so its distance from the mean of the K has the
+    With honest samples the truth is one more sample of the posterior, so its distance from the mean of the K has the
     variance ``(1 + 1/K) std²``: the square root of that is the predicted deviation. ``spearman`` is the rank
     correlation over the pixels of the maps ``[H, W]`` of predicted deviation and of error, root mean squares over the
     channels, None where the samples do not differ. ``calibration`` is ``[predicted deviation, error]``, root mean
@@ -56,22 +57,15 @@ def uncertainty(samples: Tensor, truth: Tensor) -> dict:
     predicted = (math.sqrt(1 + 1 / len(samples)) * std).cpu().numpy()
     error = (truth.double() - mean).abs().cpu().numpy()
     order = predicted.ravel().argsort(kind="stable")
-    bins = zip(*(np.array_split(values.ravel()[order], BINS) for values in (predicted, error)), strict=True)
-    maps = [np.sqrt(np.mean(values**2, axis=0)).ravel() for values in (predicted, error)]
+    both = (predicted, error)
+    bins = [[_rms(part) for part in np.array_split(values.ravel()[order], BINS)] for values in both]
+    maps = [_rms(values, axis=0).ravel() for values in both]
     correlation = spearmanr(*maps).statistic if all(np.ptp(values) > 0 for values in maps) else None
     return {
         "spearman": None if correlation is None else float(correlation),
-        "calibration": [[_root_mean_square(p), _root_mean_square(e)] for p, e in bins],
+        "calibration": [[float(p), float(e)] for p, e in zip(*bins, strict=True)],
     }
 
 
-def _moment(function: Callable[[list[float]], float], values: list[float | None]) -> float | None:
-    return None if None in values else float(function(values))
-
-
-def _deviation(values: list[float]) -> float:
-    return np.std(values, ddof=1)
-
-
-def _root_mean_square(values: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(values**2)))
+def _rms(values: np.ndarray, axis: int | None = None) -> np.ndarray:
+    return np.sqrt(np.mean(values**2, axis=axis))

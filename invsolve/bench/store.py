@@ -83,12 +83,10 @@ def append(path: Path, rows: Iterable[Row]) -> None:
 
 def is_last_writer(folder: Path, own: Path) -> bool:
     """Whether no process has written a line since this one did, so that it is the one to finish the benchmark."""
-    times = {}
-    for path in _paths(folder):
-        try:
-            times[path] = path.stat().st_mtime_ns
-        except FileNotFoundError:
-            continue
+    try:
+        times = {path: path.stat().st_mtime_ns for path in _paths(folder)}
+    except FileNotFoundError:  # another one is merging
+        return False
     return own in times and times[own] == max(times.values())
 
 

@@ -24,7 +24,7 @@ def test_what_it_prints_is_recorded(tiny_prior, tmp_path, monkeypatch, capsys):
         times = found["solve"][task]
         ratios = f"{times[0] / bare[0]:.2f} ({times[1] / bare[1]:.2f})"
         assert f"| {task} | {times[0]:.3g} ({times[1]:.3g}) | {ratios} |" in printed
-    exact, langevin = (found["likelihood"][way] for way in ("exact draw", "100 Langevin steps"))
+    exact, langevin = (found["likelihood"][way] for way in ("exact sample", "100 Langevin steps"))
     assert f"| {exact['spread']:.3f} |\n" in printed
     assert abs(exact["spread"] - 1) < 0.18  # 5 standard errors of 2 x 3 x 8 x 8 normals: 5 / sqrt(2 * 384) = 0.18
     assert exact["seconds"][0] < langevin["seconds"][0]

@@ -13,11 +13,10 @@ import pytest
 import yaml
 from bench_cases import assert_same_figures, figures, write_denoiser
 
-from invsolve.bench import run_file, runner, store
+from invsolve.bench import run_file, store
 from invsolve.bench.run_file import difference
 from invsolve.bench.store import append, drop, read_results
 from invsolve.cli import main
-from invsolve.peers import tuned_settings
 from invsolve.runtime.shipped import shipped
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -117,32 +116,6 @@ def test_settings_that_no_method_uses_and_texts_may_change(bench, undisturbed, r
     assert (out / "run.json").read_bytes() == (undisturbed / "run.json").read_bytes()
 
 
-def test_an_interrupted_redo_goes_on_without_the_option(bench, undisturbed, retuned, monkeypatch):
-    """After two of its five pictures; those lines stay."""
-    out, options = retuned
-    written = []
-
-    def append_twice(path, rows):
-        if len(written) == 2:
-            raise KeyboardInterrupt
-        written.append(rows)
-        append(path, rows)
-
-    options = [*options, "--methods", "ncvsd"]
-    with monkeypatch.context() as patch:
-        patch.setattr(runner, "append", append_twice)
-        assert main(bench.arguments(out.name, *options, "--redo", "ncvsd")) != 0
-    begun = lines(out, "sr4x", "ncvsd")
-    assert [json.loads(line)["image"] for line in begun] == ["00000", "00001"]
-    assert len(read_results(out)) == 30 - 3
-
-    bench(out.name, *options)
-    assert lines(out, "sr4x", "ncvsd")[:2] == begun
-    fresh = figures(bench(f"{out.name} fresh", *options))
-    assert {key: row for key, row in figures(out).items() if key in fresh} == fresh
-    assert len(read_results(out)) == 30
-
-
 @pytest.mark.parametrize(("module", "left"), [(store, 30), (run_file, 25)], ids=["before the lines", "the record"])
 def test_a_redo_that_is_killed_while_it_drops_leaves_a_valid_folder(
     module, left, bench, undisturbed, retuned, monkeypatch
@@ -174,22 +147,6 @@ def test_a_redo_with_other_options_is_refused_before_it_drops(bench, undisturbed
     assert main(bench.arguments(out.name, *options, "--redo", "ncvsd")) == 2
     assert "holds results of teacher:2 at sr4x" in capsys.readouterr().err
     assert contents(out) == contents(undisturbed)
-
-
-def test_peers_that_were_retuned_are_noticed(bench, monkeypatch, capsys):
-    options = ["--tasks", "sr4x,denoise", "--methods", "baseline,ddrm:20", "--limit", 1]
-    out = bench("peers", *options)
-    before, was = figures(out), definitions(out)["ddrm:20"]
-    monkeypatch.setitem(tuned_settings()["ddrm"], "denoise", {20: {"sigma_max": 20.0, "eta": 0.9}})
-    assert main(bench.arguments("peers", *options)) == 2
-    assert "holds results of ddrm:20 at denoise by other settings or weights (eta was 0.0 and now is 0.9)" in (
-        capsys.readouterr().err
-    )
-    bench("peers", *options, "--redo", "ddrm:20")
-    now, found = definitions(out)["ddrm:20"], figures(out)
-    assert (now["sr4x"] == was["sr4x"], now["denoise"] == was["denoise"]) == (True, False)
-    changed = {key[:2] for key in before if found[key] != before[key]}
-    assert changed == {("denoise", "ddrm:20")}
 
 
 def test_another_network_needs_its_methods_redone(bench, undisturbed, tmp_path):

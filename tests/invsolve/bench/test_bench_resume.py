@@ -32,6 +32,10 @@ def row(image: str, index: int = 0) -> dict:
     return {"task": "t", "method": "m", "image": image, "index": index, "psnr": 1.5}
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
 def start(arguments: list[str], **variables: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "invsolve", *arguments]
     environ = {**environment(), "OMP_NUM_THREADS": "1", **variables}
@@ -75,12 +79,12 @@ def test_a_line_that_was_cut_off_is_made_again(bench, undisturbed):
 def test_a_run_beside_another_is_refused(bench, undisturbed, monkeypatch, capsys):
     """Its lines would be lost when the other, the first to end, puts all lines together."""
     monkeypatch.setattr(folder_lock, "PATIENCE", 0.0)
-    before = {path: path.read_bytes() for path in undisturbed.iterdir() if path.is_file()}
+    before = contents(undisturbed)
     with folder_lock.locked(undisturbed):
         for options in ([], ["--redo", "baseline"]):
             assert main(bench.arguments("undisturbed", *options)) == 2
             assert f"error: another run is at work in {undisturbed}: wait for its end" in capsys.readouterr().err
-    assert before == {path: path.read_bytes() for path in undisturbed.iterdir() if path.is_file()}
+    assert contents(undisturbed) == before
 
 
 @pytest.mark.parametrize(
@@ -93,11 +97,11 @@ def test_a_run_beside_another_is_refused(bench, undisturbed, monkeypatch, capsys
     ],
 )
 def test_other_options_in_the_same_folder_are_refused(options, message, bench, undisturbed, capsys):
-    before = {path: path.read_bytes() for path in undisturbed.iterdir() if path.is_file()}
+    before = contents(undisturbed)
     assert main(bench.arguments("undisturbed", *options)) == 2
     hint = "repeat the options of that run, or choose another --out"
     assert capsys.readouterr().err == f"invsolve: error: {undisturbed} holds another run: {message}; {hint}\n"
-    assert before == {path: path.read_bytes() for path in undisturbed.iterdir() if path.is_file()}
+    assert contents(undisturbed) == before
 
 
 def test_other_pictures_and_other_weights_are_refused(bench, undisturbed, tmp_path, capsys):
@@ -214,11 +218,11 @@ def test_pictures_can_be_added(bench, undisturbed):
 )
 def test_pictures_are_not_added_for_some_methods_or_tasks_alone(options, message, bench, tmp_path, capsys):
     out = bench(tmp_path.name, "--limit", 1)
-    before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    before = contents(out)
     assert main(bench.arguments(tmp_path.name, "--limit", 2, *options)) == 2
     start = f"invsolve: error: {out} has the first 1 of these 2 pictures: the others are for all of its "
     assert capsys.readouterr().err == f"{start}{message}\n"
-    assert before == {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    assert contents(out) == before
 
 
 def test_more_pictures_of_which_the_first_are_others_are_refused(bench, tmp_path, capsys):

@@ -23,8 +23,8 @@ def test_the_spread_of_honest_samples_predicts_the_error():
     torch.manual_seed(0)
     count = 64
     sigma = torch.logspace(-2, -0.5, math.prod(SHAPE)).reshape(SHAPE)
-    mean, draws = torch.rand(SHAPE) - 0.5, torch.randn(count + 1, *SHAPE)
-    x = mean + sigma * draws
+    mean, normals = torch.rand(SHAPE) - 0.5, torch.randn(count + 1, *SHAPE)
+    x = mean + sigma * normals
     found = uncertainty(x[1:], x[0])
     predicted, error = np.array(found["calibration"]).T
     values = math.prod(SHAPE) / 20  # in a bin; the error's relative standard error is 1 / sqrt(2 values) = 2.9 %
@@ -70,7 +70,7 @@ def test_several_samples_score_by_their_means_and_deviations():
 
 
 def test_the_samples_of_a_benchmark_are_those_of_the_posterior(tiny_prior, tmp_path):
-    """Through the command; the baseline, which draws nothing, has no spread."""
+    """Through the command; the baseline, which is not random, has no spread."""
     from invsolve import posterior
     from invsolve.images.files import read_image
     from invsolve.runtime.random_streams import MEASUREMENT, NoiseStreams, stream_index
@@ -84,13 +84,13 @@ def test_the_samples_of_a_benchmark_are_those_of_the_posterior(tiny_prior, tmp_p
     truth = read_image(bench.pictures / "00000.png")[None]
     operator = task.make_operator((3, 32, 32))
     y = operator.measure(truth, task.sigma_y, NoiseStreams(0, [(key, MEASUREMENT)]))
-    drawn = posterior(y, operator, 3, 4, task.sigma_y, tiny_prior, settings=task.settings(4), indices=[key])
-    each = [psnr(x, truth)[0] for x in drawn.samples]
+    found = posterior(y, operator, 3, 4, task.sigma_y, tiny_prior, settings=task.settings(4), indices=[key])
+    each = [psnr(x, truth)[0] for x in found.samples]
     assert row["psnr"] == pytest.approx(np.mean(each), abs=1e-4)
-    assert row["psnr_mean"] == pytest.approx(psnr(drawn.mean, truth)[0], abs=1e-4)
+    assert row["psnr_mean"] == pytest.approx(psnr(found.mean, truth)[0], abs=1e-4)
     assert row["psnr_std"] == pytest.approx(np.std(each, ddof=1), abs=1e-4)
     assert row["calibration"] == [
-        pytest.approx(pair, abs=1e-4) for pair in uncertainty(drawn.samples[:, 0], truth[0])["calibration"]
+        pytest.approx(pair, abs=1e-4) for pair in uncertainty(found.samples[:, 0], truth[0])["calibration"]
     ]
     assert (tmp_path / "samples" / "pictures" / "sr4x" / "00000" / "ncvsd_std.png").is_file()
 

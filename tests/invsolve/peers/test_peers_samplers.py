@@ -1,4 +1,4 @@
-"""DAPS and PnP-DM, which draw from the likelihood and from the prior: their laws under a Gaussian prior."""
+"""DAPS and PnP-DM, which sample the likelihood and the prior: their laws under a Gaussian prior."""
 
 from __future__ import annotations
 

@@ -96,14 +96,6 @@ def test_another_process_may_merge_while_the_lines_are_read(everywhere, act, mer
         assert found["t", "m", "d"] == row("d")
 
 
-def test_a_report_made_during_a_merge_counts_every_line_once(everywhere):
-    ended = everywhere(read_benchmark, merge_and_die, "a")
-    for _, found in ended:
-        (entry,) = found.tasks["t"]
-        assert sorted(line["image"] for line in entry.rows) == list("abcde")
-        assert entry.scores["psnr"].count == 5
-
-
 def test_files_of_other_names_are_no_results(tmp_path):
     """Copies that somebody kept are neither read nor removed."""
     others = ["results-old.jsonl", "results.rank0-old.jsonl", "results.rank.jsonl", "results.rank0.jsonl.bak"]
