@@ -10,7 +10,7 @@ import torch
 
 from .files import read_image
 
-GRAY_SHARE = 0.1  # of a mask's pixels may be between black and white (edges, JPEG) before it is taken for a photograph
+GRAY_SHARE = 0.1  # of a mask's pixels that may be neither black nor white (edges, JPEG); with more it is a photograph
 DAMAGE = (OSError, ValueError, EOFError, TypeError, SyntaxError, TokenError, MemoryError)  # in NumPy, on a bad header
 
 
@@ -25,11 +25,10 @@ def read_mask(path: Path) -> torch.Tensor:
     values = torch.from_numpy(read_values(path))
     low, high = values.min().item(), values.max().item()
     if high == 255 and low >= 0 and torch.equal(values, values.round()):
-        values, high = values / 255, 1.0
-    if low < 0 or high > 1:
-        raise ValueError(
-            f"mask {path}: values must lie in 0..1, or be whole numbers up to 255; found {low:g}..{high:g}"
-        )
+        values = values / 255
+    elif low < 0 or high > 1:
+        wanted = "values must lie in 0..1, or be whole numbers up to 255"
+        raise ValueError(f"mask {path}: {wanted}; found {low:g}..{high:g}")
     gray = ((values > 0.1) & (values < 0.9)).float().mean().item()
     if gray > GRAY_SHARE:
         raise ValueError(f"mask {path}: expected black (missing) and white (observed) pixels; {gray:.0%} are neither")
@@ -53,8 +52,7 @@ def read_values(path: str | Path) -> np.ndarray:
     What is transparent in a picture is black: missing in a mask, zero in a kernel.
 
     Raises:
-        ValueError: the file is missing or unreadable, or its array is not a 2-D array of real numbers, finite as
-            float32.
+        ValueError: the file is missing or unreadable, or no 2-D array of real numbers that are finite as float32.
     """
     path = Path(path)
     if path.suffix.lower() != ".npy":
@@ -66,12 +64,10 @@ def read_values(path: str | Path) -> np.ndarray:
             values = np.lib.format.read_array(file, allow_pickle=False)
     except DAMAGE as error:
         raise ValueError(f"{path}: cannot be read as a NumPy array ({error})") from None
-    if values.ndim != 2 or values.dtype.kind not in "biufc" or 0 in values.shape:
-        raise ValueError(f"{path}: expected a 2-D array of numbers, found {values.dtype} of shape {values.shape}")
-    if np.iscomplexobj(values):
-        raise ValueError(f"{path}: expected finite real numbers, found {values.dtype}")
+    if values.ndim != 2 or values.dtype.kind not in "biuf" or 0 in values.shape:
+        raise ValueError(f"{path}: expected a 2-D array of real numbers, found {values.dtype} of shape {values.shape}")
     with np.errstate(over="ignore"):
-        plane = values.astype(np.float32)
-    if not np.isfinite(plane).all():
+        values = values.astype(np.float32)
+    if not np.isfinite(values).all():
         raise ValueError(f"{path}: expected finite real numbers, below {np.finfo(np.float32).max:.2g}")
-    return plane
+    return values

@@ -71,7 +71,7 @@ def test_kernels_sum_to_one(tmp_path):
         np.ones((2, 2), "timedelta64[s]"),
     ],
 )
-def test_arrays_that_are_no_plane_are_refused(tmp_path, array):
+def test_arrays_that_are_no_mask_or_kernel_are_refused(tmp_path, array):
     np.save(tmp_path / "a.npy", array)
     with pytest.raises(ValueError, match=r"a\.npy: expected"):
         read_values(tmp_path / "a.npy")

@@ -143,17 +143,6 @@ def test_settings_serve_from_their_steps_on(tmp_path):
         task.settings(0)
 
 
-def test_numbers_that_yaml_takes_for_text_are_read(tmp_path):
-    (tmp_path / "t.yaml").write_text(
-        "{name: '1e-1', description: 1e-1 of noise, sigma_y: 5e-2, operator: {type: inpaint_random, missing: 3e-1},\n"
-        "settings: [{steps: 1, sigma_max: +1e+1, sigma_min: 1e-1, sigma_likelihood: .5E-1, exponent: 1.5e0}]}"
-    )
-    task = load_task(tmp_path / "t.yaml")
-    assert (task.name, task.description) == ("1e-1", "1e-1 of noise")
-    assert (task.sigma_y, task.parameters) == (0.05, {"missing": 0.3})
-    assert task.settings(1) == Settings(sigma_max=10, sigma_min=0.1, sigma_likelihood=0.05, exponent=1.5)
-
-
 def changed(path: str, value: object) -> dict:
     """VALID with one value replaced (or, by None, left out): the path is as in ``settings.0.steps``."""
     content = yaml.safe_load(yaml.safe_dump(VALID))
@@ -172,14 +161,8 @@ def changed(path: str, value: object) -> dict:
     ("path", "value", "message"),
     [
         ("sigma", 0.1, r"unknown key 'sigma'; did you mean 'sigma_y'\?"),
-        ("qqq", 0.1, r"unknown key 'qqq'; expected one of description, name, operator, settings, sigma_y"),
         ("sigma_y", -0.05, "sigma_y is -0.05 but must be finite and at least 0 and at most 2"),
         ("sigma_y", float("nan"), "sigma_y is nan but must be finite"),
-        ("sigma_y", "0.05", "sigma_y is '0.05' but must be a number"),
-        ("sigma_y", True, "sigma_y is True but must be a number"),
-        ("sigma_y", 10**400, r"sigma_y is 10{79}\.\.\. but must be finite"),
-        ("settings.1.sigma_max", -(10**400), r"entry 2: sigma_max is -10*\.\.\. but must be finite"),
-        ("settings.1.gamma", 10**400, r"entry 2: gamma is 10*\.\.\. but must be finite and at least 0"),
         ("sigma_y", None, "the key 'sigma_y' is missing"),
         ("name", 3, "name is 3 but must be text"),
         ("operator", "blur", "operator: expected a mapping with the key 'type'"),
@@ -188,9 +171,7 @@ def changed(path: str, value: object) -> dict:
         ("operator.factr", 4, r"operator: unknown key 'factr'; did you mean 'factor'\?"),
         ("operator.factor", None, "operator: the key 'factor' is missing"),
         ("operator.factor", 0, "operator: factor is 0 but must be at least 1"),
-        ("operator.factor", 2.0, "operator: factor is 2.0 but must be an integer"),
         ("operator.filter", "cubik", "filter is 'cubik' but must be one of cubic, lanczos3, area"),
-        ("operator.filter", ["cubic"], "filter is .* but must be one of cubic, lanczos3, area"),
         ("settings", [], "settings: expected a list"),
         ("settings", {"steps": 1}, "settings: expected a list"),
         ("settings.0", 4, "settings: entry 1: expected a mapping"),
@@ -202,39 +183,11 @@ def changed(path: str, value: object) -> dict:
         ("settings.1.sigma_max", -1, "entry 2: sigma_max is -1 but must be"),
         ("settings.1.sigma_min", 9, "entry 2: sigma_min is 9 but must not exceed sigma_max"),
         ("settings.1.few_step", {"output_ema": 1}, "entry 2: few_step: output_ema is 1 but must be"),
-        ("settings.1.warm_start", 1, "entry 2: warm_start is 1 but must be true or false"),
     ],
 )
 def test_a_wrong_yaml_is_refused_in_one_line(tmp_path, path, value, message):
     file = tmp_path / "t.yaml"
     file.write_text(yaml.safe_dump(changed(path, value)))
-    with pytest.raises(ValueError, match=message) as refusal:
-        load_task(file)
-    assert str(refusal.value).startswith(f"{file}: ")
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("a: [1", "not a YAML file"),
-        ("- a\n- b\n", "found a list"),
-        ("", "found nothing"),
-        ("\xff", "not a YAML file"),
-        ("name: a\nsigma_y: 2024-13-45\n", r"not a YAML file \(no timestamp: month must be .*, line 2, column 10"),
-        (f"sigma_y: {'9' * 5000}", r"not a YAML file \(no int: Exceeds the limit"),
-        ("sigma_y: !!bool 3", r"not a YAML file \(no bool: "),
-        ("sigma_y: !!timestamp 3", r"not a YAML file \(no timestamp: "),
-        (
-            yaml.safe_dump(VALID) + "sigma_y: 0x" + "f" * 5000,
-            "sigma_y is an integer of more than 4300 digits but must be f",
-        ),
-        ("a: " + 5000 * "[" + 5000 * "]", "nested too deeply"),
-    ],
-)
-def test_files_that_are_no_mapping_of_values_are_refused(tmp_path, content, message):
-    file = tmp_path / "t.yaml"
-    file.write_bytes(content.encode("latin-1"))
     with pytest.raises(ValueError, match=message) as refusal:
         load_task(file)
     assert str(refusal.value).startswith(f"{file}: ")
