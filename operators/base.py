@@ -16,6 +16,7 @@ from operators.checks import check_number, positive_shape, written
 from operators.precision import full_precision, without_autocast
 
 Noise = Callable[[tuple[int, ...]], Tensor]
+Gain = Callable[[Tensor], Tensor]  # eigenvalues of A^T A -> factors, element by element
 # Relative error in `check` that rounding may explain, by the type that the maps compute in.
 AGREEMENT = {torch.bfloat16: 5e-2, torch.float16: 5e-3, torch.float32: 1e-4, torch.float64: 1e-10}
 
@@ -73,7 +74,10 @@ class LinearOperator(torch.nn.Module):
         the one nearest to `v`. This generic version runs conjugate gradients, with `preconditioner` where there is one.
         """
         lam = per_image("lam", lam, v)
-        precondition = _only_where_damped(self.preconditioner(lam), lam)
+        # A preconditioner changes which of many solutions the iteration finds: none where lam = 0.
+        precondition = inverse = None if isinstance(lam, float) and lam == 0 else self.preconditioner(lam)
+        if inverse is not None and isinstance(lam, Tensor):
+            precondition = lambda residual: torch.where(lam > 0, inverse(residual), residual)  # noqa: E731
         with without_autocast(v.device):
             residual = self.observed(y) - self.forward(v)
             increment, _ = solve_least_squares(
@@ -84,6 +88,10 @@ class LinearOperator(torch.nn.Module):
     def preconditioner(self, lam: float | Tensor) -> Map | None:
         """A cheap symmetric positive approximation of (A^T A + lam I)^-1 for the generic `prox`, if one is known."""
         return None
+
+    def spectral(self, x: Tensor, gain: Gain) -> Tensor:
+        """gain(A^T A) x, in the classes whose A^T A has a known spectrum; see `operators.spectral.spectral_filter`."""
+        raise ValueError(f"the spectrum of {type(self).__name__} is not known: its class does not define `spectral`")
 
     def pinv(self, y: Tensor) -> Tensor:
         """A^+ y, the least-squares solution of least norm: `[B, *out_shape]` -> `[B, *in_shape]`."""
@@ -289,6 +297,9 @@ class Scaled(LinearOperator):
         inverse = self.inner.preconditioner(lam / self.factor**2)
         return None if inverse is None else lambda residual: inverse(residual) / self.factor**2
 
+    def spectral(self, x: Tensor, gain: Gain) -> Tensor:
+        return self.inner.spectral(x, lambda power: gain(self.factor**2 * power))
+
     def observed(self, y: Tensor) -> Tensor:
         return self.inner.observed(y)
 
@@ -352,15 +363,6 @@ def rounding_floor(power: Tensor) -> Tensor:
 def torch_noise(like: Tensor) -> Noise:
     """Normals for the images of a batch from torch's generator of their device."""
     return lambda shape: torch.randn(len(like), *shape, dtype=like.dtype, device=like.device)
-
-
-def _only_where_damped(precondition: Map | None, lam: float | Tensor) -> Map | None:
-    """A preconditioner changes which of many solutions the iteration finds: leave it out where lam = 0."""
-    if precondition is None or (not isinstance(lam, Tensor) and lam == 0):
-        return None
-    if not isinstance(lam, Tensor):
-        return precondition
-    return lambda residual: torch.where(lam > 0, precondition(residual), residual)
 
 
 def _check_result(name: str, found: Tensor, expected: tuple[int, ...]) -> None:

@@ -43,7 +43,7 @@ def solve_spd(
     """
     _check_type(b)
     tol = TOLERANCE[b.dtype] if tol is None else tol
-    precondition = precondition or _identity
+    precondition = precondition or (lambda residual: residual)
     x, residual = torch.zeros_like(b), b
     target = tol * _dot(b, b).sqrt()
     direction = z = precondition(residual)
@@ -102,7 +102,7 @@ def solve_least_squares(
     precision = precision or r.dtype
     tol, patience = (TOLERANCE[precision], PATIENCE) if tol is None else (tol, max_iterations)
     eps = torch.finfo(precision).eps
-    precondition = precondition or _identity
+    precondition = precondition or (lambda residual: residual)
     residual, gradient = r, adjoint(r)
     if isinstance(lam, Tensor):
         if lam.numel() not in (1, len(r)):
@@ -141,10 +141,6 @@ def solve_least_squares(
 def _check_type(data: Tensor) -> None:
     if data.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"the data are {data.dtype} but must be torch.float32 or torch.float64")
-
-
-def _identity(residual: Tensor) -> Tensor:
-    return residual
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.fft import irfft2, rfft2
 
-from operators.base import LinearOperator, damped_inverse, per_image
+from operators.base import Gain, LinearOperator, damped_inverse, per_image
 from operators.boundary import fold
 from operators.cg import Map
 from operators.checks import check_choice
@@ -37,11 +37,13 @@ class CircularConvolution(LinearOperator):
 
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
         spectrum = self._complex()
-        gain = spectrum.conj() * damped_inverse(self.power(), per_image("lam", lam, v))
+        gain = spectrum.conj() * damped_inverse(self._power(), per_image("lam", lam, v))
         return v + self._real(gain * (rfft2(y) - spectrum * rfft2(v)))
 
-    def power(self) -> Tensor:
-        """The eigenvalues of A^T A on the half grid of `rfft2`."""
+    def spectral(self, x: Tensor, gain: Gain) -> Tensor:
+        return self._real(gain(self._power()) * rfft2(x))
+
+    def _power(self) -> Tensor:
         return self.spectrum.square().sum(-1)
 
     def _complex(self) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.fft import fft2, irfft2, rfft2
 
-from operators.base import LinearOperator, damped_inverse, per_image
+from operators.base import Gain, LinearOperator, damped_inverse, per_image, rounding_floor
 from operators.checks import check_integer, image_shape
 from operators.convolution import centred_spectrum
 from operators.kernels import check_kernel
@@ -53,3 +53,10 @@ class BlurDecimate(LinearOperator):
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
         gain = damped_inverse(self.folded_power, per_image("lam", lam, v))
         return v + self.adjoint(irfft2(rfft2(y - self.forward(v)) * gain, s=self.out_shape[1:]))
+
+    def spectral(self, x: Tensor, gain: Gain) -> Tensor:
+        """`f(0) x + A^T g(A A^T) A x` with `g(p) = (f(p) - f(0)) / p`."""
+        power, null = self.folded_power, gain(torch.zeros_like(self.folded_power[..., :1, :1]))
+        known = power > rounding_floor(power)
+        ratio = torch.where(known, (gain(power) - null) / torch.where(known, power, 1), 0)
+        return null * x + self.adjoint(irfft2(ratio * rfft2(self.forward(x)), s=self.out_shape[1:]))

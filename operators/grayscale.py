@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from operators.base import LinearOperator, per_image
+from operators.base import Gain, LinearOperator, per_image
 from operators.checks import image_shape
 
 REC601 = (0.299, 0.587, 0.114)
@@ -46,3 +46,9 @@ class Grayscale(LinearOperator):
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
         power = self.weights.square().sum()
         return v + self.weights * ((y - self.forward(v)) / (power + per_image("lam", lam, v)))
+
+    def spectral(self, x: Tensor, gain: Gain) -> Tensor:
+        power = self.weights.square().sum().reshape(1, 1)
+        null = gain(torch.zeros_like(power))
+        seen = self.adjoint(self.forward(x)) / power  # the part of x along the weights
+        return null * x + (gain(power) - null) * seen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from operators.base import LinearOperator, per_image
+from operators.base import Gain, LinearOperator, per_image
 
 
 class Identity(LinearOperator):
@@ -21,3 +21,6 @@ class Identity(LinearOperator):
 
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
         return v + (y - v) / (1 + per_image("lam", lam, v))
+
+    def spectral(self, x: Tensor, gain: Gain) -> Tensor:
+        return gain(x.new_ones(1, 1)) * x

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from operators.base import LinearOperator, per_image
+from operators.base import Gain, LinearOperator, per_image
 from operators.checks import check_number, check_pixels, image_shape
 
 
@@ -34,6 +34,9 @@ class Mask(LinearOperator):
 
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
         return v + self.observed(y - v) / (1 + per_image("lam", lam, v))
+
+    def spectral(self, x: Tensor, gain: Gain) -> Tensor:
+        return gain(self.mask) * x
 
     def observed(self, y: Tensor) -> Tensor:
         return torch.where(self.mask > 0, y, 0)  # a product would keep NaN

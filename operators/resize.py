@@ -60,16 +60,8 @@ def _cubic(t: np.ndarray) -> np.ndarray:
     return np.where(t <= 1, (1.5 * t - 2.5) * t**2 + 1, np.where(t < 2, ((-0.5 * t + 2.5) * t - 4) * t + 2, 0.0))
 
 
-def _lanczos3(t: np.ndarray) -> np.ndarray:
-    return np.where(np.abs(t) < 3, np.sinc(t) * np.sinc(t / 3), 0.0)
-
-
-def _area(t: np.ndarray) -> np.ndarray:
-    return (np.abs(t) < 0.5).astype(np.float64)
-
-
 FILTERS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {  # name -> filter, radius of its support
     "cubic": (_cubic, 2.0),
-    "lanczos3": (_lanczos3, 3.0),
-    "area": (_area, 0.5),
+    "lanczos3": (lambda t: np.where(np.abs(t) < 3, np.sinc(t) * np.sinc(t / 3), 0.0), 3.0),
+    "area": (lambda t: (np.abs(t) < 0.5).astype(np.float64), 0.5),
 }

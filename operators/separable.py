@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from operators.base import LinearOperator, damped_inverse, per_image
+from operators.base import Gain, LinearOperator, damped_inverse, per_image
 from operators.checks import image_shape
 
 LARGEST = 2**32  # bytes of an operator's maps: 4:3 images of 310 megapixels reduced by 4, or of 58 blurred
@@ -47,6 +47,12 @@ class SeparableOperator(LinearOperator):
         residual = self.u_v.mT @ y @ self.u_h - self.singular * (self.vt_v @ v @ self.vt_h.mT)
         gain = self.singular * damped_inverse(self.singular.square()[None, None], per_image("lam", lam, v))
         return v + self.vt_v.mT @ (gain * residual) @ self.vt_h
+
+    def spectral(self, x: Tensor, gain: Gain) -> Tensor:
+        power = self.singular.square()
+        null = gain(torch.zeros_like(power[:1, :1]))
+        seen = self.vt_v @ x @ self.vt_h.mT
+        return null * x + self.vt_v.mT @ ((gain(power) - null) * seen) @ self.vt_h
 
 
 def check_maps(vertical: tuple[int, int], horizontal: tuple[int, int]) -> None:

@@ -7,7 +7,7 @@ from scipy.linalg import hadamard
 from torch import Tensor
 from torch.fft import fft2, ifft2, irfft2, rfft2
 
-from operators.base import LinearOperator, damped_inverse, per_image
+from operators.base import Gain, LinearOperator, damped_inverse, per_image
 from operators.checks import image_shape
 from operators.mask import check_mask
 
@@ -43,6 +43,9 @@ class MaskedFourier(LinearOperator):
         gradient = rfft2(self.adjoint(y - self.forward(v)))
         return v + irfft2(gradient * damped_inverse(self.power, per_image("lam", lam, v)), s=self.in_shape[1:])
 
+    def spectral(self, x: Tensor, gain: Gain) -> Tensor:
+        return irfft2(gain(self.power) * rfft2(x), s=self.in_shape[1:])
+
     def observed(self, y: Tensor) -> Tensor:
         return torch.cat([torch.where(self.mask > 0, part, 0) for part in y.chunk(2, 1)], 1)
 
@@ -72,6 +75,9 @@ class MaskedHadamard(LinearOperator):
 
     def prox(self, v: Tensor, y: Tensor, lam: float | Tensor) -> Tensor:
         return v + self._transform(self.observed(y - self._transform(v)) / (1 + per_image("lam", lam, v)))
+
+    def spectral(self, x: Tensor, gain: Gain) -> Tensor:
+        return self._transform(gain(self.mask) * self._transform(x))
 
     def observed(self, y: Tensor) -> Tensor:
         return torch.where(self.mask > 0, y, 0)
