@@ -13,7 +13,7 @@ pytest_plugins = ["training_fixtures"]  # of tests/cases
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 LPIPS_TRUNK = SHARED / "lpips" / "alexnet_features.safetensors"
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as invsolve/_threads.py, for tests that import torch first
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as invsolve does, for tests that import torch first
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes, which share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 if LPIPS_TRUNK.is_file():

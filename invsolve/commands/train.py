@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from ..runtime.printing import counted
 from .arguments import add_device, minutes
 
 
@@ -86,4 +87,4 @@ def _ema(arguments: argparse.Namespace) -> None:
     from ..training.posthoc import reconstruct
 
     count, error = reconstruct(arguments.run, arguments.std, arguments.out)
-    print(f"wrote {arguments.out}, from {count} snapshots, the averaging density within {error:.1%}")
+    print(f"wrote {arguments.out}, from {counted(count, 'snapshot')}, the averaging density within {error:.1%}")
