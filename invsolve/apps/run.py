@@ -82,8 +82,10 @@ def run(options: RunOptions, say: Callable[[str], None] = say) -> None:
         operator_for(shape)
     inference = Inference(options.precision, options.compile, options.cuda_graphs)
     prior = load_prior(options.prior, device, inference, options.tile)
-    settings = _settings(task, prior, options)
     metrics = _load_metrics(options, device) if options.simulate else {}
+    settings = _settings(task, prior, options)
+    if not options.simulate:
+        _note_assumptions(task, options)
 
     scores: list[Scores] = []
     seconds = 0.0
@@ -107,15 +109,13 @@ def run(options: RunOptions, say: Callable[[str], None] = say) -> None:
 
 
 def _load_task(options: RunOptions) -> Task:
-    """The task, with the boundary rule of the options; a note where benchmarks' own is unlikely to be the picture's."""
+    """The task, with the boundary rule of the options."""
     task = load_task(options.task)
-    if options.boundary is not None:
-        if not hasattr(task.degradation, "boundary"):
-            raise ValueError(f"the task {task.name} takes no --boundary")
-        return replace(task, degradation=replace(task.degradation, boundary=options.boundary))
-    if getattr(task.degradation, "boundary", None) == "circular" and not options.simulate:
-        note(f"{task.name} wraps around at the edges, as benchmarks do; for photographs give --boundary reflect")
-    return task
+    if options.boundary is None:
+        return task
+    if not hasattr(task.degradation, "boundary"):
+        raise ValueError(f"the task {task.name} takes no --boundary")
+    return replace(task, degradation=replace(task.degradation, boundary=options.boundary))
 
 
 def _operator_maker(
@@ -130,11 +130,8 @@ def _operator_maker(
     for taken, given in {"mask": options.mask, "kernel": options.kernel}.items():
         if given is not None and degradation.takes != taken:
             raise ValueError(f"the task {task.name} takes no --{taken}")
-    if degradation.random and not options.simulate:
-        if degradation.takes == "mask" and options.mask is None:
-            raise ValueError(f"{task.name} needs --mask FILE to tell which pixels of a degraded picture are missing")
-        if degradation.takes == "kernel" and options.kernel is None:
-            note(f"{task.name} takes the blur for the random one of --seed {options.seed}; give yours by --kernel")
+    if degradation.random and degradation.takes == "mask" and options.mask is None and not options.simulate:
+        raise ValueError(f"{task.name} needs --mask FILE to tell which pixels of a degraded picture are missing")
     mask = None if options.mask is None else read_mask(options.mask)
     kernel = None if options.kernel is None else read_kernel(options.kernel)
 
@@ -156,6 +153,14 @@ def _settings(task: Task, prior: Prior, options: RunOptions) -> Settings:
         return settings
     note(f"the prior {options.prior} has no over-noising: the task's gamma and sigma_inflation are left out")
     return plain
+
+
+def _note_assumptions(task: Task, options: RunOptions) -> None:
+    """Notes on what a benchmark's task takes for granted of a degraded picture, and which is unlikely to be so."""
+    if options.boundary is None and getattr(task.degradation, "boundary", None) == "circular":
+        note(f"{task.name} wraps around at the edges, as benchmarks do; for photographs give --boundary reflect")
+    if task.degradation.random and task.degradation.takes == "kernel" and options.kernel is None:
+        note(f"{task.name} takes the blur for the random one of --seed {options.seed}; give yours by --kernel")
 
 
 def _nbytes(operator: LinearOperator) -> int:

@@ -39,9 +39,7 @@ class Settings(Checked):
     sigma_max: Positive = 2.0  # first noise level of the annealing
     sigma_min: Positive = 0.1  # last noise level
     exponent: Positive = 3.0  # of the Karras schedule between them (1: linear; larger: more small levels)
-    sigma_likelihood: NotNegative | None = (
-        None  # that likelihood samples assume of y; None: the true sigma_y
-    )
+    sigma_likelihood: NotNegative | None = None  # that likelihood samples assume of y; None: the true sigma_y
     warm_start: bool = False  # make the first likelihood sample near the Wiener estimate instead of near gray
     gamma: NotNegative | None = None  # over-noising of a generative denoiser; None: what it was trained with
     few_step: FewStep = FewStep()

@@ -70,7 +70,14 @@ def test_bad_data_and_devices_are_refused(pictures, tmp_path):
     config, out = write(tmp_path / "t.yaml", TEACHER), tmp_path / "out"
     refused("no folder", train, config, [str(tmp_path / "gone")], out, "cpu")
     refused("positive, finite weight", train, config, [f"{pictures}:0"], out, "cpu")
-    refused("12 pictures but 12", train, write(tmp_path / "h.yaml", TEACHER, holdout=12), [str(pictures)], out, "cpu")
+    refused(
+        "12 pictures but holdout is 12",
+        train,
+        write(tmp_path / "h.yaml", TEACHER, holdout=12),
+        [str(pictures)],
+        out,
+        "cpu",
+    )
     if not torch.cuda.is_available():
         refused("CUDA was asked for", train, config, [str(pictures)], out, "cuda")
 
