@@ -115,5 +115,5 @@ def breakable(name: str) -> Markup:
 
 def seconds(value: float) -> str:
     """Three figures, and none behind the point beyond 100."""
-    digits = 2 - math.floor(math.log10(value)) if value else 2
+    digits = 2 - math.floor(math.log10(value)) if value > 0 else 2
     return f"{value:.{min(max(digits, 0), 3)}f}"
