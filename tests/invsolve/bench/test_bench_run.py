@@ -168,7 +168,7 @@ def test_a_plain_denoiser_can_draw_by_reverse_diffusion(bench):
         (["--tasks", "all"], "deblur_motion at --size 32: kernel is 61x61 but the image is only 32x32"),
         (
             ["--tasks", "sr4x,reflect.yaml", "--methods", "baseline,ddrm:3"],
-            "ddrm:3 at reflect: the spectrum of Convolution is not known: it must be one of Identity, ",
+            "ddrm:3 at reflect: the spectrum of Convolution is not known",
         ),
         (["--tasks", "reflect.yaml", "--methods", "ddnm"], "ddnm at reflect: the spectrum of Convolution is not known"),
     ],
