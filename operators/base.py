@@ -17,7 +17,7 @@ from operators.precision import full_precision, without_autocast
 
 Noise = Callable[[tuple[int, ...]], Tensor]
 Gain = Callable[[Tensor], Tensor]  # eigenvalues of A^T A -> factors, element by element
-# Relative error in `check` that rounding may explain, by the type that the maps compute in.
+# By the type that A and A^T compute in: the relative error in `check` that rounding may explain.
 AGREEMENT = {torch.bfloat16: 5e-2, torch.float16: 5e-3, torch.float32: 1e-4, torch.float64: 1e-10}
 
 
@@ -26,7 +26,8 @@ class LinearOperator(torch.nn.Module):
 
     A subclass passes both shapes to `__init__` and writes `forward` (A x) and `adjoint` (A^T y); it writes `prox` too
     where a closed form exists. Everything else follows. `operator(x)`, `pinv`, `measure` and `sample` check their
-    arguments; `forward`, `adjoint` and `prox` trust theirs. `check()` tests that the adjoint is the adjoint.
+    arguments and run without autocast; `forward`, `adjoint` and `prox` trust theirs and run in the caller's context
+    (see `operators.precision`). `check()` tests that the adjoint is the adjoint.
 
     Constants are buffers, which `.to(device)` and `.double()` move; `register_exact` keeps all their digits.
     An operator with parameters of their own for each image says for how many by `batch_size` (None or 1: one set of

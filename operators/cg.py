@@ -14,8 +14,8 @@ from torch import Tensor
 
 Map = Callable[[Tensor], Tensor]
 
-# By the type that the maps compute in: relative to the first residual, and (root of the objective still to be gained)
-# relative to the data.
+# By the type that the maps compute in: the gradient relative to the first one, and the root of what the objective can
+# still gain relative to the data.
 TOLERANCE = {torch.bfloat16: 1e-3, torch.float16: 1e-4, torch.float32: 1e-6, torch.float64: 1e-12}
 MISFIT = {torch.bfloat16: 1e-2, torch.float16: 1e-2, torch.float32: 1e-3, torch.float64: 1e-9}
 MAX_ITERATIONS = 1000
