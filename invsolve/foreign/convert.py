@@ -55,7 +55,7 @@ def convert(source: str | Path, target: str | Path, data: str = UNKNOWN_DATA) ->
 
 
 def natural_spectrum(sigma_data: float, bins: int = 128) -> Tensor:
-    """A radial power spectrum of natural pictures (see ``wiener.py``), since foreign files have none.
+    """A radial power spectrum of natural pictures (see ``priors/spectrum.py``), since foreign files have none.
 
     ``P(f) ~ (f² + 0.01²)^-1.4`` fits the one measured on the default prior's training pictures within 0.25 (natural
     logarithm, root mean square); its mean over all frequencies is the variance of a pixel, ``sigma_data²``.
