@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from operators.precision import full_precision
+
 from ..runtime.memory import holders
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -18,9 +20,10 @@ GRAPHS = 4  # shapes that keep a CUDA graph: each holds the activations of its o
 class Inference:
     """Options of a network's evaluation; preconditioning, noise and operators stay in float32.
 
-    ``precision`` is fp32, bf16 or fp16; None takes fp32 on a CPU, where results are to be reproducible, and bf16 on a
-    GPU that has it. ``compile`` has ``torch.compile`` fuse the network's operations, which takes a minute at every new
-    shape of a batch. ``cuda_graphs`` records a call's kernels and replays them, which spares small images the launches.
+    ``precision`` is fp32 (without TF32), bf16 or fp16; None takes fp32 on a CPU, where results are to be reproducible,
+    and bf16 on a GPU that has it. ``compile`` has ``torch.compile`` fuse the network's operations, which takes a minute
+    at every new shape of a batch. ``cuda_graphs`` records a call's kernels and replays them, which spares small images
+    the launches.
 
     Raises:
         ValueError: the precision is unknown.
@@ -46,7 +49,7 @@ def accelerate(network: nn.Module, device: torch.device, inference: Inference) -
     has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     precision = inference.precision or ("bf16" if has_bf16 else "fp32")
     network = network.to(device)
-    if precision != "fp32" or inference.compile or inference.cuda_graphs:
+    if precision != "fp32" or inference.compile or inference.cuda_graphs or device.type == "cuda":  # which has TF32
         return Accelerated(network, PRECISIONS[precision], inference.compile, inference.cuda_graphs)
     return network
 
@@ -99,7 +102,9 @@ class Accelerated(nn.Module):
 
     def _evaluate(self, *inputs: Tensor | None) -> Tensor:
         lower = self.dtype != torch.float32
-        with torch.autocast(inputs[0].device.type, self.dtype if lower else None, lower, cache_enabled=False):
+        device = inputs[0].device
+        autocast = torch.autocast(device.type, self.dtype, cache_enabled=False) if lower else full_precision(device)
+        with autocast:
             return self._call(*inputs).float()
 
 

@@ -1,8 +1,9 @@
-"""Large batches through a network in micro_batches, and large images in overlapping tiles where it must be."""
+"""Large batches through a network in micro-batches, and large images in overlapping tiles where it must be."""
 
 from __future__ import annotations
 
 import math
+import sys
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,8 @@ class Tiled(nn.Module):
     Called as the :class:`Denoiser` it wraps. A ``fixed`` one knows images of ``tile`` x ``tile`` pixels only: it never
     gets anything else, and a smaller image is extended by reflection. Otherwise tiles are for images with a side
     longer than ``tile``: ``always``, or when memory asks for it. That is, on a CPU, when the network's finest layer
-    would have more than ``LARGEST`` bytes (2 megapixels with the default prior); on a GPU, when memory has run out.
+    would have more than ``LARGEST`` bytes (2 megapixels with the default prior); on a GPU, from when memory has run
+    out on, for images of that size and larger. So many tiles as have fitted are evaluated at a time.
 
     Denoised tiles are blended by :func:`blend_weights`. No noise is drawn here: a generative denoiser's copies of an
     image are noised as a whole and then cut, so neighbouring tiles see the same noise where they overlap.
@@ -52,6 +54,8 @@ class Tiled(nn.Module):
                 f"tiles are {tile} pixels a side but must be a multiple of {self.multiple}, at least {2 * overlap}"
             )
         self.denoiser, self.tile, self.overlap, self.fixed, self.always = denoiser, tile, overlap, fixed, always
+        self.too_many_pixels = math.inf  # of an image as a whole: so many did not fit into memory
+        self.tiles_at_once = sys.maxsize  # so many fitted
         config = getattr(denoiser.network, "config", None)
         self.pixel_bytes = UNKNOWN if config is None else 4 * config.widths[0] / 4**config.haar
 
@@ -76,6 +80,7 @@ class Tiled(nn.Module):
             if len(u) > 1 or max(u.shape[-2:]) <= self.tile:
                 raise  # of several images, the caller may take fewer
         release()  # here, where the exception no longer keeps the image's tensors alive
+        self.too_many_pixels = u.shape[-2] * u.shape[-1]
         return self._in_tiles(inputs)
 
     def _too_large(self, u: Tensor) -> bool:
@@ -84,7 +89,9 @@ class Tiled(nn.Module):
             return (height, width) != (self.tile, self.tile)
         if max(height, width) <= self.tile:
             return False
-        return self.always or (not u.is_cuda and self.pixel_bytes * height * width > LARGEST)
+        if self.always or height * width >= self.too_many_pixels:
+            return True
+        return not u.is_cuda and self.pixel_bytes * height * width > LARGEST
 
     def _micro_batch(self, u: Tensor, count: int, pixels: int) -> int:
         """How many of ``count`` images or tiles of so many pixels are evaluated at a time."""
@@ -112,12 +119,15 @@ class Tiled(nn.Module):
         def cut(value: Tensor, b: int, i: int, j: int) -> Tensor:
             return value[b, :, rows[i] :, columns[j] :][:, :tile, :tile] if value.ndim == 4 else value[b]
 
-        def work(micro_batch: slice) -> None:
-            here = places[micro_batch]
+        def work(some: slice) -> None:
+            here = places[some]
             cuts = {name: torch.stack([cut(value, *place) for place in here]) for name, value in inputs.items()}
-            denoised[micro_batch] = self.denoiser(**cuts)
+            denoised[some] = self.denoiser(**cuts)
 
-        in_micro_batches(len(places), self._micro_batch(u, len(places), tile**2), work)
+        size = min(self._micro_batch(u, len(places), tile**2), self.tiles_at_once)
+        fitted = in_micro_batches(len(places), size, work)
+        if fitted < size:
+            self.tiles_at_once = fitted
         blended = torch.zeros_like(inputs["u"])
         for (b, i, j), value in zip(places, denoised, strict=True):
             blended[b, :, rows[i] :, columns[j] :][:, :tile, :tile] += vertical[i].mT * value * horizontal[j]

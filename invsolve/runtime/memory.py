@@ -1,4 +1,4 @@
-"""Work in micro_batches that fit the memory."""
+"""Work in micro-batches that fit the memory."""
 
 from __future__ import annotations
 
@@ -18,27 +18,29 @@ class Holder(Protocol):
 holders: WeakSet[Holder] = WeakSet()  # asked when memory runs out; who holds some adds itself
 
 
-def in_micro_batches(count: int, size: int, work: Callable[[slice], None]) -> None:
-    """Call ``work(micro_batch)`` over slices of ``range(count)``, ``size`` items each, until all are done.
+def in_micro_batches(count: int, size: int, work: Callable[[slice], None]) -> int:
+    """Call ``work(some)`` over slices of ``range(count)``, ``size`` items each, until all are done.
 
-    A micro_batch that runs out of GPU memory is done again in halves, and so are all that follow. ``work`` must give an
-    item the same result in any micro_batch, also after a call that failed midway. Raises ``torch.cuda.OutOfMemoryError``
-    (of any device; its shorter name is torch 2.5's) when one item alone does not fit, nothing else being held.
+    A micro-batch that runs out of GPU memory is done again in halves, and so are all that follow. ``work`` must give an
+    item the same result in any micro-batch, also after a call that failed midway. Returns the size that fitted. Raises
+    ``torch.cuda.OutOfMemoryError`` (of any device; its shorter name is torch 2.5's) when one item alone does not fit,
+    nothing else being held.
     """
     start, again = 0, False
     while start < count:
-        micro_batch = slice(start, min(start + size, count))
+        some = slice(start, min(start + size, count))
         try:
-            work(micro_batch)
+            work(some)
         except torch.cuda.OutOfMemoryError:
-            found = micro_batch.stop - start
+            found = some.stop - start
             if found == 1 and (again or not holders):
                 raise
             again, size = found == 1, (found + 1) // 2
         else:
-            start, again = micro_batch.stop, False
+            start, again = some.stop, False
             continue
-        release()  # here, where the exception no longer keeps the micro_batch's tensors alive
+        release()  # here, where the exception no longer keeps the micro-batch's tensors alive
+    return size
 
 
 def release() -> None:

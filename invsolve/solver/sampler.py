@@ -38,9 +38,9 @@ def split_gibbs(problem: Problem, noise: Noise, start: Tensor | None = None) -> 
     The likelihood sample is ``u ~ N(m(x), H)``, ``H = (A^T A / sigma_y² + I / sigma²)^-1``, by perturbation and prox.
     ``start`` ``[B, C, H, W]`` is the image near which the first one is made, gray by default. What ``few_step`` adds:
 
-    - re-noising r: at the first level u gets ``r W N(0, sigma² I)`` on top, ``W = I - H / sigma²`` being near 1 for what
-      is measured well at this level and 0 for what is not measured. At r = 1 the noise of u about a perfect x is white
-      and of level sigma, as the prior assumes (DDRM, Kawar et al. 2022; DiffPIR, Zhu et al. 2023).
+    - re-noising r: at the first level u gets ``r W N(0, sigma² I)`` on top, ``W = I - H / sigma²`` being near 1 for
+      what is measured well at this level and 0 for what is not measured. At r = 1 the noise of u about a perfect x is
+      white and of level sigma, as the prior assumes (DDRM, Kawar et al. 2022; DiffPIR, Zhu et al. 2023).
     - over-relaxation a: ``u = m(x) - a (u_last - m(x)) + sqrt(1 - a²) N(0, H)``: successive samples lie on opposite
       sides of their means, and what the prior makes of their noise cancels in part (Adler 1981). At one level it leaves
       p(u | x, y), and so the law of the chain, as it is; between levels the deviation is kept in units of the noise.

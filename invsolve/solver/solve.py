@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from operators import LinearOperator
+from operators.base import check_once
+from operators.precision import full_precision
 
 from ..priors.denoiser import Prior
 from ..priors.registry import cached_prior
@@ -135,6 +137,7 @@ def _checked(
 ) -> Request:
     _check_measurement(y, operator)
     operator, y = to_float32(operator, operator.observed(y))
+    check_once(operator)
     unusable = int((~y.isfinite()).sum())
     if unusable:
         raise ValueError(f"y has {unusable} of {y.numel()} values that are NaN or infinite")
@@ -167,7 +170,8 @@ def _restore(
     y, operator, prior = problem.y, problem.operator, problem.prior
     restored = y.new_empty(len(positions), *operator.in_shape)
     evaluations = len(problem.sigmas) * prior.evaluations
-    with tqdm(total=len(positions) * evaluations, unit="evaluation", disable=not progress) as bar:
+    bar = tqdm(total=len(positions) * evaluations, unit="evaluation", disable=not progress)
+    with full_precision(y.device), bar:
 
         def restore(some: slice) -> None:
             bar.n = some.start * evaluations  # a micro-batch that ran out of memory is begun again

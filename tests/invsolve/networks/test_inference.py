@@ -210,3 +210,19 @@ def test_load_prior_takes_the_options(tiny_prior):
     plain, _, _ = load_denoiser(tiny_prior)
     tiled = load_prior(tiny_prior, tile=16).denoiser
     assert (tiled(u, 0.7, u, 0.5) - plain(u, 0.7, u, 0.5)).abs().max() > 1e-4  # so small that it shows
+
+
+def test_float32_is_without_tf32_and_leaves_the_programs_choice(monkeypatch):
+    """TF32 would round a convolution's factors to 10 bits, on GPUs alone; its switch is there on any machine."""
+    seen = []
+
+    class Network(torch.nn.Module):
+        config, multiple = None, 1
+
+        def forward(self, x, *others):
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return x
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    Accelerated(Network(), torch.float32)(torch.zeros(1, 3, 4, 4), torch.zeros(1))
+    assert (seen, torch.backends.cudnn.allow_tf32) == ([False], True)

@@ -132,6 +132,12 @@ def test_tiles_are_the_last_resort_of_an_image_that_does_not_fit(monkeypatch):
     network.shapes.clear()
     in_tiles = tiled(*call)
     assert [shape[0] for shape in network.shapes] == [1, 4, 2, 1, 1, 1, 1]
+    network.shapes.clear()
+    assert torch.equal(tiled(*call), in_tiles)
+    assert [shape[0] for shape in network.shapes] == [1, 1, 1, 1]  # it remembers what fitted
+    network.shapes.clear()
+    tiled(*arguments(1, 64, 64))
+    assert network.shapes == [(1, 3, 64, 64)]
     network.room = float("inf")
     assert (in_tiles - denoiser(*call)).abs().max() < 1e-5
     network.room = 60 * 60  # not even a tile

@@ -22,11 +22,11 @@ def names_of_torch_2_4(monkeypatch):
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 20])
-def test_portions_cover_all_items_once(size):
+def test_micro_batches_cover_all_items_once(size):
     done = []
-    in_micro_batches(7, size, lambda micro_batch: done.append(list(range(7))[micro_batch]))
-    assert [item for micro_batch in done for item in micro_batch] == list(range(7))
-    assert {len(micro_batch) for micro_batch in done[:-1]} <= {size}
+    assert in_micro_batches(7, size, lambda some: done.append(list(range(7))[some])) == size
+    assert [item for some in done for item in some] == list(range(7))
+    assert {len(some) for some in done[:-1]} <= {size}
 
 
 class Greedy:
@@ -51,7 +51,7 @@ def test_a_batch_that_runs_out_of_memory_is_halved_and_gives_the_same_result(nam
     expected = solve(y, operator, prior=network_prior)
     greedy = Greedy(network_prior, 3)
     x = solve(y, operator, prior=greedy, progress=True)
-    assert greedy.asked == [8, 4] + 4 * [2] * 4  # two failures, then four micro_batches of four evaluations
+    assert greedy.asked == [8, 4] + 4 * [2] * 4  # two failures, then four micro-batches of four evaluations
     assert (x - expected).abs().max() < 1e-5
     assert "32/32" in capsys.readouterr().err
     samples = posterior(y, operator, samples=2, prior=Greedy(network_prior, 3)).samples
@@ -74,9 +74,9 @@ def test_one_item_is_tried_again_once_when_others_could_make_room():
 
     graphs, tried = Graphs(), []
 
-    def work(micro_batch: slice) -> None:
+    def work(some: slice) -> None:
         holders.add(graphs)
-        tried.append(micro_batch.stop - micro_batch.start)
+        tried.append(some.stop - some.start)
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(torch.cuda.OutOfMemoryError):
@@ -86,7 +86,7 @@ def test_one_item_is_tried_again_once_when_others_could_make_room():
 
 
 def test_memory_that_runs_out_late_loses_no_finished_image(network_prior):
-    """The second micro_batch fails in its third evaluation; the first is not done again."""
+    """The second micro-batch fails in its third evaluation; the first is not done again."""
 
     class Late(Greedy):
         def sample(self, u, sigma, noise):

@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.solver.sampler import Problem, split_gibbs
 from invsolve.solver.wiener import wiener_estimate
 from invsolve.specs.settings import FewStep
-from operators import Identity, Mask, Resize
+from operators import Identity, LinearOperator, Mask, Resize
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +198,41 @@ def test_posterior_mean_and_std_against_the_closed_form(gaussian_prior):
     # Monte Carlo errors of 5 standard deviations, beside a tenth for the finite schedule.
     assert mean_error.max() < 0.1 + 5 / k**0.5
     assert (result.std.flatten() / std - 1).abs().max() < 0.1 + 5 / (2 * k) ** 0.5
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("c", [0.1, 0.01, 0.001])
+def test_equivalent_problems_have_one_answer(name, c, network_prior):
+    """``c y = (c A) x + c sigma_y n`` says of x what ``y = A x + sigma_y n`` does, settings by default."""
+    operator = OPERATORS[name]()
+    y = measurements(operator)
+    expected = solve(y, operator, prior=network_prior)
+    found = solve(c * y, c * operator, sigma_y=c * 0.05, prior=network_prior)
+    assert (found - expected).abs().max() < 1e-3 * expected.abs().max()
+
+
+def test_two_threads_solve_as_one_does(network_prior):
+    operators = [OPERATORS[name]() for name in ("super-resolution", "mask per image of a blur")]
+    cases = [(measurements(operator), operator) for operator in operators]
+    alone = [solve(*case, prior=network_prior) for case in cases]
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(solve, *case, prior=network_prior) for case in 3 * cases]
+        for future, expected in zip(futures, 3 * alone, strict=True):
+            assert (future.result() - expected).abs().max() < 1e-5
+
+
+def test_an_operator_of_ones_own_with_a_wrong_adjoint_is_refused(network_prior):
+    class Wrong(LinearOperator):
+        def forward(self, x):
+            return 2 * x
+
+        def adjoint(self, y):
+            return y + 1
+
+    operator = Wrong(SHAPE, SHAPE)
+    with pytest.raises(ValueError, match="adjoint") as caught:
+        solve(torch.zeros(1, *SHAPE), operator, prior=network_prior)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
