@@ -7,6 +7,7 @@ A new degradation is one file in ``operators/``, one class and one entry of ``DE
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from .fields import Bounds, Checked, Count, Positive, Share
@@ -33,6 +34,12 @@ class Degradation(Checked):
 
         ``given`` is the user's mask ``[H, W]`` (1 = observed) or kernel ``[h, w]``, ``seed`` that of a random one.
         """
+        import operators
+
+        return self.build(operators, shape, given, seed)
+
+    def build(self, operators: ModuleType, shape: Shape, given: Tensor | None, seed: int) -> LinearOperator:
+        """:meth:`operator`, from the package ``operators``, which is not imported before."""
         raise NotImplementedError
 
     def image_shape(self, measured: Shape) -> Shape:
@@ -44,9 +51,7 @@ class Degradation(Checked):
 class Denoise(Degradation):
     """Noise alone."""
 
-    def operator(self, shape, given=None, seed=0):
-        import operators
-
+    def build(self, operators, shape, given, seed):
         return operators.Identity(shape)
 
 
@@ -57,9 +62,7 @@ class Grayscale(Degradation):
     weights: Literal["mean", "rec601"]
     channels = 1
 
-    def operator(self, shape, given=None, seed=0):
-        import operators
-
+    def build(self, operators, shape, given, seed):
         return operators.Grayscale(shape, self.weights)
 
     def image_shape(self, measured: Shape) -> Shape:
@@ -73,9 +76,7 @@ class SuperResolution(Degradation):
     factor: Count
     filter: Literal["cubic", "lanczos3", "area"]
 
-    def operator(self, shape, given=None, seed=0):
-        import operators
-
+    def build(self, operators, shape, given, seed):
         return operators.Resize(shape, self.factor, self.filter)
 
     def image_shape(self, measured: Shape) -> Shape:
@@ -90,9 +91,7 @@ class InpaintBox(Degradation):
     box: Annotated[float, Bounds(above=0, at_most=1)]  # share of the image's sides
     takes = "mask"
 
-    def operator(self, shape, given=None, seed=0):
-        import operators
-
+    def build(self, operators, shape, given, seed):
         _, height, width = shape
         box = (max(1, round(self.box * height)), max(1, round(self.box * width)))
         return operators.Mask(shape, operators.box_mask((height, width), box) if given is None else given)
@@ -105,9 +104,7 @@ class InpaintRandom(Degradation):
     missing: Share  # of the pixels
     takes, random = "mask", True
 
-    def operator(self, shape, given=None, seed=0):
-        import operators
-
+    def build(self, operators, shape, given, seed):
         return operators.Mask(shape, operators.random_mask(shape[1:], self.missing, seed) if given is None else given)
 
 
@@ -120,9 +117,7 @@ class GaussianBlur(Degradation):
     boundary: Boundary
     takes = "kernel"
 
-    def operator(self, shape, given=None, seed=0):
-        import operators
-
+    def build(self, operators, shape, given, seed):
         if given is not None:
             return operators.blur(shape, given, self.boundary)
         return operators.GaussianBlur(shape, float(self.std), self.size, self.boundary)
@@ -137,9 +132,7 @@ class MotionBlur(Degradation):
     boundary: Boundary
     takes, random = "kernel", True
 
-    def operator(self, shape, given=None, seed=0):
-        import operators
-
+    def build(self, operators, shape, given, seed):
         kernel = operators.motion_kernel(self.size, float(self.intensity), seed) if given is None else given
         return operators.blur(shape, kernel, self.boundary)
 

@@ -25,7 +25,7 @@ from invsolve.networks.unet import UNet, UNetConfig
 from invsolve.priors.denoiser import Denoiser
 from invsolve.priors.file import save_denoiser
 from invsolve.runtime.random_streams import stream_index
-from invsolve.solver.solve import posterior, solve
+from invsolve.solver.solve import solve
 from invsolve.specs.options import RunOptions
 from invsolve.specs.task import Task, load_task
 from operators import GaussianBlur
@@ -221,53 +221,29 @@ def test_pictures_are_decoded_and_operators_built_once_where_memory_allows(resto
     assert not any(written[: len(images) + 2])
 
 
-@pytest.mark.parametrize(("pixels_together", "sizes"), [(3 * 32 * 48 + 1, [3, 1]), (1, [1, 1, 1, 1])])
-@pytest.mark.parametrize("samples", [None, 2])
-def test_a_cpu_restores_so_many_pixels_at_a_time(restore, tmp_path, monkeypatch, pixels_together, sizes, samples):
+@pytest.mark.parametrize("pixels_together", [3 * 32 * 48 + 1, 1])
+@pytest.mark.parametrize("samples", [[], ["--samples", 2]], ids=["restored", "samples"])
+def test_a_cpu_restores_so_many_pixels_at_a_time(restore, tmp_path, monkeypatch, pixels_together, samples):
     images = [picture(tmp_path / f"{i}.png", 32, 48, offset=40 * i) for i in range(4)]
-    how = ["denoise", "--input", *images, *([] if samples is None else ["--samples", samples])]
-    whole = restore(*how, output="whole")
-    found = []
-
-    def counted(y, *arguments, batch=None, **others):
-        found.append((len(y), batch))
-        return (solve if samples is None else posterior)(y, *arguments, batch=batch, **others)
-
-    monkeypatch.setattr("invsolve.apps.run.TOGETHER", pixels_together)
-    monkeypatch.setattr(f"invsolve.apps.run.{'solve' if samples is None else 'posterior'}", counted)
-    parts = restore(*how)
-    assert found == [(size, samples and sizes[0]) for size in sizes]
+    whole = restore("denoise", "--input", *images, *samples, output="whole")
+    monkeypatch.setattr(run_module, "TOGETHER", pixels_together)
+    parts = restore("denoise", "--input", *images, *samples)
     for name in files(whole):
         assert np.abs(pixels(whole / name) - pixels(parts / name)).max() <= 1
 
 
-class Unchanged:
-    """A prior that knows nothing: its sample is the noisy image itself."""
-
-    evaluations = 1
-    spectrum = torch.ones(64)
-
-    def sample(self, u, sigma, noise):
-        return u
-
-
-def test_a_mask_says_what_is_missing(tmp_path, monkeypatch):
-    """White pixels are kept up to the noise, and whatever black ones hold makes no difference."""
-    monkeypatch.setattr("invsolve.apps.run.load_prior", lambda *_: Unchanged())
+def test_a_mask_says_what_is_missing(restore, tmp_path):
+    """Whatever black pixels hold makes no difference, and white ones are kept up to the noise."""
     mask = np.zeros((48, 64), np.uint8)
     mask[:, 32:] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    image = pixels(picture(tmp_path / "a.png"))
-    results = []
+    image, results = pixels(picture(tmp_path / "a.png")), []
     for filler in (0, 255):
-        folder = tmp_path / str(filler)
-        folder.mkdir()
         filled = image.astype(np.uint8)
         filled[:, :32] = filler
-        Image.fromarray(filled).save(folder / "a.png")
-        options = RunOptions("inpaint_random", [str(folder)], folder / "out", mask=tmp_path / "mask.png")
-        run(options, say=lambda line: None)
-        results.append(pixels(folder / "out" / "a_restored.png"))
+        Image.fromarray(filled).save(tmp_path / "a.png")
+        command = ["inpaint_random", "--input", tmp_path / "a.png", "--mask", tmp_path / "mask.png"]
+        results.append(pixels(restore(*command, output=str(filler)) / "a_restored.png"))
     assert np.array_equal(*results)
     assert np.abs(results[0] - image)[:, 32:].mean() < 3 * 0.05 * 127.5
 

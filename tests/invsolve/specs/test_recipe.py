@@ -1,4 +1,4 @@
-"""Bad configurations, data and teachers are refused in one line that names the thing, before anything is written."""
+"""Recipes are found by name; bad ones, bad data and bad teachers are refused in one line, before a file is written."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import pytest
 import torch
 from training_cases import STUDENT, TEACHER, refused, write
 
+from invsolve.cli import main
 from invsolve.networks.unet import UNet, UNetConfig
 from invsolve.priors.denoiser import Denoiser
 from invsolve.priors.file import save_denoiser
 from invsolve.runtime.shipped import shipped
-from invsolve.specs.recipe import DistillConfig, FinetuneConfig, Network, TrainConfig, load_config
+from invsolve.specs.recipe import RECIPES, DistillConfig, FinetuneConfig, Network, TrainConfig, find_recipe, load_config
 from invsolve.training.distill import distill
 from invsolve.training.run import check_crop
 from invsolve.training.teacher import train
@@ -100,3 +101,39 @@ def test_every_recipe_is_a_configuration(name):
 
 def test_the_default_network_is_that_of_the_unet_with_shortcuts():
     assert UNetConfig(**asdict(Network())) == UNetConfig(auxt=True)
+
+
+def test_all_recipes_beside_the_weights_have_a_name_that_finds_them():
+    assert sorted(path.stem for path in shipped("checkpoints").glob("*.yaml")) == sorted(RECIPES)
+    for name, (command, _) in RECIPES.items():
+        assert find_recipe(name, command) == shipped("checkpoints") / f"{name}.yaml"
+
+
+@pytest.mark.parametrize("path", ["checkpoints/default-teacher.yaml", "default-teacher.yaml", "mine.yml", "mine"])
+def test_a_path_is_a_path(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").touch()
+    assert find_recipe(path, "train") == Path(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("default-techer", "; did you mean 'default-teacher'?"),
+        ("default-distill", "; did you mean 'default-teacher'?"),
+        ("mine", "; expected one of default-teacher, published-ffhq256-teacher"),
+    ],
+)
+def test_an_unknown_name_is_one_line(capsys, name, advice):
+    assert main(["train", name, "--data", "d", "--out", "o"]) == 2
+    expected = f"no configuration {name!r} of invsolve train{advice} (or give the path of a .yaml file)"
+    assert capsys.readouterr().err == f"invsolve: error: {expected}\n"
+
+
+def test_info_lists_tasks_priors_and_recipes(capsys):
+    assert main(["info"]) == 0
+    printed = capsys.readouterr().out
+    for name in ("sr4x", "colorize", "default", "teacher"):
+        assert f"  {name} " in printed
+    for name, (command, description) in RECIPES.items():
+        assert f"  {name:<26} invsolve {command}: {description}\n" in printed
