@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .runtime.random_streams import NoiseStreams
     from .solver.defaults import default_settings
     from .solver.solve import Posterior, posterior, solve
-    from .specs.settings import Settings
+    from .specs.settings import FewStep, Settings
     from .specs.task import load_task
 
     __version__: str
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Denoiser",
     "DiffusionSampler",
+    "FewStep",
     "GaussianMixturePrior",
     "GaussianPrior",
     "GenerativeDenoiser",
@@ -51,6 +52,7 @@ __all__ = [
 _HOMES = {
     "Denoiser": "priors.denoiser",
     "DiffusionSampler": "priors.denoiser",
+    "FewStep": "specs.settings",
     "GaussianMixturePrior": "priors.gaussian",
     "GaussianPrior": "priors.gaussian",
     "GenerativeDenoiser": "priors.denoiser",
