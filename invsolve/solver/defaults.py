@@ -7,6 +7,7 @@ import copy
 import torch
 
 from operators import LinearOperator
+from operators.precision import full_precision
 
 from ..priors.denoiser import Prior
 from ..priors.spectrum import power_on_grid
@@ -48,9 +49,10 @@ def default_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -> 
     spectrum = spectrum.to(like)
     noise = NoiseStreams(0, [0] * (operator.batch_size or 1), like.device, like.dtype)
     power = power_on_grid(spectrum, *operator.in_shape[-2:])
-    x = cosine_filter(power.sqrt())(noise(operator.in_shape))
-    y = operator.measure(x, sigma_y, noise)
-    error = wiener_estimate(y, operator, sigma_y, spectrum) - x
+    with full_precision(like.device):
+        x = cosine_filter(power.sqrt())(noise(operator.in_shape))
+        y = operator.measure(x, sigma_y, noise)
+        error = wiener_estimate(y, operator, sigma_y, spectrum) - x
     square = error.square().mean(dim=1)  # over the channels: [B, H, W]
     overall = square.mean(dim=(-2, -1)).max().sqrt().item()
     largest = cosine_filter(averaging(NEIGHBOURHOOD, square))(square).max().sqrt().item()
