@@ -27,7 +27,7 @@ UNLABELLED = -1
 class Crops(Dataset):
     """Endless random crops: item ``i`` is ``(picture uint8 [3, crop, crop], normals float32 [4], i, class)``.
 
-    ``folders`` are ``(pictures, weight)`` pairs; a folder is drawn in proportion to its weight. Pictures smaller than
+    ``folders`` are ``(pictures, weight)`` pairs; folders come in proportion to their weights. Pictures smaller than
     the crop are extended by reflection. ``labels`` are the classes, of ``classes``, of every folder's pictures; without
     them the class is -1. With ``zoom`` (low, high), at most 1, crops show the picture at a random scale, see
     :func:`scaled_crop`.

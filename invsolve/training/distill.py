@@ -40,8 +40,6 @@ class Generated:
     """A micro-batch in a distillation step: generated ``x`` with its graph, and what it came from and goes to."""
 
     samples: Samples
-    u: Tensor
-    s: Tensor
     x: Tensor
     noised: Diffused
     fake_output: Tensor | None = None
@@ -113,7 +111,7 @@ class DistillStep:
             else:
                 x = self.generator(u, s, z, samples.labels)
             noised = diffuse(x.detach(), t, noise(shape), u, s, samples.labels)
-        return Generated(samples, u, s, x, noised)
+        return Generated(samples, x, noised)
 
     def learn_fake(self, part: Generated) -> Tensor:
         with autocast(self.config, part.x):
@@ -131,13 +129,13 @@ class DistillStep:
         n = part.samples.noise(real.shape[1:])
         part.adversarial_noise = t, n
         with autocast(c, real):
-            pair = [diffuse(x, t, n, part.u, part.s, part.samples.labels) for x in (real, fake)]
+            pair = [diffuse(x, t, n, part.noised.u, part.noised.s, part.samples.labels) for x in (real, fake)]
             loss = discriminator_loss(self.discriminator, *pair).mean()
         return backward(loss, c)
 
     def adversarial_gradient(self, part: Generated) -> Tensor:
         with autocast(self.config, part.x):
-            how = (*part.adversarial_noise, part.u, part.s, part.samples.labels)
+            how = (*part.adversarial_noise, part.noised.u, part.noised.s, part.samples.labels)
             return adversarial_gradient(self.discriminator, part.x, *how)
 
 

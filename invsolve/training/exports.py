@@ -46,20 +46,19 @@ class Exports:
 
         ``validation`` are figures of each average for its record.
         """
-        settings = self.run.settings
+        settings, due = self.run.settings, self._snapshot_due(step)
         recipe = {name: value for name, value in asdict(settings).items() if name not in ("license", "data")}
-        common = {"license": settings.license, "data": settings.data, "images_seen": step * settings.batch}
+        seen = {"license": settings.license, "data": settings.data, "images_seen": step * settings.batch}
         kept = {"steps": self.trainee.steps, "training": self.run.identity}  # what the record of a snapshot adds
+        more = {"gamma": self.gamma, "spectrum": self.spectrum, "image_size": self.image_size}
         for i, average in reversed(list(enumerate(self.trainee.averages))):
             denoiser = Denoiser(average.network, self.sigma_data)
+            record = {**seen, **self.record, "ema": average.std, "recipe": recipe}
             figures = {"validation": validation[i]} if validation else {}
-            record = {**common, **self.record, **figures, "ema": average.std, "recipe": recipe}
-            more = {"gamma": self.gamma, "spectrum": self.spectrum, "image_size": self.image_size}
-            save_denoiser(self.path(average.std), denoiser, record, **more)
-            if self._snapshot_due(step):
-                record = {**common, **self.record, "ema": average.std, "recipe": recipe, **kept}
+            save_denoiser(self.path(average.std), denoiser, record | figures, **more)
+            if due:
                 path = snapshot_path(self.run.out, step, average.std)
-                save_denoiser(path, denoiser, record, **more, normalized=False)
+                save_denoiser(path, denoiser, record | kept, **more, normalized=False)
         return denoiser
 
     def missing(self, step: int) -> bool:

@@ -26,7 +26,7 @@ SHOWN = 3  # differences in a message
 
 
 def identity(command: str, config: RunConfig, pictures: list[str], **more: object) -> dict[str, object]:
-    """Of a training by ``command`` on ``pictures`` (see ``reading.describe_data``); ``more`` is what it starts from."""
+    """Of a training by ``command`` on ``pictures`` (``TrainingSet.describe()``); ``more`` is what it starts from."""
     settings = {name: value for name, value in asdict(config).items() if name not in FREE and name != "network"}
     return {"command": command, **settings, "pictures": pictures, **more}
 

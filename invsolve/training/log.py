@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from functools import cached_property
 from pathlib import Path
@@ -67,13 +68,10 @@ class Log:
 def keep_steps(path: Path, last: int) -> None:
     """Remove the lines of steps after ``last`` from a file of figures, and what is no line, as a torn last one."""
     before = path.read_bytes() if path.exists() else b""
-    kept = b"".join(line + b"\n" for line in before.split(b"\n") if _is_of_step(line, last))
-    if kept != before:
-        write_atomically(path, lambda file: file.write(kept))
-
-
-def _is_of_step(line: bytes, last: int) -> bool:
-    try:
-        return json.loads(line)["step"] <= last
-    except (ValueError, TypeError, LookupError):
-        return False
+    kept = []
+    for line in before.split(b"\n"):
+        with contextlib.suppress(ValueError, TypeError, LookupError):
+            if json.loads(line)["step"] <= last:
+                kept.append(line + b"\n")
+    if b"".join(kept) != before:
+        write_atomically(path, lambda file: file.writelines(kept))

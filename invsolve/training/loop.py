@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -28,20 +27,15 @@ Checkpoint = Callable[[int], dict[str, float]]  # writes weights after so many s
 
 
 def train_loop(
-    run: Run,
-    trainees: dict[str, Trainee],
-    step: Step,
-    exports: Exports,
-    checkpoint: Checkpoint,
-    max_minutes: float = math.inf,
+    run: Run, trainees: dict[str, Trainee], step: Step, exports: Exports, checkpoint: Checkpoint, max_minutes: float
 ) -> None:
     """Train to the last step or the time limit. The same call resumes from ``state.pt`` in ``run.out``.
 
     What a step samples from torch's global generator (dropout) is a function of the seed and the step's number, so that
     a restart changes nothing.
 
-    The state is saved first. Where the files after it could not be written, for a signal that nobody waited for or a
-    full disk, the same call begins with those that later steps would not write.
+    The state is saved first. Where a signal or a full disk kept the files after it from being written, the same call
+    begins with those that later steps would not write.
 
     Several processes (see ``processes.py``) share each batch and ``run.out``: its state is read by all, and written,
     like everything else, by the first, from whose weights all start. Without dropout they train as one would, up to
@@ -71,8 +65,9 @@ def train_loop(
         stop = stack.enter_context(StopSignals(twice=processes.count() == 1))
         started, metrics = time.monotonic(), defaultdict(list)
         for number in bar:
-            seed_dropout(c.seed, number)
-            for name, value in step(Samples.of(next(batches), c, run.crops.classes, run.device), number).items():
+            samples = Samples.of(next(batches), c, run.crops.classes, run.device)
+            seed_dropout(c.seed, number)  # after the batch, for which a new loader samples a seed
+            for name, value in step(samples, number).items():
                 metrics[name].append(value.detach())
             check_progress(trainees, number)
             seconds = time.monotonic() - started

@@ -68,13 +68,7 @@ def discriminator_loss(discriminator: nn.Module, real: Diffused, generated: Diff
 
 
 def adversarial_gradient(
-    discriminator: nn.Module,
-    x: Tensor,
-    t: Tensor,
-    noise: Tensor,
-    u: Tensor,
-    s: Tensor,
-    labels: Tensor | None = None,
+    discriminator: nn.Module, x: Tensor, t: Tensor, noise: Tensor, u: Tensor, s: Tensor, labels: Tensor | None = None
 ) -> Tensor:
     """Gradient of the non-saturating adversarial loss with respect to generated ``x``, summed over the batch."""
     x = x.detach().requires_grad_()

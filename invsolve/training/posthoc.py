@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..networks.unet import UNet, UNetConfig
 from ..priors.denoiser import Denoiser
@@ -52,7 +51,7 @@ def snapshot_path(out: Path, step: int, std: float) -> Path:
     return out / "snapshots" / f"{step:07d}-ema{std:g}.safetensors"
 
 
-def check_run(file: Path, header: dict, last: dict, name: str) -> None:
+def check_same_run(file: Path, header: dict, last: dict, name: str) -> None:
     """Refuse a file whose header is not that of a snapshot of the run that the ``last`` one, ``name``, is of.
 
     Snapshots of version 0.1 do not say which training they are of, and pass with any of the same network.
@@ -75,26 +74,26 @@ def reconstruct(run: str | Path, std: float, out: str | Path) -> tuple[int, floa
         ValueError: there is no snapshot, one is damaged or of another run, or the width is impossible.
     """
     exponent_of(std)
-    files = sorted((Path(run) / "snapshots").glob("*.safetensors"))
+    folder = Path(run) / "snapshots"
+    files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise ValueError(f"no snapshots in {Path(run) / 'snapshots'}: set snapshot_every in the run's configuration")
+        raise ValueError(f"no snapshots in {folder}: set snapshot_every in the run's configuration")
     headers = [read_checkpoint(file)[0] for file in files]
     for file, header in zip(files, headers, strict=True):
-        check_run(file, header, headers[-1], files[-1].name)
+        check_same_run(file, header, headers[-1], files[-1].name)
     stored = [(header["record"]["ema"], header["record"]["steps"]) for header in headers]
     weights, error = solve_weights(stored, (std, max(steps for _, steps in stored)))
-    total: dict[str, torch.Tensor] = {}
+    network, last = UNet(UNetConfig(**headers[-1]["network"])), headers[-1]
+    averaged = {f"network.{name}" for name, _ in network.named_parameters()}
+    tensors = read_checkpoint(files[-1])[1]  # what is no parameter never changes
+    state = {name: 0.0 if name in averaged else tensor for name, tensor in tensors.items()}
     for file, weight in zip(files, weights, strict=True):
-        for name, tensor in read_checkpoint(file)[1].items():
-            total[name] = total.get(name, 0) + weight * tensor.double()
-    last, tensors = headers[-1], read_checkpoint(files[-1])[1]
-    network = UNet(UNetConfig(**last["network"]))
-    averaged = {name for name, _ in network.named_parameters()}  # the rest never changes
-    state = {name.removeprefix("network."): (total[name], tensor) for name, tensor in tensors.items()}
-    spectrum = state.pop("spectrum", (None, None))[1]
-    network.load_state_dict({name: pair[name not in averaged].float() for name, pair in state.items()})
+        found = read_checkpoint(file)[1]
+        state |= {name: state[name] + weight * found[name].double() for name in averaged}
+    spectrum = state.pop("spectrum", None)
+    network.load_state_dict({name.removeprefix("network."): value.float() for name, value in state.items()})
     record = {**last["record"], "ema": std, "reconstructed_from": len(files)}
     record.pop("training", None)
-    size = last.get("image_size")
-    save_denoiser(out, Denoiser(network, last["sigma_data"]), record, last["gamma"], spectrum, image_size=size)
+    denoiser = Denoiser(network, last["sigma_data"])
+    save_denoiser(out, denoiser, record, last["gamma"], spectrum, image_size=last.get("image_size"))
     return len(files), error

@@ -56,19 +56,16 @@ class Trainee:
         finite = gradients_are_finite(self.network)
         self.recent.append(not finite)
         if finite:
-            self._step(config)
+            self.steps += 1
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate_at(self.steps, self.rate, config.warmup, config.decay_after)
+            self.optimizer.step()
+            normalize_weights(self.network)
+            for average in self.averages:
+                average.update(self.network, self.steps)
         else:
             self.skipped += 1
         self.optimizer.zero_grad(set_to_none=True)
-
-    def _step(self, config: RunConfig) -> None:
-        self.steps += 1
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(self.steps, self.rate, config.warmup, config.decay_after)
-        self.optimizer.step()
-        normalize_weights(self.network)
-        for average in self.averages:
-            average.update(self.network, self.steps)
 
     def state_dict(self) -> dict:
         return {

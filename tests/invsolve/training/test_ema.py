@@ -42,32 +42,5 @@ def test_the_average_is_the_weighted_sum_of_all_steps(std):
     share = (torch.arange(steps + 1, dtype=torch.float64) / steps) ** (exponent_of(std) + 1)
     expected = torch.einsum("t,tij->ij", share.diff(), history)
     assert (average.network.weight - expected).abs().max() < 1e-12
-    assert torch.equal(average.network.bias, network.bias) or (average.network.bias - network.bias).abs().max() < 1e-14
-
-
-def test_the_average_of_many_steps_follows_the_sum_of_powers():
-    """The direct definition ``sum t^gamma w_t / sum t^gamma`` is the limit: the difference falls as 1/n."""
-    errors = []
-    for steps in (100, 1000):
-        network = nn.Linear(1, 1, bias=False).double()
-        average = PowerEMA(network, 0.1)
-        t = torch.arange(1, steps + 1, dtype=torch.float64)
-        history = torch.sin(5 * t / steps)
-        for step in range(1, steps + 1):
-            with torch.no_grad():
-                network.weight.fill_(history[step - 1].item())
-            average.update(network, step)
-        weights = t ** exponent_of(0.1)
-        errors.append(abs(average.network.weight.item() - (weights @ history / weights.sum()).item()))
-    assert errors[1] < 0.12 * errors[0]
-    assert errors[1] < 1e-3
-
-
-def test_the_first_step_forgets_the_initial_weights():
-    network = nn.Linear(2, 2)
-    average = PowerEMA(network, 0.1)
-    with torch.no_grad():
-        network.weight.add_(1)
-    average.update(network, 1)
-    assert torch.equal(average.network.weight, network.weight)
+    assert (average.network.bias - network.bias).abs().max() < 1e-14  # which never changed
     assert not average.network.weight.requires_grad

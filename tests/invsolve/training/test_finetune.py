@@ -52,7 +52,7 @@ def test_the_loss_of_a_step_is_the_written_out_one(generator, teacher):
         uniform = [0.5 * (1 + torch.erf(v / 2**0.5)).item() for v in given.normals[i, :2]]
         s = 0.1 * 30 ** uniform[0]
         x = given.x[i : i + 1]
-        output = prior.over_noised(0.0)(x + s * n[i : i + 1], s, z[i : i + 1])
+        output = prior(x + s * n[i : i + 1], s, z[i : i + 1], gamma=0.0)
         if uniform[1] >= 0.5:
             distances[i] = perceptual_distance(source, output, x, 0.02, z[i : i + 1]).log()
             errors[i] = (output - x).square().mean().log()

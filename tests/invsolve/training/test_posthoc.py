@@ -43,10 +43,10 @@ def test_weights_reproduce_the_density_and_say_how_well():
     assert error < 1e-6
     tau = (np.arange(10**5) + 0.5) * 1e-2
     for count, bound in ((4, 1.0), (10, 0.1)):  # few snapshots, many
-        chosen = stored[-2 * count :]
-        weights, error = solve_weights(chosen, (0.08, 1000))
+        some = stored[-2 * count :]
+        weights, error = solve_weights(some, (0.08, 1000))
         wanted = density(0.08, 1000, tau)
-        found = sum(w * density(*p, tau) for w, p in zip(weights, chosen, strict=True))
+        found = sum(w * density(*p, tau) for w, p in zip(weights, some, strict=True))
         assert error == pytest.approx(np.linalg.norm(found - wanted) / np.linalg.norm(wanted), rel=1e-2)
         assert error < bound
 

@@ -27,12 +27,10 @@ from invsolve.priors.denoiser import Denoiser
 from invsolve.priors.file import load_denoiser
 from invsolve.priors.registry import load_prior
 from invsolve.runtime.random_streams import NoiseStreams
-from invsolve.solver.solve import solve
 from invsolve.training.distill import distill
 from invsolve.training.teacher import train
 from invsolve.training.trainee import rate_at
 from invsolve.training.validation import validate
-from operators import Resize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -60,7 +58,6 @@ def test_a_new_teacher_has_the_shortcuts_unless_told_otherwise(teacher, pictures
 def test_the_teacher_learns(teacher, pictures):
     """The loss falls, and the held-out pictures are denoised better than by the untrained network, ``c_skip u``."""
     losses = figures(teacher.parent, "loss")
-    assert len(losses) == 16
     assert np.mean(losses[-2:]) < np.mean(losses[:2]) - 0.4
     validation = figures(teacher.parent, "validation")[-1]
     held_out = HeldOut(center_crops(load_pictures(Source(pictures))[-2:], 16, torch.device("cpu")))
@@ -150,18 +147,6 @@ def test_the_learning_rate():
     rates = [rate_at(step, 0.5, warmup=10, decay_after=100) for step in (1, 10, 100, 400)]
     assert rates == pytest.approx([0.05, 0.5, 0.5, 0.25])
     assert rate_at(1, 0.5, warmup=0, decay_after=100) == 0.5
-
-
-def test_one_image_alone_and_in_a_batch_agree(student):
-    """Through ``solve``, float32, the weights of a trained prior: within 1e-5."""
-    operator = Resize((3, 32, 24), factor=4)
-    x = torch.rand(8, 3, 32, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    y = operator.measure(x, 0.05, NoiseStreams(1, range(8)))
-    together = solve(y, operator, 4, 0.05, student, seed=3)
-    assert together.std() > 0.05
-    for i in (0, 5, 7):
-        alone = solve(y[i : i + 1], operator, 4, 0.05, student, seed=3, indices=[i])
-        assert (alone[0] - together[i]).abs().max() < 1e-5
 
 
 def test_the_state_of_another_training_is_refused(teacher, pictures, tmp_path):
