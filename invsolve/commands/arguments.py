@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import MISSING, fields
-from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
@@ -56,8 +55,7 @@ def argument_type(hint: Any) -> Callable[[str], Any]:
         except ValueError:
             value = text
         try:
-            if kind not in (str, Path):
-                check("it", value, hint)
+            check("it", value, hint)
         except (TypeError, ValueError) as error:
             raise argparse.ArgumentTypeError(str(error)) from None
         return value
