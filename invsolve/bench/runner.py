@@ -30,7 +30,7 @@ from .run_file import Definition, Record, check_folder, digest, open_folder, pic
 from .store import RESULTS, append, is_last_writer, merge, own_path, read_results
 from .summary import write_markdown, write_summary
 
-RECORDED = ("steps", "size", "limit", "seed", "samples", "pictures", "precision")  # options that the results depend on
+RECORDED = ("steps", "size", "limit", "seed", "samples", "pictures")  # options that the results depend on
 
 
 def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
@@ -92,13 +92,15 @@ def prepare(options: BenchOptions, device: torch.device) -> tuple[list[Job], dic
     return list(jobs.values()), networks
 
 
-def definitions(jobs: Sequence[Job], networks: Mapping[str, Record]) -> dict[str, dict[str, Definition]]:
+def definitions(
+    jobs: Sequence[Job], networks: Mapping[str, Record], precision: str
+) -> dict[str, dict[str, Definition]]:
     """What each method's figures at each task depend on beside the measurements and the options of the run."""
     found: dict[str, dict[str, Definition]] = {}
     for job in jobs:
         for method in job.methods:
             network = network_of(method.name)
-            weights = {network: networks[network]["sha256"][:12]} if network else {}
+            weights = {network: networks[network]["sha256"][:12], "precision": precision} if network else {}
             found.setdefault(method.name, {})[job.task.name] = {**weights, **method.settings}
     return found
 
@@ -171,7 +173,7 @@ def _record(
             job.task.name: {"type": job.task.kind, **job.task.parameters, "sigma_y": job.task.sigma_y} for job in jobs
         },
         "methods": list(dict.fromkeys(options.methods)),
-        "definitions": definitions(jobs, networks),
+        "definitions": definitions(jobs, networks, options.precision),
         "options": {name: getattr(options, name) for name in RECORDED},
         **pictures_record(pictures, len(pictures)),
         "lpips": lpips,
