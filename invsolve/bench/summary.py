@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from ..images.files import write_atomically
+from ..runtime.printing import counted
 from .statistics import COLUMNS, FEW, SPREAD, Benchmark, Entry, Mean, behind, best, chance, read_benchmark
 
 INTERVAL = "95 % interval of the mean over the images, by Student's t"
@@ -72,7 +73,7 @@ def winners(benchmark: Benchmark) -> list[str]:
             total = sum(map(len, tasks.values()))
             said = "; ".join(f"{method} at {len(names)} ({', '.join(names)})" for method, names in tasks.items())
             sentences.append(
-                f"Lowest mean LPIPS of {words}, of {total} tasks: {said}. "
+                f"Lowest mean LPIPS of {words}, of {counted(total, 'task')}: {said}. "
                 f"Behind by what may be chance: {'; '.join(level) or 'none'}."
             )
     return sentences

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from invsolve.peers import PEERS
 from invsolve.priors.gaussian import GaussianPrior
 from operators import CircularConvolution, Grayscale, Identity, LinearOperator, Mask, Resize, random_mask
 
@@ -14,13 +15,8 @@ SHAPE = (3, 4, 4)
 SIZE = math.prod(SHAPE)
 
 # Enough steps to do something, few enough for a test.
-SHORT = {
-    "dps": {"steps": 7},
-    "pigdm": {"steps": 7},
-    "ddrm": {"steps": 7},
+SHORT = {name: {"steps": 7} for name in PEERS} | {
     "ddnm": {"steps": 6, "travel_length": 2, "travel_repeat": 2},
-    "diffpir": {"steps": 7},
-    "reddiff": {"steps": 7},
     "daps": {"steps": 4, "ode_steps": 3, "langevin_steps": 5},
     "pnpdm": {"steps": 5, "decay": 0.4, "grid": 12},
 }
