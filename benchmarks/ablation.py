@@ -2,11 +2,12 @@
 
     python benchmarks/ablation.py --data FFHQ/train PHOTOS --out DIR [--skip 32 0] [--images 12] [--steps 4 16]
 
-Of every folder it takes ``--images`` pictures spread over the last 64 by name, leaving out the last ``--skip`` (on which
-settings were tuned), and of each the central 256x256 pixels. Every task restores them with its own settings and once
-more for each of ``FewStep``'s that it uses, from the same measurement with the same noise. A line of ``DIR/results.jsonl``
-is one restoration; the same command goes on where it was, and several processes share the pictures with ``--part K/N``.
-``DIR/summary.md`` has a row a setting and task. A setting that lowers LPIPS by less than 2 % everywhere is not worth having.
+Of every folder it takes ``--images`` pictures: spread over the last 64 by name or, with ``--skip``, those before as
+many last ones (on which settings were tuned); of each the central 256x256 pixels. Every task restores them with its own
+settings and once more without each of ``FewStep``'s that it uses, from the same measurement with the same noise. A line
+of ``DIR/results.jsonl`` is one restoration; the same command goes on where it was, and N processes share the pictures
+with ``--part K/N``. ``DIR/summary.md`` has a row a setting and task. A setting that lowers LPIPS by less than 2 %
+everywhere is not worth having.
 """
 
 from __future__ import annotations

@@ -64,7 +64,9 @@ GRAPH = {module: imports_of(module) for module in FILES if module != HOME}
 
 def rank(module: str) -> tuple[int, str]:
     """Its line in ``ORDER``, and the name that puts it there."""
-    fits = [(len(name), i, name) for i, line in enumerate(ORDER) for name in line if f"{module}.".startswith(f"{name}.")]
+    fits = [
+        (len(name), i, name) for i, line in enumerate(ORDER) for name in line if f"{module}.".startswith(f"{name}.")
+    ]
     assert fits, f"{module} has no place in the order"
     return max(fits)[1:]
 

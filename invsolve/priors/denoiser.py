@@ -1,6 +1,6 @@
-"""Priors: objects that draw a clean image from a noisy one, and the denoisers they are made of.
+"""Priors: objects that sample a clean image given a noisy one, and the denoisers they are made of.
 
-Every prior has ``draw(u, sigma, noise) -> x`` and ``evaluations``, the network evaluations one draw costs. Images
+Every prior has ``sample(u, sigma, noise) -> x`` and ``evaluations``, the network evaluations of a sample. Images
 are ``[B, C, H, W]`` in [-1, 1], noise levels are on that scale, and ``noise(shape)`` gives standard normals
 ``[B, *shape]``.
 """
@@ -219,7 +219,7 @@ class DiffusionSampler(nn.Module):
     ):
         super().__init__()
         if evaluations < 1:
-            raise ValueError(f"a draw needs at least 1 evaluation, found {evaluations}")
+            raise ValueError(f"a sample needs at least 1 evaluation, found {evaluations}")
         self.denoiser, self.evaluations, self.stochastic = denoiser, evaluations, stochastic
         self.sigma_min, self.exponent = sigma_min, exponent
         self.register_buffer("spectrum", spectrum, persistent=False)

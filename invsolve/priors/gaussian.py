@@ -119,13 +119,15 @@ class GaussianMixturePrior(nn.Module):
         return torch.einsum("bk,bkchw->bchw", self.responsibilities(u, sigma), means)
 
     def sample(self, u: torch.Tensor, sigma: float | torch.Tensor, noise: Noise) -> torch.Tensor:
-        """An exact sample of ``p(x | u)``, ``[B, C, H, W]``: choose a component, then draw from its posterior."""
+        """An exact sample of ``p(x | u)``, ``[B, C, H, W]``: choose a component, then sample its posterior."""
         uniform = torch.special.ndtr(noise((1,)))
         below = uniform > self.responsibilities(u, sigma).cumsum(dim=1)[:, :-1]
         chosen = below.sum(dim=1)
         image_noise = noise(u.shape[1:])
-        draws = torch.stack([component.sample(u, sigma, lambda _: image_noise) for component in self.components], dim=1)
-        return draws[torch.arange(len(u), device=u.device), chosen]
+        samples = torch.stack(
+            [component.sample(u, sigma, lambda _: image_noise) for component in self.components], dim=1
+        )
+        return samples[torch.arange(len(u), device=u.device), chosen]
 
     def log_density(self, u: torch.Tensor, sigma: float | torch.Tensor = 0.0) -> torch.Tensor:
         """``log p(u)`` at noise level ``sigma`` (0: of the prior itself), ``[B]``."""

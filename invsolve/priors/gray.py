@@ -14,12 +14,12 @@ class GrayPrior(nn.Module):
     """Draws gray images ``[B, 1, H, W]`` by a prior of colour images ``[B, C, H, W]``, C = 3 by default.
 
     A gray image g is the colour image ``(g, .., g)``, and its noisy copy ``u = g + sigma n`` the mean over the channels
-    of a noisy colour image of level ``sqrt(C) sigma``. So what u lacks of the latter is drawn,
+    of a noisy colour image of level ``sqrt(C) sigma``. So what u lacks of the latter is sampled,
 
         u' = u + sqrt(C) sigma (e - mean(e)),   e ~ N(0, I) in C channels, mean: over the channels,
 
-    whose noise is white and whose mean over the channels is u; the draw from u' is averaged over its channels. That is
-    exact under a prior of gray images alone. A prior of colour images gives its draw's luminance.
+    whose noise is white and whose mean over the channels is u; the sample given u' is averaged over its channels. That
+    is exact under a prior of gray images alone. A prior of colour images gives its sample's luminance.
 
     ``prior`` may be anything with ``sample`` and ``evaluations``; see :func:`invsolve.load_prior`.
 

@@ -20,7 +20,7 @@ NEIGHBOURHOOD = 16.0  # pixels, standard deviation of the window that an error i
 
 # Chosen by LPIPS over the shipped tasks with the default prior at 4 evaluations.
 FIRST, LARGEST_LAST = 12.0, 0.1  # the first level, in units of the largest error; the last one is at most so much
-LIKELIHOOD = 0.5  # noise that the likelihood draws assume, in units of sigma_y
+LIKELIHOOD = 0.5  # noise that likelihood samples assume, in units of sigma_y
 SIGMA_INFLATION = 0.1
 
 
@@ -28,12 +28,12 @@ SIGMA_INFLATION = 0.1
 def default_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -> Settings:
     """Settings for few evaluations, from how well a linear estimate does at this operator and noise.
 
-    A picture is drawn from the stationary Gaussian law of the prior's spectrum (see ``wiener.py``), measured, and
+    A picture is sampled from the stationary Gaussian law of the prior's spectrum (see ``wiener.py``), measured, and
     restored by the Wiener estimate. The root mean square of the error is the level of detail that the prior has to
     supply: there the annealing ends, at 0.1 or less. It begins at 12 times its largest average over a neighbourhood,
-    which in a large hole is much more than over the picture as a whole. Draws are without over-noising (``gamma`` 0),
-    from a warm start under white noise. One linear solve, no network evaluation; always the same for the same operator.
-    One with parameters per image gets settings that serve its worst image.
+    which in a large hole is much more than over the picture as a whole. The start is warm and under white noise, a
+    generative denoiser samples without over-noising (``gamma`` 0). One linear solve, no network evaluation; always the
+    same for the same operator. One with parameters per image gets settings that serve its worst image.
 
     A prior without a spectrum gets ``Settings()``.
 
@@ -56,7 +56,7 @@ def default_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -> 
     square = error.square().mean(dim=1)  # over the channels: [B, H, W]
     overall = square.mean(dim=(-2, -1)).max().sqrt().item()
     largest = cosine_filter(averaging(NEIGHBOURHOOD, square))(square).max().sqrt().item()
-    return Settings(
+    settings = Settings(
         sigma_max=max(FIRST * largest, overall),
         sigma_min=min(overall, LARGEST_LAST),
         sigma_likelihood=LIKELIHOOD * sigma_y,
@@ -64,6 +64,7 @@ def default_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -> 
         gamma=0.0,
         few_step=FewStep(renoise=1.0, sigma_inflation=SIGMA_INFLATION),
     )
+    return settings if getattr(prior, "over_noised", False) else settings.without_over_noising()
 
 
 def check_acts_on_images(operator: LinearOperator) -> None:

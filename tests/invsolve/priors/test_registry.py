@@ -61,3 +61,22 @@ def test_a_shipped_file_that_is_absent_is_named(tmp_path, monkeypatch):
     for load in (load_prior, cached_prior):
         with pytest.raises(CheckpointError, match=f"no checkpoint file {tmp_path}/default.safetensors"):
             load("default")
+
+
+def test_the_hub_is_asked_once_a_process(saved, monkeypatch):
+    asked = []
+    monkeypatch.setattr("invsolve.foreign.hub.prior_from_hub", lambda name: asked.append(name) or saved)
+    name = "hf://owner/repository/asked-once.safetensors"
+    first = cached_prior(name)
+    assert cached_prior(name) is first
+    assert asked == [name]
+
+
+def test_a_foreign_file_is_read_once_until_it_changes(saved, monkeypatch, tmp_path):
+    read, source = [], tmp_path / "foreign.pkl"
+    monkeypatch.setattr("invsolve.foreign.hub.converted", lambda path: read.append(path) or saved)
+    for content in (b"one", b"another"):
+        source.write_bytes(content)
+        first = cached_prior(source)
+        assert cached_prior(source) is first
+    assert read == [source, source]

@@ -76,3 +76,10 @@ def test_the_default_prior_restores_better_with_them(kind):
     y = operator.measure(x, 0.05, NoiseStreams(2, [0]))
     errors = [(solve(y, operator, settings=s) - x).square().mean().item() for s in (None, Settings())]
     assert errors[0] < 0.7 * errors[1]
+
+
+def test_a_prior_without_over_noising_gets_no_settings_for_it():
+    prior, operator = load_prior("teacher"), Resize(SHAPE, 4)
+    settings = default_settings(operator, 0.05, prior)
+    assert settings == default_settings(operator, 0.05, load_prior("default")).without_over_noising()
+    assert solve(torch.zeros(1, 3, 16, 16), operator, 1, prior=prior).isfinite().all()
