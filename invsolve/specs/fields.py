@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 import numbers
 import sys
 from collections.abc import Iterable
@@ -92,7 +93,7 @@ def check(name: str, value: object, hint: Any) -> None:
             raise TypeError(f"{found} {called}")
         if origin is str and not value.strip():
             raise ValueError(f"{found} {called}")
-        finite = origin is not float or abs(value) <= sys.float_info.max
+        finite = origin is not float or _finite(value)
         if not finite or not all(bound.hold(value) for bound in bounds):
             expected = [*(["finite"] if origin is float else []), *map(str, bounds)]
             raise ValueError(f"{found} {' and '.join(expected)}")
@@ -143,6 +144,11 @@ def suggestion(name: object, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(str(name), names, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(names) or 'no key at all'}"
+
+
+def _finite(value: float) -> bool:
+    """Also whether an integer is one that a float can hold."""
+    return abs(int(value)) <= sys.float_info.max if isinstance(value, numbers.Integral) else math.isfinite(value)
 
 
 def _shown(value: object) -> str:
