@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes, which share
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 if LPIPS_TRUNK.is_file():
     os.environ.setdefault("INVSOLVE_LPIPS_TRUNK", str(LPIPS_TRUNK))
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """torch's own generator at the start of every test, so that none depends on those before it."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")
