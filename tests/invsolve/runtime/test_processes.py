@@ -27,6 +27,7 @@ def assert_same_run(one: Path, two: Path, steps: int, names: tuple[str, ...]) ->
     assert_same_states(one / "state.pt", two / "state.pt", steps, tolerance=1e-3)
 
 
+@pytest.mark.slow
 def test_two_processes_train_distil_and_fine_tune_as_one(pictures, tmp_path):
     def in_two(command: str, config: Path, out: Path, *arguments: object) -> str:
         where = ("--data", pictures, "--out", out, "--device", "cpu")
@@ -72,6 +73,7 @@ os._exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("folders", "named"), [(["out"], "out"), (["../out", "--cache", "cache"], "cache")], ids=str)
 def test_folders_that_the_processes_do_not_share_are_refused(pictures, tmp_path, folders, named):
     """Each in its own, as on machines without a common disk; they waited for ever for each other's pictures."""
@@ -110,6 +112,7 @@ os._exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_all_start_with_the_firsts_weights_and_skip_what_is_bad_in_one(pictures, tmp_path, monkeypatch):
     """The second has another seed for its own, and images that are NaN in step 3."""
     (tmp_path / "unequal.py").write_text(UNEQUAL)

@@ -206,8 +206,8 @@ def test_equivalent_problems_have_one_answer(name, c, network_prior):
     """``c y = (c A) x + c sigma_y n`` says of x what ``y = A x + sigma_y n`` does, settings by default."""
     operator = OPERATORS[name]()
     y = measurements(operator)
-    expected = solve(y, operator, prior=network_prior)
-    found = solve(c * y, c * operator, sigma_y=c * 0.05, prior=network_prior)
+    expected = solve(y, operator, 2, prior=network_prior)
+    found = solve(c * y, c * operator, 2, sigma_y=c * 0.05, prior=network_prior)
     assert (found - expected).abs().max() < 1e-3 * expected.abs().max()
 
 

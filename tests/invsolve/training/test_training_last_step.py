@@ -131,6 +131,7 @@ os._exit(code)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not dist.is_gloo_available(), reason="this torch is built without gloo")
 def test_of_several_processes_the_others_wait_for_the_last_weights(pictures, tmp_path):
     """When one ends by a signal, torchrun ends all."""

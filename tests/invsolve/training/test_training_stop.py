@@ -41,7 +41,7 @@ def stopped(command: list[str], out: Path, number: int) -> subprocess.CompletedP
     return subprocess.CompletedProcess(command, process.returncode, None, errors)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_training_stopped_by_sigterm_resumes_to_the_same_weights(pictures, tmp_path, workers):
     """As from torchrun, a terminal or a batch system, which send it to the data workers too."""
     config = write(tmp_path / "t.yaml", TEACHER, images=8 * 120, checkpoint_every=10, workers=workers)
