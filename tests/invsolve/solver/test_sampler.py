@@ -204,7 +204,7 @@ def test_a_renoised_likelihood_sample_near_the_truth_has_white_noise_of_the_leve
 
 @pytest.mark.parametrize("name", operators())
 @pytest.mark.parametrize("levels", [[1.0], [2.0, 0.1], karras(4, 2.0, 0.1, 3.0)], ids=len)
-@pytest.mark.parametrize("renoise", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("renoise", [0.0, 0.7])
 @pytest.mark.parametrize("overrelaxation", [0.0, 0.6])
 def test_few_steps_follow_their_exact_law(name, levels, renoise, overrelaxation):
     gaussian, operator, sigma_y = prior(), operators()[name], 0.1

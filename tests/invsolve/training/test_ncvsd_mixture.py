@@ -184,12 +184,12 @@ def undistilled() -> GenerativeDenoiser:
     return GenerativeDenoiser(Denoiser(PlaneNetwork(mixture()), DATA), SHORT.gamma)
 
 
-@pytest.fixture(scope="module", params=[0.2, 0.0], ids=["adversarial", "without"])
+@pytest.fixture(scope="module", params=[pytest.param(0.2, marks=pytest.mark.slow), 0.0], ids=["adversarial", "without"])
 def short(request) -> GenerativeDenoiser:
     return distil(replace(SHORT, adversarial_weight=request.param))
 
 
-@pytest.fixture(scope="module", params=[0.2, 0.0], ids=["adversarial", "without"])
+@pytest.fixture(scope="module", params=[pytest.param(0.2, marks=pytest.mark.slow), 0.0], ids=["adversarial", "without"])
 def long(request) -> GenerativeDenoiser:
     return distil(replace(LONG, adversarial_weight=request.param))
 
