@@ -71,7 +71,8 @@ def summary(found: Published) -> str:
     kind = f"generative denoiser, gamma {found.gamma:g}" if found.gamma is not None else "denoiser"
     labels = f"{config.labels} classes" if config.labels else "no classes"
     note = "" if config.image_channels == 3 else "; not a prior of RGB pictures"
-    count = sum(value.numel() for value in found.tensors.values())
+    fixed = ("frequencies", "phases")  # the random Fourier features are not learnt
+    count = sum(value.numel() for name, value in found.tensors.items() if not name.endswith(fixed))
     bits = {value.dtype for value in found.tensors.values()}
     precision = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in bits))
     return (
