@@ -21,6 +21,7 @@ from ..priors.registry import load_prior
 from ..runtime.device import choose_device
 from ..runtime.printing import counted, note, say
 from ..runtime.random_streams import MEASUREMENT, NoiseStreams, stream_index
+from ..solver.defaults import honoured
 from ..solver.solve import posterior, solve
 from ..specs.degradations import Shape
 from ..specs.options import RunOptions
@@ -148,11 +149,10 @@ def _operator_maker(
 def _settings(task: Task, prior: Prior, options: RunOptions) -> Settings:
     """The task's settings, as far as the prior can honour them."""
     settings = task.settings(options.steps)
-    plain = settings.without_over_noising()
-    if getattr(prior, "over_noised", False) or settings == plain:
-        return settings
-    note(f"the prior {options.prior} has no over-noising: the task's gamma and sigma_inflation are left out")
-    return plain
+    kept = honoured(settings, prior)
+    if kept != settings:
+        note(f"the prior {options.prior} has no over-noising: the task's gamma and sigma_inflation are left out")
+    return kept
 
 
 def _note_assumptions(task: Task, options: RunOptions) -> None:

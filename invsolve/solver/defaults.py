@@ -64,6 +64,11 @@ def default_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -> 
         gamma=0.0,
         few_step=FewStep(renoise=1.0, sigma_inflation=SIGMA_INFLATION),
     )
+    return honoured(settings, prior)
+
+
+def honoured(settings: Settings, prior: Prior) -> Settings:
+    """The settings themselves, or without over-noising where the prior has none."""
     return settings if getattr(prior, "over_noised", False) else settings.without_over_noising()
 
 

@@ -21,7 +21,7 @@ from ..runtime.memory import in_micro_batches
 from ..runtime.random_streams import NoiseStreams
 from ..specs.fields import check_integer, check_number
 from ..specs.settings import Settings
-from .defaults import check_acts_on_images, default_settings, to_float32
+from .defaults import check_acts_on_images, default_settings, honoured, to_float32
 from .sampler import Problem, split_gibbs
 from .wiener import wiener_estimate
 
@@ -80,9 +80,7 @@ def solve(
             it must be.
     """
     request = _checked(y, operator, steps, sigma_y, prior, settings, indices)
-    return _restore(
-        request, list(range(len(y))), request.indices, seed, len(y) if batch is None else batch, progress
-    ).to(y.dtype)
+    return _restore(request, request.indices, seed, batch, progress).to(y.dtype)
 
 
 def posterior(
@@ -108,9 +106,7 @@ def posterior(
     request = _checked(y, operator, steps, sigma_y, prior, settings, indices)
     keys = [index if isinstance(index, tuple) else (index,) for index in request.indices]
     streams = [(*key, k) for k in range(samples) for key in keys]
-    x = _restore(
-        request, list(range(len(y))) * samples, streams, seed, len(y) if batch is None else batch, progress
-    ).to(y.dtype)
+    x = _restore(request, streams, seed, batch, progress).to(y.dtype)
     x = x.unflatten(0, (samples, len(y)))
     std, mean = torch.std_mean(x, dim=0)
     return Posterior(samples=x, mean=mean, std=std)
@@ -161,21 +157,20 @@ def _checked(
 
 # Not inference_mode: its tensors would break operators and priors that differentiate, and the caller's own use.
 @torch.no_grad()
-def _restore(
-    request: Request, positions: list[int], streams: Sequence[Index], seed: int, batch: int, progress: bool
-) -> Tensor:
-    """Restore ``y[positions]``, image j with the stream ``streams[j]``: ``[len(positions), C, H, W]``."""
-    check_integer("batch", batch, 1)
+def _restore(request: Request, streams: Sequence[Index], seed: int, batch: int | None, progress: bool) -> Tensor:
+    """Restore all measurements, over and over: ``[len(streams), C, H, W]``, one with each stream."""
     problem = request.problem
     y, operator, prior = problem.y, problem.operator, problem.prior
-    restored = y.new_empty(len(positions), *operator.in_shape)
+    batch = len(y) if batch is None else batch
+    check_integer("batch", batch, 1)
+    restored = y.new_empty(len(streams), *operator.in_shape)
     evaluations = len(problem.sigmas) * prior.evaluations
-    bar = tqdm(total=len(positions) * evaluations, unit="evaluation", disable=not progress)
+    bar = tqdm(total=len(streams) * evaluations, unit="evaluation", disable=not progress)
     with full_precision(y.device), bar:
 
         def restore(some: slice) -> None:
             bar.n = some.start * evaluations  # a micro-batch that ran out of memory is begun again
-            here = positions[some]
+            here = [j % len(y) for j in range(some.start, some.stop)]
             whole = operator.batch_size is None or here == list(range(len(y)))
             part = replace(problem, y=y[here], operator=operator if whole else operator.select(here))
             noise = NoiseStreams(seed, streams[some], y.device, y.dtype)
@@ -188,7 +183,7 @@ def _restore(
             if request.sigma_y == 0:
                 restored[some] = part.operator.prox(restored[some], part.y, 0.0)
 
-        in_micro_batches(len(positions), batch, restore)
+        in_micro_batches(len(streams), batch, restore)
     return restored
 
 
@@ -196,7 +191,7 @@ def check_settings(settings: Settings, prior: Prior) -> None:
     """Raises ValueError where the settings ask for what the prior cannot do."""
     if settings.warm_start and getattr(prior, "spectrum", None) is None:
         raise ValueError("warm_start needs a prior with a spectrum, and this one has none")
-    if settings != settings.without_over_noising() and not getattr(prior, "over_noised", False):
+    if settings != honoured(settings, prior):
         raise ValueError(
             "gamma and sigma_inflation need a prior with over-noising (a generative denoiser), and "
             f"{type(prior).__name__} has none: leave them out, or take settings.without_over_noising()"
