@@ -76,7 +76,7 @@ class LinearOperator(torch.nn.Module):
         """
         lam = per_image("lam", lam, v)
         # A preconditioner changes which of many solutions the iteration finds: none where lam = 0.
-        precondition = inverse = None if isinstance(lam, float) and lam == 0 else self.preconditioner(lam)
+        precondition = inverse = None if is_zero(lam) else self.preconditioner(lam)
         if inverse is not None and isinstance(lam, Tensor):
             precondition = lambda residual: torch.where(lam > 0, inverse(residual), residual)  # noqa: E731
         with without_autocast(v.device):
@@ -110,8 +110,11 @@ class LinearOperator(torch.nn.Module):
         `noise(out_shape)` gives standard normals `[B, *out_shape]`; without it they are torch's.
         """
         y = self(x)
+        sigma_y = per_image("sigma_y", sigma_y, y)
+        if is_zero(sigma_y):
+            return self.observed(y)
         noise = torch_noise(y) if noise is None else noise
-        return self.observed(y + per_image("sigma_y", sigma_y, y) * noise(self.out_shape))
+        return self.observed(y + sigma_y * noise(self.out_shape))
 
     def sample(
         self, x: Tensor | float, y: Tensor, sigma_y: float | Tensor, rho: float | Tensor, noise: Noise | None = None
@@ -121,15 +124,16 @@ class LinearOperator(torch.nn.Module):
         Perturb and solve (Papandreou and Yuille 2010): the prox of a perturbed `x` and a perturbed `y` is distributed
         as N(mu, (A^T A / sigma_y² + I / rho²)^-1). `sigma_y = 0` conditions on A u = y. `x` may be a number, for a
         constant image; `sigma_y` and `rho` are numbers or one for each image. `noise`, by default torch's, is called
-        twice, first with `in_shape`, then with `out_shape`.
+        with `in_shape` and then, unless `sigma_y` is the number 0, with `out_shape`.
         """
         self.check_input("y", y, self.out_shape)
         if isinstance(x, Tensor):
             self.check_input("x", x, self.in_shape, images=len(y))
         check_number("rho", rho, positive=True)
         noise = torch_noise(y) if noise is None else noise
-        e_x, e_y = noise(self.in_shape), noise(self.out_shape)
-        y = y + per_image("sigma_y", sigma_y, e_y) * e_y
+        e_x = noise(self.in_shape)
+        if not is_zero(sigma_y):
+            y = y + per_image("sigma_y", sigma_y, y) * noise(self.out_shape)
         sigma_y, rho = per_image("sigma_y", sigma_y, e_x), per_image("rho", rho, e_x)
         with without_autocast(y.device):
             return self.prox(x + rho * e_x, y, (sigma_y / rho) ** 2)
@@ -343,6 +347,11 @@ def per_image(name: str, value: float | Tensor, like: Tensor) -> float | Tensor:
     if value.numel() not in (1, len(like)):
         raise ValueError(f"{name} has {value.numel()} values but there are {len(like)} images")
     return each(value.to(like), like)
+
+
+def is_zero(value: float | Tensor) -> bool:
+    """Whether a value is the number 0; a tensor is not looked at, which could make the CPU wait for its device."""
+    return not isinstance(value, Tensor) and value == 0
 
 
 def damped_inverse(power: Tensor, lam: float | Tensor) -> Tensor:

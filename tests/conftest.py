@@ -21,6 +21,14 @@ if LPIPS_TRUNK.is_file():
     os.environ.setdefault("INVSOLVE_LPIPS_TRUNK", str(LPIPS_TRUNK))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """torch's own generator at the start of every test, so that none depends on those before it."""

@@ -32,8 +32,10 @@ class Prior(Protocol):
 
 
 def as_levels(sigma: float | Tensor, like: Tensor) -> Tensor:
-    """Noise level(s) as a tensor ``[B]`` of the images' type."""
-    return torch.as_tensor(sigma, dtype=like.dtype, device=like.device).expand(len(like))
+    """Noise level(s) as a tensor ``[B]`` of the images' type; a number is filled in where it is used, not copied."""
+    if not isinstance(sigma, Tensor):
+        return torch.full((len(like),), sigma, dtype=like.dtype, device=like.device)
+    return sigma.to(like).expand(len(like))
 
 
 def combine(u: Tensor, s: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -149,16 +151,19 @@ class GenerativeDenoiser(nn.Module):
         self,
         u: Tensor,
         sigma: float | Tensor,
-        z: Tensor,
+        z: Tensor | None,
         labels: Tensor | None = None,
         gamma: float | None = None,
         sigma_inflation: float = 0.0,
     ) -> Tensor:
-        """One sample from ``u`` ``[B, C, H, W]`` at ``sigma`` (float or ``[B]``) and standard normals ``z`` like u."""
+        """One sample from ``u`` ``[B, C, H, W]`` at ``sigma`` (float or ``[B]``) and standard normals ``z`` like u.
+
+        At ``gamma`` 0 no ``z`` is needed.
+        """
         gamma = self.gamma if gamma is None else gamma
-        sigma = as_levels(sigma, u)
-        extra = math.sqrt((1 + gamma) ** 2 - 1) * sigma
-        u_over = u + extra[:, None, None, None] * z
+        sigma, u_over = as_levels(sigma, u), u
+        if gamma:
+            u_over = u + (math.sqrt((1 + gamma) ** 2 - 1) * sigma)[:, None, None, None] * z
         return self.denoiser(u_over, (1 + gamma) * (1 + sigma_inflation) * sigma, u, sigma, **classes(labels))
 
     def sample(
@@ -172,12 +177,15 @@ class GenerativeDenoiser(nn.Module):
     ) -> Tensor:
         """A sample of ``p(x | u)``, or given the classes, in :attr:`evaluations` network evaluations."""
         how = (labels, gamma, sigma_inflation)
-        x = self(u, sigma, noise(u.shape[1:]), *how)
-        s = as_levels(sigma, u)
+        over_noised = self.gamma if gamma is None else gamma
+
+        def once(u: Tensor, sigma: float | Tensor) -> Tensor:
+            return self(u, sigma, noise(u.shape[1:]) if over_noised else None, *how)
+
+        x, s = once(u, sigma), as_levels(sigma, u)
         for fraction in self.refine:
             x_t = x + fraction * sigma * noise(u.shape[1:])
-            u_eff, s_eff = combine(u, s, x_t, fraction * s)
-            x = self(u_eff, s_eff, noise(u.shape[1:]), *how)
+            x = once(*combine(u, s, x_t, fraction * s))
         return x
 
 

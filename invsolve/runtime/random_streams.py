@@ -5,21 +5,26 @@ from __future__ import annotations
 import hashlib
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
 
+from .philox import BLOCK, box_muller, philox, signed
+
 MEASUREMENT = -1  # (picture's stream index, -1): noise of a simulated measurement; samples are numbered from 0 on
+IN_CACHE = 2**15  # words that are made into normals at a time on a CPU
 
 
 class NoiseStreams:
     """Standard normal noise for a batch of images, each image drawing from a stream of its own.
 
-    A stream is a Philox counter generator on the CPU, keyed by a 128-bit hash of ``(seed, *index)``. Distinct keys
-    give distinct streams; a ``torch.Generator`` would not do, because on the CPU it keeps only 32 bits of its seed, and
-    among 100,000 streams two would probably be the same. Normals are drawn in float32 and then cast, so that the
-    precision of a computation does not change its noise.
+    A stream is NumPy's Philox counter generator keyed by a 128-bit hash of ``(seed, *index)``. Distinct keys give
+    distinct streams; a ``torch.Generator`` would not do, because on the CPU it keeps only 32 bits of its seed, and
+    among 100,000 streams two would probably be the same. CUDA makes the same integers for all images at once (see
+    ``philox.py``), so that noise differs between devices by rounding alone. Normals are made in float32 and then cast:
+    the precision of a computation does not change its noise.
 
     Args:
         seed: any integer; another seed gives other noise for every image.
@@ -40,19 +45,59 @@ class NoiseStreams:
     ) -> None:
         if not dtype.is_floating_point:
             raise TypeError(f"noise is of a floating-point dtype, not {dtype}")
-        self.device = device
-        self.dtype = dtype
-        self._streams = [np.random.Generator(np.random.Philox(key=stream_key(seed, index))) for index in indices]
+        self.device, self.dtype = torch.device(device), dtype
+        keys = [stream_key(seed, index) for index in indices]
+        self._count, self._used = len(keys), 0  # used: blocks of each stream
+        if self.device.type == "cuda":
+            self.keys = key_words(keys).pin_memory().to(self.device, non_blocking=True)
+        else:
+            self._streams = [np.random.Philox(key=key) for key in keys]
 
     def __len__(self) -> int:
-        return len(self._streams)
+        return self._count
 
     def __call__(self, shape: Sequence[int]) -> torch.Tensor:
         """The next standard normals ``[B, *shape]``; ``shape`` is that of one image, without the batch."""
-        noise = np.empty((len(self._streams), math.prod(shape)), dtype=np.float32)
-        for stream, row in zip(self._streams, noise, strict=True):
-            stream.standard_normal(out=row, dtype=np.float32)
-        return torch.from_numpy(noise).reshape(-1, *shape).to(device=self.device, dtype=self.dtype)
+        count = math.prod(shape)
+        blocks = -(-count // (2 * BLOCK))
+        noise = self._on_cuda(blocks) if self.device.type == "cuda" else self._on_cpu(blocks)
+        self._used += blocks
+        return noise[:, :count].reshape(-1, *shape).to(device=self.device, dtype=self.dtype)
+
+    def _on_cpu(self, blocks: int) -> torch.Tensor:
+        """Normals ``[B, 8 blocks]``: of all words the first one, then of all words the second one."""
+        noise = torch.empty(self._count, 2, BLOCK * blocks, dtype=torch.float32, device="cpu")
+        for stream, rows in zip(self._streams, noise, strict=True):
+            for part in rows.split(IN_CACHE, dim=1):
+                words = torch.from_numpy(stream.random_raw(part.shape[1]).view(np.int64))
+                torch.stack(box_muller(words), out=part)
+        return noise.flatten(1)
+
+    def _on_cuda(self, blocks: int) -> torch.Tensor:
+        fused = fused_normals(self.device)
+        if fused is not None:
+            return fused(self.keys, self._used, blocks)
+        return torch.cat(box_muller(philox(self.keys, self._used, blocks)), dim=1)
+
+
+def key_words(keys: Sequence[int]) -> torch.Tensor:
+    """Keys of 128 bits as pairs of 64-bit words ``[B, 2]``, the lower half first."""
+    return torch.tensor([[signed(key % 2**64), signed(key >> 64)] for key in keys], device="cpu")
+
+
+@lru_cache
+def fused_normals(device: torch.device) -> Callable[[torch.Tensor, int, int], torch.Tensor] | None:
+    """The kernel of ``philox_triton.py``, if it can be compiled here and gives what the tensor operations give."""
+    try:
+        from . import philox_triton
+
+        keys = torch.arange(4, device=device).view(2, 2)
+        found = philox_triton.fused_normals(keys, 1, 3)
+        expected = torch.cat(box_muller(philox(keys, 1, 3)), dim=1)
+        agrees = torch.allclose(found, expected, atol=1e-3)
+    except Exception:  # without Triton, without a compiler for it, on a GPU that it does not know: many kinds
+        return None
+    return philox_triton.fused_normals if agrees else None
 
 
 def stream_key(seed: int, index: int | tuple[int, ...]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,30 +49,38 @@ def split_gibbs(problem: Problem, noise: Noise, start: Tensor | None = None) -> 
     - output EMA c: what is yielded is ``x_out <- c x_out + (1 - c) x``; the chain goes on with x.
     - sigma inflation: the prior is given a higher noise level, see :class:`GenerativeDenoiser`.
     """
-    y, operator, few_step = problem.y, problem.operator, problem.few_step
-    near = y.new_zeros(len(y), *operator.in_shape) if start is None else start
-    x = x_out = last = None
+    few_step = problem.few_step
+    near = problem.y.new_zeros(len(problem.y), *problem.operator.in_shape) if start is None else start
+    x = x_out = last = start = None  # what is kept between steps: near, x, x_out and last, as far as they are in use
     for i, sigma in enumerate(problem.sigmas):
-        r = 0.0 if i else few_step.renoise
-        e = [noise(operator.in_shape), noise(operator.out_shape), noise(operator.in_shape) if r else 0.0]
-        if last and few_step.overrelaxation:
-            e = over_relaxed(e, near, few_step.overrelaxation, *last)
-        last = e, near, sigma
-        w = r * sigma * e[2]
-        v, y_noisy = near - w + sigma * e[0], y + problem.sigma_y * e[1]
-        u = w + operator.prox(v, y_noisy, (problem.sigma_y / sigma) ** 2)  # likelihood sample
-        x_last, x = x, problem.prior.sample(u, sigma, noise, **over_noising(problem, i))  # prior sample
-        x_out = x if x_out is None else torch.lerp(x, x_out, few_step.output_ema)
+        u, last = likelihood_sample(problem, near, sigma, 0.0 if i else few_step.renoise, noise, last)
+        x_last, x = x, problem.prior.sample(u, sigma, noise, **over_noising(problem, i))
+        near = x + few_step.momentum * (x - x_last) if few_step.momentum and i else x
+        x_out = torch.lerp(x, x_out, few_step.output_ema) if few_step.output_ema and i else x
+        del u, x_last
         yield x_out
-        near = x if x_last is None else x + few_step.momentum * (x - x_last)
 
 
-def over_relaxed(
-    e: list[Tensor | float], near: Tensor, a: float, e_last: list[Tensor], near_last: Tensor, sigma_last: float
-) -> list[Tensor | float]:
-    """``sqrt(1 - a²) e - a e_last``, where the last noise of x is that which would make the last u of this ``near``."""
-    e_last = [e_last[0] + (near_last - near) / sigma_last, e_last[1]]
-    return [*(math.sqrt(1 - a**2) * new - a * last for new, last in zip(e[:2], e_last, strict=True)), e[2]]
+def likelihood_sample(
+    problem: Problem, near: Tensor, sigma: float, renoise: float, noise: Noise, last: Perturbed | None
+) -> tuple[Tensor, Perturbed | None]:
+    """``u ~ N(m(near), H)``, re-noised by ``renoise``, and how it was perturbed, if the next one is to be over-relaxed."""
+    operator, sigma_y, a = problem.operator, problem.sigma_y, problem.few_step.overrelaxation
+    e_x, e_y = noise(operator.in_shape), noise(operator.out_shape) if sigma_y else 0.0
+    if last is not None:
+        e_x = math.sqrt(1 - a**2) * e_x - a * (last.x - near) / last.sigma
+        e_y = math.sqrt(1 - a**2) * e_y - a * last.e_y
+    x, w = near + sigma * e_x, renoise * sigma * noise(operator.in_shape) if renoise else 0.0
+    u = operator.prox(x - w, problem.y + sigma_y * e_y, (sigma_y / sigma) ** 2) + w
+    return u, Perturbed(x, e_y, sigma) if a else None
+
+
+class Perturbed(NamedTuple):
+    """What the likelihood sample of one noise level was solved from."""
+
+    x: Tensor  # near + sigma e_x, [B, C, H, W]
+    e_y: Tensor | float  # standard normals; 0 where sigma_y is
+    sigma: float
 
 
 def over_noising(problem: Problem, i: int) -> dict[str, float | None]:

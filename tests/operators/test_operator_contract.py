@@ -271,7 +271,7 @@ def test_an_operator_is_on_the_device_of_the_tensor_it_is_given(name):
     assert {buffer.device.type for buffer in ON_DEVICE[name](torch.ones(4, 4, device="cpu")).buffers()} == {"cpu"}
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.cuda
 @pytest.mark.parametrize("name", ON_DEVICE)
 def test_an_operator_is_on_the_gpu_of_the_tensor_it_is_given(name):
     there, here = (ON_DEVICE[name](torch.ones(4, 4, device=device)) for device in ("cuda", "cpu"))
@@ -279,7 +279,7 @@ def test_an_operator_is_on_the_gpu_of_the_tensor_it_is_given(name):
     assert error(there(x.cuda()).cpu(), here(x)) < 1e-6
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.cuda
 def test_cuda_agrees_with_the_cpu(op, v, y):
     expected = op(v), op.adjoint(y), op.prox(v, y, 0.05), op.prox(v, y, LAMBDAS["one for each image"])
     op, v, y = copy.deepcopy(op).cuda(), v.cuda(), y.cuda()

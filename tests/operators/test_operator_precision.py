@@ -262,7 +262,7 @@ def test_a_float8_example_is_refused():
         FunctionOperator((1, 4, 4), lambda x: 2 * x, example=example)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 def test_a_gpu_gives_what_the_cpu_gives():
     on_cpu, on_gpu = (
         FunctionOperator(SHAPE, lambda x: conv2d(x, TAPS.to(x)), example=torch.zeros(1, *SHAPE, device=device))

@@ -217,7 +217,7 @@ def test_what_is_no_operator_is_refused(make, error, message):
         OperatorFromDeepinv(make(), SHAPE)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 def test_the_adapters_move_to_a_gpu():
     for make in PAIRS.values():
         theirs, ours = make()

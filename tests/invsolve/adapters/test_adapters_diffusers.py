@@ -248,7 +248,7 @@ def test_solve_with_an_untrained_network_does_not_mix_images(model, sample):
     assert (x[2:] - last).abs().max() < 1e-4
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 def test_a_gpu_gives_the_same_image(model):
     u = random(2, *SHAPE)
     wanted = DenoiserFromDiffusers(model, diffusers.DDPMScheduler())(u, 0.5)

@@ -170,7 +170,7 @@ def test_a_missing_pixel_is_that_of_its_own_image_and_channel():
     assert found.flatten(0, 2).tolist() == [[1.0] * 4, [8.0] * 4, [10.0] * 4, [0.0] * 4]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.cuda
 def test_on_a_gpu_the_figures_are_those_of_the_cpu(bench: Bench):
     expected, found = (figures(bench(device, "--device", device, "--batch", 2)) for device in ("cpu", "cuda"))
     assert found.keys() == expected.keys()

@@ -338,7 +338,7 @@ def test_a_plain_prior_leaves_over_noising_out_with_a_note(tmp_path, capsys):
     assert (tmp_path / "out" / "a_restored.png").is_file()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 def test_the_device_does_not_change_the_noise(tiny_prior, tmp_path):
     image = picture(tmp_path / "a.png")
     for device in ("cpu", "cuda"):

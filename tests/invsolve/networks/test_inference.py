@@ -21,7 +21,6 @@ CPU = torch.device("cpu")
 CONFIG = UNetConfig(
     widths=(8, 16), blocks=(1, 2), haar=0, attention=(1,), head_channels=8, conditioning="encoder", labels=3
 )
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 @pytest.fixture
@@ -97,7 +96,7 @@ def test_a_compiled_network_gives_the_same(precision, bound, network):
             assert relative(compiled(*inputs(batch)), network(*inputs(batch))) < bound
 
 
-@needs_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("compile_", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("precision", "bound"), [("fp32", 2e-3), ("bf16", 2e-2), ("fp16", 3e-3)])
 def test_a_cuda_graph_gives_the_same_at_every_shape(precision, bound, compile_, network):
@@ -174,6 +173,7 @@ def test_graphs_make_room_when_memory_runs_out(network, fake_graphs):
     assert tried == [(1, 2), (1, 1)]  # one image is tried again when that made room
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 def test_a_cuda_graph_on_a_device_that_is_not_current(network):
     """After one on the current device, whose stream PyTorch would take for the other as well."""

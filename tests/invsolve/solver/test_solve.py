@@ -235,7 +235,7 @@ def test_an_operator_of_ones_own_with_a_wrong_adjoint_is_refused(network_prior):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 def test_a_gpu_gives_the_same_result(gaussian_prior):
     operator, shape = Resize((1, 4, 4), 2).double(), (1, 4, 4)
     gaussian_prior.spectrum = 1 / (1 + torch.arange(8.0))
