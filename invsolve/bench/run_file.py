@@ -112,7 +112,7 @@ def _check_same(folder: Path, before: Record, now: Record) -> None:
     if now["lpips"] and not before["lpips"]:
         raise ValueError(f"{folder} has no LPIPS, which this run can compute: choose another --out")
     was, is_ = (
-        {**one["options"], "images": one["images"]}
+        {"noise": 1, **one["options"], "images": one["images"]}
         | {f"digest of the {what}": one[name] for name, what in DIGESTS.items() if before.get(name) and now.get(name)}
         for one in (before, now)
     )

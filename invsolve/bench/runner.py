@@ -19,6 +19,7 @@ from ..priors.denoiser import PosteriorMean
 from ..priors.file import read_checkpoint
 from ..priors.registry import load_prior, resolve
 from ..priors.training_record import largest_sigma
+from ..runtime import random_streams
 from ..runtime.device import choose_device
 from ..runtime.processes import alone, count, joined, rank
 from ..specs.options import BenchOptions
@@ -174,7 +175,7 @@ def _record(
         },
         "methods": list(dict.fromkeys(options.methods)),
         "definitions": definitions(jobs, networks, options.precision),
-        "options": {name: getattr(options, name) for name in RECORDED},
+        "options": {**{name: getattr(options, name) for name in RECORDED}, "noise": random_streams.VERSION},
         **pictures_record(pictures, len(pictures)),
         "lpips": lpips,
         "lpips_sha256": digest(Path(trunk).read_bytes()) if lpips and trunk else None,
