@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
 from . import __version__
 from .commands import COMMANDS
+from .runtime.printing import warn
 from .runtime.signals import Stopped, heeding_interrupts
 
 DIVERGED = 1
@@ -26,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        with heeding_interrupts():
+        with heeding_interrupts(), warnings.catch_warnings():
+            warnings.showwarning = warn
             arguments.command(arguments)
     except KeyboardInterrupt:
         print("invsolve: interrupted", file=sys.stderr)

@@ -17,6 +17,7 @@ LPIPS_TRUNK = SHARED / "lpips" / "alexnet_features.safetensors"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as invsolve does, for tests that import torch first
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes, which share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("INVSOLVE_PRECISION", "fp32")  # the same figures on every processor
 if LPIPS_TRUNK.is_file():
     os.environ.setdefault("INVSOLVE_LPIPS_TRUNK", str(LPIPS_TRUNK))
 

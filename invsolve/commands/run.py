@@ -29,7 +29,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add("--boundary", None, "deblurring: beyond the edges; reflect for photographs (default: the task's)")
     add("--seed", "S", "of all randomness")
     add("--device", None, DEVICE)
-    add("--precision", None, "of the network (default: fp32 on a CPU, bf16 on CUDA)")
+    add("--precision", None, "of the network (default: bf16 where the processor has instructions for it)")
     add("--compile", None, "have torch.compile fuse the network: a minute at first")
     add("--cuda-graphs", None, "replay the network's kernels from a CUDA graph")
     add("--tile", "N", "evaluate larger pictures in overlapping tiles of NxN pixels")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -10,32 +12,70 @@ from torch import Tensor, nn
 
 from operators.precision import full_precision
 
-from ..runtime.memory import holders
+from ..runtime.cuda_graphs import Recordings
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-GRAPHS = 4  # shapes that keep a CUDA graph: each holds the activations of its own
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
 class Inference:
     """Options of a network's evaluation; preconditioning, noise and operators stay in float32.
 
-    ``precision`` is fp32 (without TF32), bf16 or fp16; None takes fp32 on a CPU, where results are to be reproducible,
-    and bf16 on a GPU that has it. ``compile`` has ``torch.compile`` fuse the network's operations, which takes a minute
-    at every new shape of a batch. ``cuda_graphs`` records a call's kernels and replays them, which spares small images
-    the launches.
+    ``precision`` is fp32 (without TF32), bf16 or fp16; auto takes bf16 where the processor has instructions for it and
+    fp32 elsewhere (see :func:`fast_precisions`), or what INVSOLVE_PRECISION names in the environment. ``compile`` has
+    ``torch.compile`` fuse the network's operations, which takes a minute at every new shape of a batch. ``cuda_graphs``
+    records the kernels of a call and replays them, which spares small images the launches: of a whole solve, noise
+    included, where the operator's prox has a closed form, and elsewhere of the network.
 
     Raises:
         ValueError: the precision is unknown.
     """
 
-    precision: str | None = None
+    precision: str = AUTO
     compile: bool = False
     cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
-        if self.precision not in (None, *PRECISIONS):
-            raise ValueError(f"precision is {self.precision!r} but must be one of {', '.join(PRECISIONS)}")
+        check_precision("precision", self.precision)
+
+    def precision_on(self, device: torch.device) -> str:
+        """The precision on a device, with a warning where one was asked for that is slow there."""
+        fast = fast_precisions(device)
+        if self.precision == AUTO:
+            chosen = os.environ.get("INVSOLVE_PRECISION", AUTO)
+            check_precision("INVSOLVE_PRECISION", chosen)
+            return ("bf16" if "bf16" in fast else "fp32") if chosen == AUTO else chosen
+        if self.precision not in fast:
+            warnings.warn(
+                f"this {device.type.upper()} has no instructions for {self.precision}, which takes several times as "
+                "long as fp32 here",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        return self.precision
+
+
+def check_precision(name: str, value: str) -> None:
+    if value not in (AUTO, *PRECISIONS):
+        raise ValueError(f"{name} is {value!r} but must be one of {', '.join((AUTO, *PRECISIONS))}")
+
+
+def fast_precisions(device: torch.device) -> set[str]:
+    """The precisions that a processor has instructions for: on a CPU bf16 by AVX512-BF16 or AMX, fp16 by AMX-FP16.
+
+    Elsewhere PyTorch's convolutions in these take 3 to 5 times as long as in float32.
+    """
+    if device.type == "cuda":
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return {"fp32", "fp16"} | ({"bf16"} if has_bf16 else set())
+    if device.type != "cpu":
+        return {"fp32"}
+    tests = {"bf16": ("_is_avx512_bf16_supported", "_is_amx_tile_supported"), "fp16": ("_is_amx_fp16_supported",)}
+    available = (lambda: False,)
+    return {"fp32"} | {
+        precision for precision, names in tests.items() if any(getattr(torch.cpu, name, *available)() for name in names)
+    }
 
 
 def accelerate(network: nn.Module, device: torch.device, inference: Inference) -> nn.Module:
@@ -46,8 +86,7 @@ def accelerate(network: nn.Module, device: torch.device, inference: Inference) -
     """
     if inference.cuda_graphs and device.type != "cuda":
         raise ValueError(f"CUDA graphs were asked for but the device is {device.type}")
-    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    precision = inference.precision or ("bf16" if has_bf16 else "fp32")
+    precision = inference.precision_on(device)
     network = network.to(device)
     if precision != "fp32" or inference.compile or inference.cuda_graphs or device.type == "cuda":  # which has TF32
         return Accelerated(network, PRECISIONS[precision], inference.compile, inference.cuda_graphs)
@@ -71,7 +110,7 @@ class Accelerated(nn.Module):
                     parameter.data = parameter.data.to(dtype)
         self.network = network
         self._call = torch.compile(network, dynamic=False) if compiled else network
-        self._graphs: dict[tuple, _Graph] | None = {} if graphs else None
+        self.recordings = Recordings() if graphs else None
 
     def forward(
         self,
@@ -84,21 +123,10 @@ class Accelerated(nn.Module):
         """The network's output, in float32."""
         inputs = (x, c_noise, condition, c_noise_condition, labels)
         differentiable = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
-        if self._graphs is None or differentiable:
+        if self.recordings is None or differentiable:
             return self._evaluate(*inputs)
-        key = tuple(None if x is None else tuple(x.shape) for x in inputs)
-        with torch.cuda.device(x.device):  # streams belong to the current device, which may be another
-            if key not in self._graphs:
-                if len(self._graphs) == GRAPHS:
-                    del self._graphs[next(iter(self._graphs))]  # the oldest
-                holders.add(self)
-                with torch.no_grad():
-                    self._graphs[key] = _Graph(self._evaluate, inputs)
-            return self._graphs[key](inputs)
-
-    def release(self) -> None:
-        """Forget the recorded graphs, whose memory nothing else can use; the next calls record new ones."""
-        self._graphs = {}
+        shapes = tuple(None if value is None else tuple(value.shape) for value in inputs)
+        return self.recordings(shapes, self._evaluate, inputs)
 
     def _evaluate(self, *inputs: Tensor | None) -> Tensor:
         lower = self.dtype != torch.float32
@@ -106,26 +134,3 @@ class Accelerated(nn.Module):
         autocast = torch.autocast(device.type, self.dtype, cache_enabled=False) if lower else full_precision(device)
         with autocast:
             return self._call(*inputs).float()
-
-
-class _Graph:
-    """The kernels of one call, recorded at fixed addresses; for use where the current device is that of the inputs."""
-
-    def __init__(self, call, inputs: tuple[Tensor | None, ...]):
-        self.inputs = [None if x is None else x.clone() for x in inputs]
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):  # compilation, and the choice of the convolutions' algorithms, cannot be recorded
-                call(*self.inputs)
-        torch.cuda.current_stream().wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, stream=stream):  # its own default belongs to the device of its first use
-            self.output = call(*self.inputs)
-
-    def __call__(self, inputs: tuple[Tensor | None, ...]) -> Tensor:
-        for own, given in zip(self.inputs, inputs, strict=True):
-            if own is not None:
-                own.copy_(given)
-        self.graph.replay()
-        return self.output.clone()  # the next replay overwrites it

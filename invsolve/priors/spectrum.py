@@ -19,10 +19,10 @@ import torch
 TOP_FREQUENCY = math.sqrt(0.5)  # of the corner (1/2, 1/2), in cycles per pixel
 
 
-def dct_frequency(height: int, width: int) -> torch.Tensor:
+def dct_frequency(height: int, width: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """``|f|`` in cycles per pixel of each coefficient of D, ``[H, W]``, float64: k / 2H and l / 2W along the axes."""
-    vertical = torch.arange(height, dtype=torch.float64, device="cpu") / (2 * height)
-    horizontal = torch.arange(width, dtype=torch.float64, device="cpu") / (2 * width)
+    vertical = torch.arange(height, dtype=torch.float64, device=device) / (2 * height)
+    horizontal = torch.arange(width, dtype=torch.float64, device=device) / (2 * width)
     return torch.hypot(vertical[:, None], horizontal)
 
 
@@ -31,7 +31,7 @@ def power_on_grid(spectrum: torch.Tensor, height: int, width: int) -> torch.Tens
 
     Between two samples the logarithm of the power is interpolated linearly: it spans many orders of magnitude.
     """
-    frequency = dct_frequency(height, width).to(spectrum.device)
+    frequency = dct_frequency(height, width, spectrum.device)
     position = frequency * ((len(spectrum) - 1) / TOP_FREQUENCY)
     left = position.long().clamp(max=len(spectrum) - 2)
     logarithm = spectrum.double().log()

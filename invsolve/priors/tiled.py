@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import sys
 
 import torch
 from torch import Tensor, nn
 
-from ..runtime.memory import in_micro_batches, release
+from ..runtime.memory import Limit, in_micro_batches, release
 from .denoiser import Denoiser, as_levels, classes
 
 TILE = 512  # pixels a side, for networks of any size
@@ -55,7 +54,7 @@ class Tiled(nn.Module):
             )
         self.denoiser, self.tile, self.overlap, self.fixed, self.always = denoiser, tile, overlap, fixed, always
         self.too_many_pixels = math.inf  # of an image as a whole: so many did not fit into memory
-        self.tiles_at_once = sys.maxsize  # so many fitted
+        self.tiles_at_once = Limit()
         config = getattr(denoiser.network, "config", None)
         self.pixel_bytes = UNKNOWN if config is None else 4 * config.widths[0] / 4**config.haar
 
@@ -124,10 +123,7 @@ class Tiled(nn.Module):
             cuts = {name: torch.stack([cut(value, *place) for place in here]) for name, value in inputs.items()}
             denoised[some] = self.denoiser(**cuts)
 
-        size = min(self._micro_batch(u, len(places), tile**2), self.tiles_at_once)
-        fitted = in_micro_batches(len(places), size, work)
-        if fitted < size:
-            self.tiles_at_once = fitted
+        in_micro_batches(len(places), self._micro_batch(u, len(places), tile**2), work, self.tiles_at_once)
         blended = torch.zeros_like(inputs["u"])
         for (b, i, j), value in zip(places, denoised, strict=True):
             blended[b, :, rows[i] :, columns[j] :][:, :tile, :tile] += vertical[i].mT * value * horizontal[j]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Hashable
 from typing import Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 
@@ -18,29 +19,45 @@ class Holder(Protocol):
 holders: WeakSet[Holder] = WeakSet()  # asked when memory runs out; who holds some adds itself
 
 
-def in_micro_batches(count: int, size: int, work: Callable[[slice], None]) -> int:
-    """Call ``work(some)`` over slices of ``range(count)``, ``size`` items each, until all are done.
+class Limit:
+    """How many items at a time have fitted, where more did not; at first there is none."""
 
-    A micro-batch that runs out of GPU memory is done again in halves, and so are all that follow. ``work`` must give an
-    item the same result in any micro-batch, also after a call that failed midway. Returns the size that fitted. Raises
-    ``torch.cuda.OutOfMemoryError`` (of any device; its shorter name is torch 2.5's) when one item alone does not fit,
-    nothing else being held.
+    items = sys.maxsize
+
+
+_limits: WeakKeyDictionary[object, dict[Hashable, Limit]] = WeakKeyDictionary()
+
+
+def limit_of(owner: object, key: Hashable) -> Limit:
+    """The limit of one kind of an object's work (``key``), remembered as long as the object lives."""
+    try:
+        return _limits.setdefault(owner, {}).setdefault(key, Limit())
+    except TypeError:  # it cannot be hashed, or not weakly referred to
+        return Limit()
+
+
+def in_micro_batches(count: int, size: int, work: Callable[[slice], None], limit: Limit) -> None:
+    """Call ``work(some)`` over slices of ``range(count)``, at most ``size`` items each, until all are done.
+
+    A micro-batch that runs out of GPU memory is done again in halves, and so are all that follow, also in later calls
+    with the same ``limit``. ``work`` must give an item the same result in any micro-batch, also after a call that
+    failed midway. Raises ``torch.cuda.OutOfMemoryError`` (of any device; its shorter name is torch 2.5's) when one item
+    alone does not fit, nothing else being held.
     """
     start, again = 0, False
     while start < count:
-        some = slice(start, min(start + size, count))
+        some = slice(start, min(start + min(size, limit.items), count))
         try:
             work(some)
         except torch.cuda.OutOfMemoryError:
             found = some.stop - start
             if found == 1 and (again or not holders):
                 raise
-            again, size = found == 1, (found + 1) // 2
+            again, limit.items = found == 1, (found + 1) // 2
         else:
             start, again = some.stop, False
             continue
         release()  # here, where the exception no longer keeps the micro-batch's tensors alive
-    return size
 
 
 def release() -> None:

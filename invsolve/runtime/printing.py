@@ -18,6 +18,11 @@ def note(line: str) -> None:
     say(f"note: {line}", sys.stderr)
 
 
+def warn(message: Warning | str, *_: object, **__: object) -> None:
+    """Print ``warning: `` and a line on stderr; takes what :func:`warnings.showwarning` is called with."""
+    say(f"warning: {' '.join(str(message).split())}", sys.stderr)
+
+
 def counted(number: int, noun: str) -> str:
     """``1 picture``, ``2 pictures``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

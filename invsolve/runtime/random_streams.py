@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import operator
@@ -14,6 +15,7 @@ import torch
 from .philox import BLOCK, box_muller, philox, signed
 
 MEASUREMENT = -1  # (picture's stream index, -1): noise of a simulated measurement; samples are numbered from 0 on
+VERSION = 2  # of the values that a key gives; 1 were NumPy's normals
 IN_CACHE = 2**15  # words that are made into normals at a time on a CPU
 
 
@@ -45,16 +47,20 @@ class NoiseStreams:
     ) -> None:
         if not dtype.is_floating_point:
             raise TypeError(f"noise is of a floating-point dtype, not {dtype}")
+        keys = key_words([stream_key(seed, index) for index in indices])
         self.device, self.dtype = torch.device(device), dtype
-        keys = [stream_key(seed, index) for index in indices]
-        self._count, self._used = len(keys), 0  # used: blocks of each stream
-        if self.device.type == "cuda":
-            self.keys = key_words(keys).pin_memory().to(self.device, non_blocking=True)
-        else:
-            self._streams = [np.random.Philox(key=key) for key in keys]
+        on_cuda = self.device.type == "cuda"
+        self.keys = keys.pin_memory().to(device, non_blocking=True) if on_cuda else keys
+        self._used = 0  # blocks of each stream
+
+    def from_start(self, keys: torch.Tensor) -> NoiseStreams:
+        """The streams of ``keys``, such as those in ``self.keys``, from their start."""
+        streams = copy.copy(self)
+        streams.keys, streams._used = keys, 0
+        return streams
 
     def __len__(self) -> int:
-        return self._count
+        return len(self.keys)
 
     def __call__(self, shape: Sequence[int]) -> torch.Tensor:
         """The next standard normals ``[B, *shape]``; ``shape`` is that of one image, without the batch."""
@@ -66,8 +72,9 @@ class NoiseStreams:
 
     def _on_cpu(self, blocks: int) -> torch.Tensor:
         """Normals ``[B, 8 blocks]``: of all words the first one, then of all words the second one."""
-        noise = torch.empty(self._count, 2, BLOCK * blocks, dtype=torch.float32, device="cpu")
-        for stream, rows in zip(self._streams, noise, strict=True):
+        noise = torch.empty(len(self), 2, BLOCK * blocks, dtype=torch.float32, device="cpu")
+        for key, rows in zip(self.keys.numpy().view(np.uint64), noise, strict=True):
+            stream = np.random.Philox(key=key, counter=self._used)
             for part in rows.split(IN_CACHE, dim=1):
                 words = torch.from_numpy(stream.random_raw(part.shape[1]).view(np.int64))
                 torch.stack(box_muller(words), out=part)
@@ -82,7 +89,8 @@ class NoiseStreams:
 
 def key_words(keys: Sequence[int]) -> torch.Tensor:
     """Keys of 128 bits as pairs of 64-bit words ``[B, 2]``, the lower half first."""
-    return torch.tensor([[signed(key % 2**64), signed(key >> 64)] for key in keys], device="cpu")
+    words = [[signed(key % 2**64), signed(key >> 64)] for key in keys]
+    return torch.tensor(words, dtype=torch.int64, device="cpu").reshape(-1, 2)
 
 
 @lru_cache

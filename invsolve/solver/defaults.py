@@ -14,6 +14,7 @@ from ..priors.spectrum import power_on_grid
 from ..runtime.random_streams import NoiseStreams
 from ..specs.settings import FewStep, Settings
 from .dct import cosine_filter
+from .per_operator import once_per_operator
 from .wiener import averaging, wiener_estimate
 
 NEIGHBOURHOOD = 16.0  # pixels, standard deviation of the window that an error is averaged over
@@ -32,8 +33,8 @@ def default_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -> 
     restored by the Wiener estimate. The root mean square of the error is the level of detail that the prior has to
     supply: there the annealing ends, at 0.1 or less. It begins at 12 times its largest average over a neighbourhood,
     which in a large hole is much more than over the picture as a whole. The start is warm and under white noise, a
-    generative denoiser samples without over-noising (``gamma`` 0). One linear solve, no network evaluation; always the
-    same for the same operator. One with parameters per image gets settings that serve its worst image.
+    generative denoiser samples without over-noising (``gamma`` 0). One linear solve, no network evaluation; measured
+    once for an operator and noise level. One with parameters per image gets settings that serve its worst image.
 
     A prior without a spectrum gets ``Settings()``.
 
@@ -46,17 +47,25 @@ def default_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -> 
         return Settings()
     like = next((buffer for buffer in operator.buffers() if buffer.is_floating_point()), spectrum)
     operator, like = to_float32(operator, like)
-    spectrum = spectrum.to(like)
-    noise = NoiseStreams(0, [0] * (operator.batch_size or 1), like.device, like.dtype)
+    key = (sigma_y, spectrum.data_ptr(), spectrum._version, like.dtype, like.device)
+    settings = once_per_operator(
+        operator, "settings", key, lambda: measured_settings(operator, sigma_y, spectrum.to(like))
+    )
+    return honoured(settings, prior)
+
+
+def measured_settings(operator: LinearOperator, sigma_y: float, spectrum: torch.Tensor) -> Settings:
+    """The settings that the error of a Wiener estimate asks for, with a spectrum on the operator's device."""
+    noise = NoiseStreams(0, [0] * (operator.batch_size or 1), spectrum.device, spectrum.dtype)
     power = power_on_grid(spectrum, *operator.in_shape[-2:])
-    with full_precision(like.device):
+    with full_precision(spectrum.device):
         x = cosine_filter(power.sqrt())(noise(operator.in_shape))
         y = operator.measure(x, sigma_y, noise)
         error = wiener_estimate(y, operator, sigma_y, spectrum) - x
     square = error.square().mean(dim=1)  # over the channels: [B, H, W]
-    overall = square.mean(dim=(-2, -1)).max().sqrt().item()
-    largest = cosine_filter(averaging(NEIGHBOURHOOD, square))(square).max().sqrt().item()
-    settings = Settings(
+    largest = cosine_filter(averaging(NEIGHBOURHOOD, square))(square).max()
+    overall, largest = torch.stack([square.mean(dim=(-2, -1)).max(), largest]).sqrt().tolist()
+    return Settings(
         sigma_max=max(FIRST * largest, overall),
         sigma_min=min(overall, LARGEST_LAST),
         sigma_likelihood=LIKELIHOOD * sigma_y,
@@ -64,7 +73,6 @@ def default_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -> 
         gamma=0.0,
         few_step=FewStep(renoise=1.0, sigma_inflation=SIGMA_INFLATION),
     )
-    return honoured(settings, prior)
 
 
 def honoured(settings: Settings, prior: Prior) -> Settings:

@@ -64,7 +64,7 @@ def split_gibbs(problem: Problem, noise: Noise, start: Tensor | None = None) -> 
 def likelihood_sample(
     problem: Problem, near: Tensor, sigma: float, renoise: float, noise: Noise, last: Perturbed | None
 ) -> tuple[Tensor, Perturbed | None]:
-    """``u ~ N(m(near), H)``, re-noised by ``renoise``, and how it was perturbed, if the next one is to be over-relaxed."""
+    """``u ~ N(m(near), H)``, re-noised by ``renoise``; and what it was solved from, if the next is over-relaxed."""
     operator, sigma_y, a = problem.operator, problem.sigma_y, problem.few_step.overrelaxation
     e_x, e_y = noise(operator.in_shape), noise(operator.out_shape) if sigma_y else 0.0
     if last is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,11 +18,12 @@ from operators.precision import full_precision
 from ..priors.denoiser import Prior
 from ..priors.registry import cached_prior
 from ..priors.schedule import karras
-from ..runtime.memory import in_micro_batches
+from ..runtime.memory import in_micro_batches, limit_of
 from ..runtime.random_streams import NoiseStreams
 from ..specs.fields import check_integer, check_number
 from ..specs.settings import Settings
 from .defaults import check_acts_on_images, default_settings, honoured, to_float32
+from .recorded import recordings_for, replayed
 from .sampler import Problem, split_gibbs
 from .wiener import wiener_estimate
 
@@ -53,7 +55,8 @@ def solve(
 
     Args:
         y: measurements ``[B, *operator.out_shape]`` of images on the scale [-1, 1], finite but where the operator
-            ignores them (a mask's missing pixels). Half types are computed in float32.
+            ignores them (a mask's missing pixels); on a GPU, which would have to be waited for, that is not checked,
+            and an image of what is not finite is not finite. Half types are computed in float32.
         operator: the degradation A, a ``LinearOperator`` on y's device and of its dtype. One of your own class is
             checked once (``operator.check()``).
         steps: network evaluations in all, a multiple of ``prior.evaluations``.
@@ -121,6 +124,25 @@ class Request:
     warm_start: bool
     indices: Sequence[Index]
 
+    @property
+    def exact(self) -> bool:
+        """Whether there is no noise, so that the last images are projected onto the measurements."""
+        return self.sigma_y == 0
+
+    def start(self, problem: Problem) -> Tensor | None:
+        """Where the sampler starts on some of the measurements; None is gray."""
+        if not self.warm_start:
+            return None
+        return wiener_estimate(problem.y, problem.operator, self.sigma_y, problem.prior.spectrum)
+
+    def images(self, problem: Problem, noise: NoiseStreams, start: Tensor | None) -> Iterator[Tensor]:
+        """The images of some of the measurements after each noise level."""
+        for i, x in enumerate(split_gibbs(problem, noise, start), 1):
+            yield problem.operator.prox(x, problem.y, 0.0) if self.exact and i == len(problem.sigmas) else x
+
+    def last_image(self, problem: Problem, noise: NoiseStreams, start: Tensor | None) -> Tensor:
+        return deque(self.images(problem, noise, start), maxlen=1).pop()
+
 
 def _checked(
     y: Tensor,
@@ -134,8 +156,7 @@ def _checked(
     _check_measurement(y, operator)
     operator, y = to_float32(operator, operator.observed(y))
     check_once(operator)
-    unusable = int((~y.isfinite()).sum())
-    if unusable:
+    if y.device.type == "cpu" and (unusable := int((~y.isfinite()).sum())):  # another device would be waited for
         raise ValueError(f"y has {unusable} of {y.numel()} values that are NaN or infinite")
     check_integer("steps", steps, 1)
     check_number("sigma_y", sigma_y, at_least=0)
@@ -171,20 +192,26 @@ def _restore(request: Request, streams: Sequence[Index], seed: int, batch: int |
         def restore(some: slice) -> None:
             bar.n = some.start * evaluations  # a micro-batch that ran out of memory is begun again
             here = [j % len(y) for j in range(some.start, some.stop)]
-            whole = operator.batch_size is None or here == list(range(len(y)))
-            part = replace(problem, y=y[here], operator=operator if whole else operator.select(here))
+            part = problem if here == list(range(len(y))) else chosen(problem, here)
             noise = NoiseStreams(seed, streams[some], y.device, y.dtype)
-            start = (
-                wiener_estimate(part.y, part.operator, request.sigma_y, prior.spectrum) if request.warm_start else None
-            )
-            for x in split_gibbs(part, noise, start):
+            start = request.start(part)
+            recordings = recordings_for(part)
+            if recordings is not None:
+                images = [replayed(recordings, request.last_image, part, noise, start, exact=request.exact)]
+            else:
+                images = request.images(part, noise, start)
+            del start  # not kept beside the images
+            for x in images:
                 restored[some] = x  # until the next, better one
-                bar.update(len(x) * prior.evaluations)
-            if request.sigma_y == 0:
-                restored[some] = part.operator.prox(restored[some], part.y, 0.0)
+                bar.update(len(x) * evaluations // (1 if recordings else len(problem.sigmas)))
 
-        in_micro_batches(len(streams), batch, restore)
+        in_micro_batches(len(streams), batch, restore, limit_of(prior, operator.in_shape))
     return restored
+
+
+def chosen(problem: Problem, images: list[int]) -> Problem:
+    """The problem of some of the images, each any number of times."""
+    return replace(problem, y=problem.y[images], operator=problem.operator.select(images))
 
 
 def check_settings(settings: Settings, prior: Prior) -> None:

@@ -9,19 +9,21 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import torch
 
 from operators import LinearOperator, solve_spd
 
 from ..priors.spectrum import dct_frequency, power_on_grid
+from ..runtime.random_streams import NoiseStreams
 from .dct import cosine_filter, cosine_transform
+from .per_operator import once_per_operator
 
 SMALLEST_NOISE = 0.02  # sigma_y is taken to be at least this, for an operator of gain 1
 PROBES = 4  # random signs that measure the response of an operator
 NEIGHBOURHOOD = 4.0  # pixels or frequencies, standard deviation of the window that a diagonal is averaged over
 SMALLEST_RESPONSE = 1e-3  # of the mean: that at any frequency is taken to be at least this
+DAMPING = 1e-4  # of the mean colour's equations, relative to their trace
 SPARSE = 2 / 3  # of the mean: a neighbourhood measured less than so densely belongs to a hole
 
 
@@ -77,14 +79,17 @@ def mean_colour(y: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
     """The constant image m that explains the measurement best, ``[B, C, H, W]``.
 
     ``m`` minimises ``|A m - y|²`` over one value per channel; where the measurement leaves some of these open (a
-    grayscale one tells only a weighted sum), it is the solution of least norm.
+    grayscale one tells only a weighted sum), it is the solution of least norm. Both within a thousandth.
     """
     channels = operator.in_shape[0]
     basis = torch.eye(channels, dtype=y.dtype, device=y.device)[:, None, :, None, None]
     responses = [operator(one.expand(len(y), *operator.in_shape).contiguous()) for one in basis]
     a = torch.stack([response.flatten(1) for response in responses], dim=1)  # [B, C, measurements]
-    gram = torch.linalg.pinv((a @ a.mT).double(), rtol=1e-5, hermitian=True)
-    colour = (gram @ (a @ y.flatten(1)[:, :, None]).double()).to(y.dtype)
+    gram, moments = (a @ a.mT).double(), (a @ y.flatten(1)[:, :, None]).double()
+    # Damped least squares: a pseudo-inverse would make the CPU wait for the device.
+    damping = (DAMPING * gram.diagonal(dim1=1, dim2=2).sum(1)).clamp(min=torch.finfo(gram.dtype).tiny)
+    colour, _ = torch.linalg.solve_ex(gram + damping[:, None, None] * torch.eye(channels).to(gram), moments)
+    colour = colour.to(y.dtype)
     return colour[..., None].expand(len(y), *operator.in_shape).contiguous()
 
 
@@ -104,27 +109,18 @@ class Response:
 
 def response_of(operator: LinearOperator, like: torch.Tensor) -> Response:
     """The response of an operator to images like ``like`` ``[B, C, H, W]``, measured once an operator."""
-    state = tuple((buffer.data_ptr(), buffer._version) for buffer in operator.buffers())
-    key = (state, like.shape, like.dtype, like.device)
-    known = _responses.setdefault(operator, {})
-    if key not in known:
-        known.clear()
-        known[key] = measured_response(operator, like)
-    return known[key]
-
-
-_responses: WeakKeyDictionary[LinearOperator, dict[tuple, Response]] = WeakKeyDictionary()
+    key = (like.shape, like.dtype, like.device)
+    return once_per_operator(operator, "response", key, lambda: measured_response(operator, like))
 
 
 def measured_response(operator: LinearOperator, like: torch.Tensor) -> Response:
     """Means over random signs w: of ``w ⊙ B w`` over ``w ⊙ w``, and the same of their transforms."""
-    generator = torch.Generator("cpu").manual_seed(0)
+    noise = NoiseStreams(0, [0], like.device, like.dtype)
     in_space, in_frequency, square = (torch.zeros_like(like[:, :1]) for _ in range(3))
     energy = total = torch.zeros_like(like[:, :1, :1, :1])
     image = (-3, -2, -1)
     for _ in range(PROBES):
-        signs = torch.randint(0, 2, like.shape[1:], generator=generator, dtype=torch.int8, device="cpu") * 2 - 1
-        signs = signs.to(like).expand_as(like).contiguous()
+        signs = torch.where(noise(like.shape[1:]) < 0, -1.0, 1.0).to(like).expand_as(like).contiguous()
         answer, wave = operator.adjoint(operator(signs)), cosine_transform(signs)
         in_space += (signs * answer).mean(dim=1, keepdim=True)
         in_frequency += (wave * cosine_transform(answer)).mean(dim=1, keepdim=True)
@@ -137,7 +133,8 @@ def measured_response(operator: LinearOperator, like: torch.Tensor) -> Response:
     hole = (1 - in_space / (SPARSE * mean)).clamp(min=0)
     hole = hole * (hole.amax(image, keepdim=True) > 0.5)  # else chance among scattered pixels
     gain = torch.where(total > 0, energy / total.clamp(min=torch.finfo(like.dtype).tiny), 1)
-    return Response(in_space, in_frequency, gain, hole if hole.any() else None)
+    without = hole.device.type == "cpu" and not hole.any()  # another device is not waited for: zeros change nothing
+    return Response(in_space, in_frequency, gain, None if without else hole)
 
 
 def preconditioner(
@@ -160,7 +157,7 @@ def preconditioner(
     if hole is None:
         return everywhere
     side = hole.square().sum(image, keepdim=True).sqrt()
-    short = dct_frequency(*power.shape).to(power) >= (2 / side).clamp(max=0.5)
+    short = dct_frequency(*power.shape, power.device) >= (2 / side).clamp(max=0.5)
     limit = torch.where(short, power, 0).amax(dim=(-2, -1), keepdim=True)
     within_holes = cosine_filter(torch.minimum(power, limit) / variance)
     return lambda r: everywhere(r) + hole * within_holes(hole * r)
@@ -168,4 +165,4 @@ def preconditioner(
 
 def averaging(deviation: float, like: torch.Tensor) -> torch.Tensor:
     """The gain of a mean over a Gaussian neighbourhood of so many pixels, ``[H, W]``."""
-    return torch.exp(-2 * (math.pi * deviation * dct_frequency(*like.shape[-2:])) ** 2).to(like)
+    return torch.exp(-2 * (math.pi * deviation * dct_frequency(*like.shape[-2:], like.device)) ** 2).to(like)

@@ -10,7 +10,7 @@ from .degradations import Boundary
 from .fields import Bounds, Checked, Count, Index, Positive
 
 Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Samples = Annotated[int, Bounds(at_least=2)]
 
 
@@ -30,7 +30,7 @@ class RunOptions(Checked):
     boundary: Boundary | None = None
     seed: Index = 0
     device: Device = "auto"
-    precision: Precision | None = None
+    precision: Precision = "auto"
     compile: bool = False
     cuda_graphs: bool = False
     tile: Count | None = None
@@ -71,7 +71,7 @@ class BenchOptions(Checked):
     seed: Index = 0
     samples: Samples | None = None
     pictures: Index = 4
-    precision: Precision = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # not of the processor: figures must not depend on it
     device: Device = "auto"
     lpips_trunk: Path | None = None
     redo: tuple[str, ...] = ()

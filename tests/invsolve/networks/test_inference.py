@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 import weakref
 
 import pytest
 import torch
 from training_cases import with_image_size
 
-from invsolve.networks.inference import GRAPHS, Accelerated, Inference, accelerate
+from invsolve.networks.inference import Accelerated, Inference, accelerate
 from invsolve.networks.layers import fold
 from invsolve.networks.unet import UNet, UNetConfig
 from invsolve.priors.file import load_denoiser
 from invsolve.priors.registry import load_prior
-from invsolve.runtime.memory import in_micro_batches
+from invsolve.runtime.cuda_graphs import GRAPHS
+from invsolve.runtime.memory import Limit, in_micro_batches
 from invsolve.runtime.random_streams import NoiseStreams
 
 CPU = torch.device("cpu")
@@ -66,6 +68,7 @@ def test_working_in_place_changes_nothing_but_memory(network):
 
 
 @pytest.mark.parametrize(("precision", "bound"), [("bf16", 2e-2), ("fp16", 3e-3)])
+@pytest.mark.filterwarnings("ignore:this CPU has no instructions")
 def test_lower_precision_is_near_and_comes_back_in_float32(precision, bound, network):
     """Units in the last place are 2^-8 and 2^-11; a dozen layers add up."""
     call, labels = inputs(), torch.tensor([1, 2])
@@ -79,7 +82,36 @@ def test_lower_precision_is_near_and_comes_back_in_float32(precision, bound, net
 
 
 def test_the_default_on_a_cpu_is_the_network_itself(network):
-    assert accelerate(network, CPU, Inference()) is network
+    assert accelerate(network, CPU, Inference("fp32")) is network
+
+
+@pytest.mark.parametrize(
+    ("flag", "precision"),
+    [("_is_avx512_bf16_supported", "bf16"), ("_is_amx_tile_supported", "bf16"), ("_is_amx_fp16_supported", "fp32")],
+)
+def test_auto_is_bf16_where_the_processor_has_instructions_for_it(flag, precision, monkeypatch):
+    monkeypatch.delenv("INVSOLVE_PRECISION", raising=False)
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_amx_fp16_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    assert Inference().precision_on(CPU) == "fp32"
+    monkeypatch.setattr(torch.cpu, flag, lambda: True)
+    assert Inference().precision_on(CPU) == precision
+    assert Inference("fp32").precision_on(CPU) == "fp32"
+    monkeypatch.setenv("INVSOLVE_PRECISION", "fp16")
+    assert Inference().precision_on(CPU) == "fp16"
+    monkeypatch.setenv("INVSOLVE_PRECISION", "half")
+    with pytest.raises(ValueError, match="INVSOLVE_PRECISION is 'half' but must be one of auto, fp32, bf16, fp16"):
+        Inference().precision_on(CPU)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_slow_precision_is_warned_of(precision, monkeypatch):
+    monkeypatch.setattr("invsolve.networks.inference.fast_precisions", lambda device: {"fp32"})
+    with pytest.warns(RuntimeWarning, match=f"this CPU has no instructions for {precision}, which takes several times"):
+        assert Inference(precision).precision_on(CPU) == precision
+    monkeypatch.setattr("invsolve.networks.inference.fast_precisions", lambda device: {"fp32", precision})
+    with warnings.catch_warnings(action="error"):
+        assert Inference(precision).precision_on(CPU) == precision
 
 
 def test_cuda_graphs_need_cuda(network):
@@ -140,7 +172,7 @@ def fake_graphs(monkeypatch) -> type[FakeGraph]:
 
     FakeGraph.current, FakeGraph.uses = torch.device("cuda:0"), []
     monkeypatch.setattr(torch.cuda, "device", device)
-    monkeypatch.setattr("invsolve.networks.inference._Graph", FakeGraph)
+    monkeypatch.setattr("invsolve.runtime.cuda_graphs.Recorded", FakeGraph)
     return FakeGraph
 
 
@@ -163,13 +195,13 @@ def test_graphs_make_room_when_memory_runs_out(network, fake_graphs):
         if tried[-1] > (1, 1):  # not in the network, which could have noticed
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    in_micro_batches(3, 3, work)
+    in_micro_batches(3, 3, work, Limit())
     assert tried == [(3, 1), (2, 1), (1, 1), (1, 1), (1, 1)]
     assert (found - network(*call)).abs().max() < 1e-5
     tried.clear()
-    replayed.release()
+    replayed.recordings.release()
     replayed(*inputs(batch=2))
-    in_micro_batches(1, 1, work)
+    in_micro_batches(1, 1, work, Limit())
     assert tried == [(1, 2), (1, 1)]  # one image is tried again when that made room
 
 
@@ -199,13 +231,14 @@ def test_a_file_may_say_that_its_network_knows_one_size(tiny_prior, tmp_path):
         load_prior(tmp_path / "fixed.safetensors", tile=64)
 
 
+@pytest.mark.filterwarnings("ignore:this CPU has no instructions")
 def test_load_prior_takes_the_options(tiny_prior):
     u = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     draws = {
         precision: load_prior(tiny_prior, inference=Inference(precision)).sample(u, 0.5, NoiseStreams(0, range(2)))
-        for precision in (None, "fp32", "bf16")
+        for precision in ("auto", "fp32", "bf16")
     }
-    assert torch.equal(draws[None], draws["fp32"])
+    assert torch.equal(draws["auto"], draws["fp32"])  # by INVSOLVE_PRECISION, in tests
     assert 1e-5 < relative(draws["bf16"], draws["fp32"]) < 2e-2
     plain, _, _ = load_denoiser(tiny_prior)
     tiled = load_prior(tiny_prior, tile=16).denoiser

@@ -186,5 +186,5 @@ def test_tiles_that_cannot_be_are_refused(options):
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match="precision is 'half' but must be one of fp32, bf16, fp16"):
+    with pytest.raises(ValueError, match="precision is 'half' but must be one of auto, fp32, bf16, fp16"):
         Inference("half")

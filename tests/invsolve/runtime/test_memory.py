@@ -7,7 +7,7 @@ import torch
 from solver_cases import OPERATORS, SHAPE, TinyNetwork, measurements
 
 from invsolve import Denoiser, GenerativeDenoiser, posterior, solve
-from invsolve.runtime.memory import holders, in_micro_batches
+from invsolve.runtime.memory import Limit, holders, in_micro_batches
 from operators import Identity, Resize
 
 
@@ -24,7 +24,7 @@ def names_of_torch_2_4(monkeypatch):
 @pytest.mark.parametrize("size", [1, 3, 7, 20])
 def test_micro_batches_cover_all_items_once(size):
     done = []
-    assert in_micro_batches(7, size, lambda some: done.append(list(range(7))[some])) == size
+    in_micro_batches(7, size, lambda some: done.append(list(range(7))[some]), Limit())
     assert [item for some in done for item in some] == list(range(7))
     assert {len(some) for some in done[:-1]} <= {size}
 
@@ -54,6 +54,8 @@ def test_a_batch_that_runs_out_of_memory_is_halved_and_gives_the_same_result(nam
     assert greedy.asked == [8, 4] + 4 * [2] * 4  # two failures, then four micro-batches of four evaluations
     assert (x - expected).abs().max() < 1e-5
     assert "32/32" in capsys.readouterr().err
+    solve(y, operator, 1, prior=greedy)
+    assert greedy.asked[18:] == 4 * [2]  # as has fitted before
     samples = posterior(y, operator, samples=2, prior=Greedy(network_prior, 3)).samples
     assert (samples - posterior(y, operator, samples=2, prior=network_prior).samples).abs().max() < 1e-5
 
@@ -80,7 +82,7 @@ def test_one_item_is_tried_again_once_when_others_could_make_room():
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(torch.cuda.OutOfMemoryError):
-        in_micro_batches(3, 2, work)
+        in_micro_batches(3, 2, work, Limit())
     assert tried == [2, 1, 1]
     assert graphs.released == 2
 

@@ -86,7 +86,6 @@ def test_the_inflation_of_sigma_falls_from_the_first_level_to_none_at_the_last(n
     u = operator.sample(torch.zeros(2, *SHAPE), y, 0.05, 2.0, noise)
     levels = karras(3, 2.0, 0.1, 3.0)
     for i, sigma_inflation in enumerate((0.4, 0.2, 0.0)):
-        noise(SHAPE)  # of the over-noising, unused at gamma 0
         expected = network_prior.denoiser(u, (1 + sigma_inflation) * levels[i], u, levels[i])
         if i < 2:
             u = operator.sample(expected, y, 0.05, levels[i + 1], noise)
