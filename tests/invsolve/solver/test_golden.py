@@ -13,6 +13,7 @@ import torch
 
 from invsolve import load_prior, load_task, posterior, solve
 from invsolve.images.files import read_image
+from invsolve.networks.inference import Inference
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.specs.task import list_tasks
 from operators import Mask, Resize, random_mask
@@ -32,7 +33,7 @@ def pictures() -> torch.Tensor:
 
 
 def restored(case: str) -> torch.Tensor:
-    truth, prior, noise = pictures(), load_prior(), NoiseStreams(3, range(2))
+    truth, prior, noise = pictures(), load_prior(inference=Inference("fp32")), NoiseStreams(3, range(2))
     shape = tuple(truth.shape[1:])
     if case == "automatic":
         operator = Mask((3, 16, 16), random_mask((16, 16), 0.2, 0)) @ Resize(shape, 4)
