@@ -1,6 +1,6 @@
 """Our DPS, DDRM and DiffPIR beside deepinv's, with the same denoiser, measurements, number of steps and settings.
 
-    python benchmarks/peers_deepinv.py --data FFHQ_FOLDER [--images 2] [--crop 128] [--precision bf16] [--out TABLE.md]
+    python benchmarks/peers_deepinv.py --data FFHQ_FOLDER [--images 2] [--crop 128] [--out TABLE.md]
 
 Where the definitions differ:
 

@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--prior", default="default")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--precision")
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--tile", type=int, default=256)
     parser.add_argument("--photo", action="store_true")
     parser.add_argument("--seams", action="store_true")
@@ -104,7 +104,7 @@ def photo(options: argparse.Namespace) -> None:
         write_image(y[0].clip(-1, 1), path)
         command = [sys.executable, "-m", "invsolve", "run", "sr4x", "--input", str(path), "--output", folder]
         command += ["--prior", options.prior, "--steps", str(options.steps), "--device", "cpu"]
-        command += ["--precision", options.precision] if options.precision else []
+        command += ["--precision", options.precision]
         environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
         print(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout, end="")
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,7 +1,7 @@
 """Tune the peers per task by LPIPS on held-out training pictures, one setting after the other.
 
     python benchmarks/tune_peers.py --data FFHQ/train --out tune_peers.jsonl [--peers ddrm] [--tasks sr4x] [--steps 20]
-        [--images 8] [--minutes 30] [--device cuda] [--precision bf16]
+        [--images 8] [--minutes 30] [--device cuda]
     python benchmarks/tune_peers.py --out tune_peers.jsonl --show
 
 The pictures are the last ones of the folder in name order, which the shipped priors were not trained on, whole: a crop
