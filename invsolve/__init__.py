@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .priors.registry import load_prior
     from .runtime.random_streams import NoiseStreams
     from .solver.defaults import default_settings
+    from .solver.noise_level import estimate_sigma
     from .solver.solve import Posterior, posterior, solve
     from .specs.settings import FewStep, Settings
     from .specs.task import load_task
@@ -43,6 +44,7 @@ __all__ = [
     "PosteriorMean",
     "Settings",
     "default_settings",
+    "estimate_sigma",
     "load_prior",
     "load_task",
     "posterior",
@@ -63,6 +65,7 @@ _HOMES = {
     "Posterior": "solver.solve",
     "Settings": "specs.settings",
     "default_settings": "solver.defaults",
+    "estimate_sigma": "solver.noise_level",
     "load_prior": "priors.registry",
     "load_task": "specs.task",
     "posterior": "solver.solve",

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +24,14 @@ from ..runtime.random_streams import NoiseStreams
 from ..specs.fields import check_integer, check_number
 from ..specs.settings import Settings
 from .defaults import check_acts_on_images, default_settings, honoured, to_float32
+from .noise_level import estimate_sigma
 from .recorded import recordings_for, replayed
 from .sampler import Problem, split_gibbs
+from .scale import warn_of_scale
 from .wiener import wiener_estimate
 
 Index = int | tuple[int, ...]
+AUTO = "auto"
 
 
 @dataclass
@@ -43,7 +47,7 @@ def solve(
     y: Tensor,
     operator: LinearOperator,
     steps: int = 4,
-    sigma_y: float = 0.05,
+    sigma_y: float | Literal["auto"] = 0.05,
     prior: str | Path | Prior = "default",
     seed: int = 0,
     settings: Settings | None = None,
@@ -61,7 +65,8 @@ def solve(
             checked once (``operator.check()``).
         steps: network evaluations in all, a multiple of ``prior.evaluations``.
         sigma_y: standard deviation of the measurement noise on [-1, 1]; 0 for none: then the last sample is projected
-            onto ``A x = y``.
+            onto ``A x = y``. "auto" estimates one level for all measurements, which must be pictures without missing
+            pixels, in a few evaluations more (see :func:`estimate_sigma`).
         prior: a shipped prior's name or a checkpoint's path, loaded onto y's device; or any object with
             ``sample(u, sigma, noise)`` and ``evaluations``. By its name its network runs in bf16 on a GPU that has it;
             ``load_prior(name, device, Inference("fp32"))`` in float32.
@@ -91,7 +96,7 @@ def posterior(
     operator: LinearOperator,
     samples: int = 8,
     steps: int = 4,
-    sigma_y: float = 0.05,
+    sigma_y: float | Literal["auto"] = 0.05,
     prior: str | Path | Prior = "default",
     seed: int = 0,
     settings: Settings | None = None,
@@ -148,7 +153,7 @@ def _checked(
     y: Tensor,
     operator: LinearOperator,
     steps: int,
-    sigma_y: float,
+    sigma_y: float | Literal["auto"],
     prior: str | Path | Prior,
     settings: Settings | None,
     indices: Sequence[Index] | None,
@@ -159,7 +164,8 @@ def _checked(
     if y.device.type == "cpu" and (unusable := int((~y.isfinite()).sum())):  # another device would be waited for
         raise ValueError(f"y has {unusable} of {y.numel()} values that are NaN or infinite")
     check_integer("steps", steps, 1)
-    check_number("sigma_y", sigma_y, at_least=0)
+    if sigma_y != AUTO:
+        check_number("sigma_y", sigma_y, at_least=0)
     if not isinstance(settings, Settings | None):
         raise TypeError(f"settings is a {type(settings).__name__} but must be a Settings")
     indices = list(range(len(y)) if indices is None else indices)
@@ -168,6 +174,12 @@ def _checked(
     prior = _resolve(prior, y)
     if steps % prior.evaluations:
         raise ValueError(f"steps is {steps} but must be a multiple of {prior.evaluations}, the evaluations of a sample")
+    if sigma_y == AUTO:
+        _check_picture(y, operator)
+        with full_precision(y.device):
+            sigma_y = estimate_sigma(y, prior)
+    if y.device.type == "cpu":
+        warn_of_scale(y, operator, sigma_y)
     settings = default_settings(operator, sigma_y, prior) if settings is None else settings
     check_settings(settings, prior)
     sigmas = karras(steps // prior.evaluations, settings.sigma_max, settings.sigma_min, settings.exponent)
@@ -241,6 +253,14 @@ def _check_measurement(y: Tensor, operator: LinearOperator) -> None:
     if own.dtype != y.dtype:
         raise ValueError(f"y is {y.dtype} but the operator is {own.dtype}: move one of them with .to()")
     _check_device("operator", operator, y)
+
+
+def _check_picture(y: Tensor, operator: LinearOperator) -> None:
+    """Raises ValueError where the noise of a measurement cannot be estimated as that of a picture."""
+    if y.ndim != 4 or y.shape[1] not in (1, operator.in_shape[0]):
+        raise ValueError(f"sigma_y is 'auto' but measurements {list(y.shape)} are no pictures: give the noise level")
+    if not operator.observed(torch.ones_like(y[: operator.batch_size or 1])).all():
+        raise ValueError("sigma_y is 'auto' but the measurements have missing pixels: give the noise level")
 
 
 def _check_device(name: str, module: object, y: Tensor) -> None:

@@ -1,0 +1,71 @@
+"""The noise level of a measurement that is a picture, estimated with the prior."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..priors.denoiser import PosteriorMean, Prior
+from ..priors.gray import GrayPrior
+from ..runtime.random_streams import NoiseStreams
+
+SMALLEST = 0.0023  # of the rounding to 8 bits, 2 / 255 / sqrt(12)
+LARGEST = 2.0
+SIDE = 512  # pixels of the middle of a picture that are looked at
+EVALUATIONS = 8  # of the prior, at most
+ENOUGH = 0.02  # relative change of the level that ends the search
+FLATTEST, LONGEST = -0.05, math.log(2)  # slope that is believed, and step in the logarithm of the level
+MEDIAN = 0.6745  # of the absolute value of a standard normal
+
+
+@torch.no_grad()
+def estimate_sigma(y: Tensor, prior: Prior, seed: int = 0) -> float:
+    """The level s of white noise in pictures ``y`` ``[B, C, H, W]`` on [-1, 1], the same for all of them.
+
+    For ``y = x + s n`` and a sample ``G ~ p(x | y)``, x and G are exchangeable given y, so that
+
+        E|y - G(y; s)|² = E|y - x|² = s²  a pixel.
+
+    At other levels it is not so, and the secant method finds the true one from that of the finest wavelets (Donoho and
+    Johnstone 1994). It also serves for pictures that are blurred or small. What the prior takes for noise, such as
+    sand, is counted in; where the noise is less than all detail, little can be told.
+
+    Raises:
+        ValueError: y has other channels than the prior's images and is not gray; the prior gives means, not samples.
+    """
+    if isinstance(prior, PosteriorMean):
+        raise ValueError("the noise level is estimated by a prior that samples, and this one gives posterior means")
+    top, left = (max(0, side - SIDE) // 2 for side in y.shape[-2:])
+    y = y[..., top : top + SIDE, left : left + SIDE]
+    prior = GrayPrior(prior) if y.shape[1] == 1 else prior
+    noise = NoiseStreams(seed, range(len(y)), y.device, y.dtype)
+
+    def excess(level: float) -> float:
+        """``ln(rms(y - G(y; level)) / level)``, which is 0 at the true level and falls as the level rises."""
+        x = prior.sample(y, level, noise.from_start(noise.keys))
+        return math.log(max((y - x).square().mean().sqrt().item(), SMALLEST) / level)
+
+    level, slope = limited(finest_level(y)), -1.0
+    before: tuple[float, float] | None = None
+    for _ in range(EVALUATIONS):
+        found = excess(level)
+        if before is not None:
+            slope = min((found - before[1]) / math.log(level / before[0]), FLATTEST)
+        step = limited(level * math.exp(min(max(-found / slope, -LONGEST), LONGEST))) / level
+        before, level = (level, found), level * step
+        if abs(math.log(step)) < ENOUGH:
+            break
+    return level
+
+
+def finest_level(y: Tensor) -> float:
+    """The noise level by the median size of the diagonal differences of 2x2 pixels (Haar wavelets)."""
+    y = y[..., : y.shape[-2] // 2 * 2, : y.shape[-1] // 2 * 2]
+    rows = y[..., ::2, :] - y[..., 1::2, :]
+    return ((rows[..., ::2] - rows[..., 1::2]) / 2).abs().median().item() / MEDIAN
+
+
+def limited(level: float) -> float:
+    return min(max(level, SMALLEST), LARGEST)
