@@ -66,7 +66,7 @@ def test_what_cannot_be_estimated_is_refused(prior):
     shape, colour = (3, 8, 8), Colour(prior)
     for operator in (MaskedFourier(shape, torch.ones(8, 8)), Mask(shape, torch.ones(8, 8).tril())):
         y = torch.zeros(1, *operator.out_shape)
-        with pytest.raises(ValueError, match="sigma_y is 'auto' but .*: give the noise level"):
+        with pytest.raises(ValueError, match=r"sigma_y is 'auto' but .*: give the noise level"):
             solve(y, operator, sigma_y="auto", prior=colour, settings=Settings())
     with pytest.raises(ValueError, match="by a prior that samples, and this one gives posterior means"):
         solve(torch.zeros(1, *shape), Identity(shape), sigma_y="auto", prior=PosteriorMean(lambda u, sigma: u))
