@@ -52,11 +52,12 @@ class NoiseStreams:
         on_cuda = self.device.type == "cuda"
         self.keys = keys.pin_memory().to(device, non_blocking=True) if on_cuda else keys
         self._used = 0  # blocks of each stream
+        self._generators: list[np.random.Philox] | None = None  # of these, on the CPU
 
     def from_start(self, keys: torch.Tensor) -> NoiseStreams:
         """The streams of ``keys``, such as those in ``self.keys``, from their start."""
         streams = copy.copy(self)
-        streams.keys, streams._used = keys, 0
+        streams.keys, streams._used, streams._generators = keys, 0, None
         return streams
 
     def __len__(self) -> int:
@@ -72,12 +73,16 @@ class NoiseStreams:
 
     def _on_cpu(self, blocks: int) -> torch.Tensor:
         """Normals ``[B, 8 blocks]``: of all words the first one, then of all words the second one."""
-        noise = torch.empty(len(self), 2, BLOCK * blocks, dtype=torch.float32, device="cpu")
-        for key, rows in zip(self.keys.numpy().view(np.uint64), noise, strict=True):
-            stream = np.random.Philox(key=key, counter=self._used)
-            for part in rows.split(IN_CACHE, dim=1):
-                words = torch.from_numpy(stream.random_raw(part.shape[1]).view(np.int64))
-                torch.stack(box_muller(words), out=part)
+        if self._generators is None:
+            self._generators = [np.random.Philox(key=key) for key in self.keys.numpy().view(np.uint64)]
+        count = BLOCK * blocks
+        noise = torch.empty(len(self), 2, count, dtype=torch.float32, device="cpu")
+        together = max(1, IN_CACHE // count)  # images
+        for first in range(0, len(self), together):
+            generators = self._generators[first : first + together]
+            for part in noise[first : first + together].split(IN_CACHE, dim=2):
+                words = np.stack([generator.random_raw(part.shape[2]) for generator in generators])
+                torch.stack(box_muller(torch.from_numpy(words.view(np.int64))), dim=1, out=part)
         return noise.flatten(1)
 
     def _on_cuda(self, blocks: int) -> torch.Tensor:

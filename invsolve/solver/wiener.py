@@ -23,7 +23,7 @@ SMALLEST_NOISE = 0.02  # sigma_y is taken to be at least this, for an operator o
 PROBES = 4  # random signs that measure the response of an operator
 NEIGHBOURHOOD = 4.0  # pixels or frequencies, standard deviation of the window that a diagonal is averaged over
 SMALLEST_RESPONSE = 1e-3  # of the mean: that at any frequency is taken to be at least this
-DAMPING = 1e-4  # of the mean colour's equations, relative to their trace
+DAMPING = 1e-3  # of the mean colour's equations, relative to their trace
 SPARSE = 2 / 3  # of the mean: a neighbourhood measured less than so densely belongs to a hole
 
 
@@ -79,16 +79,19 @@ def mean_colour(y: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
     """The constant image m that explains the measurement best, ``[B, C, H, W]``.
 
     ``m`` minimises ``|A m - y|²`` over one value per channel; where the measurement leaves some of these open (a
-    grayscale one tells only a weighted sum), it is the solution of least norm. Both within a thousandth.
+    grayscale one tells only a weighted sum), it is the solution of least norm.
     """
     channels = operator.in_shape[0]
     basis = torch.eye(channels, dtype=y.dtype, device=y.device)[:, None, :, None, None]
     responses = [operator(one.expand(len(y), *operator.in_shape).contiguous()) for one in basis]
     a = torch.stack([response.flatten(1) for response in responses], dim=1)  # [B, C, measurements]
     gram, moments = (a @ a.mT).double(), (a @ y.flatten(1)[:, :, None]).double()
-    # Damped least squares: a pseudo-inverse would make the CPU wait for the device.
+    # Iterated Tikhonov regularisation: a pseudo-inverse would make the CPU wait for the device.
     damping = (DAMPING * gram.diagonal(dim1=1, dim2=2).sum(1)).clamp(min=torch.finfo(gram.dtype).tiny)
-    colour, _ = torch.linalg.solve_ex(gram + damping[:, None, None] * torch.eye(channels).to(gram), moments)
+    inverse, _ = torch.linalg.inv_ex(gram + damping[:, None, None] * torch.eye(channels, device=y.device).to(gram))
+    colour = torch.zeros_like(moments)
+    for _ in range(5):
+        colour = colour + inverse @ (moments - gram @ colour)
     colour = colour.to(y.dtype)
     return colour[..., None].expand(len(y), *operator.in_shape).contiguous()
 

@@ -58,7 +58,7 @@ def test_both_restore_about_as_well(script, tmp_path, monkeypatch, capsys):
     for peer, _, *both in rows:
         ours, theirs = (float(figures.split(" / ")[0]) for figures in both)
         assert ours > 24, peer  # decibels; the prior's mean, gray, has about 5
-        assert abs(ours - theirs) < 4, peer
+        assert abs(ours - theirs) < 5, peer
 
 
 def test_a_crop_that_does_not_fit_is_refused(script, tmp_path, monkeypatch, capsys):

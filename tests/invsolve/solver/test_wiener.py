@@ -117,7 +117,7 @@ def test_the_response_against_dense_matrices(name):
     for found, exact in ((in_space, matrix), (in_frequency, transform @ matrix @ transform.T)):
         diagonal = average(exact.diagonal().reshape(SHAPE).mean(0))
         assert found.shape == (2, 1, *SHAPE[1:])
-        assert (found[1, 0] - diagonal).abs().max() < 0.2 * diagonal.max()
+        assert (found[1, 0] - diagonal).abs().max() < 0.3 * diagonal.max()
     if "mask" in name or name == "hole":  # diagonal in space
         assert (in_space[1, 0] - average(matrix.diagonal().reshape(SHAPE)[0])).abs().max() < 1e-12
     powers = torch.linalg.eigvalsh(matrix)
