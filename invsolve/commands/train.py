@@ -1,4 +1,4 @@
-"""`invsolve train`, `invsolve distill`, `invsolve finetune` and `invsolve ema`: arguments."""
+"""`invsolve train`, `distill`, `finetune`, `calibrate` and `ema`: arguments."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from .arguments import add_device, minutes
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    _add_training(commands, _train, "train a denoiser, the teacher of a prior; resumes where it stopped")
+    weights = {"metavar": "NAME|PATH"}
+    parser = _add_training(commands, _train, "train a denoiser, the teacher of a prior; resumes where it stopped")
+    parser.add_argument("--denoiser", help="go on with this one, of the configuration's network", **weights)
 
     parser = _add_training(commands, _distill, "distil a denoiser into a generative one (NCVSD); resumes likewise")
-    weights = {"metavar": "NAME|PATH"}
     parser.add_argument("--teacher", required=True, help="the denoiser to distil", **weights)
     parser.add_argument("--generator", help="go on with this prior, distilled from the teacher earlier", **weights)
 
     parser = _add_training(commands, _finetune, "fine-tune a generative denoiser for few evaluations; resumes likewise")
     parser.add_argument("--generator", required=True, help="the prior to fine-tune", **weights)
     parser.add_argument("--teacher", required=True, help="the denoiser whose features compare pictures", **weights)
+
+    calibration = "train a generative denoiser's samples to spread as they should; resumes likewise"
+    parser = _add_training(commands, _calibrate, calibration)
+    parser.add_argument("--generator", required=True, help="the prior to calibrate", **weights)
 
     parser = commands.add_parser("ema", help="another width of a training's average, from its stored snapshots")
     parser.set_defaults(command=_ema)
@@ -53,7 +58,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from ..training.teacher import train
 
     config = find_recipe(arguments.config, "train")
-    _report(train(config, **_common(arguments)))
+    _report(train(config, denoiser=arguments.denoiser, **_common(arguments)))
 
 
 def _distill(arguments: argparse.Namespace) -> None:
@@ -70,6 +75,14 @@ def _finetune(arguments: argparse.Namespace) -> None:
 
     config = find_recipe(arguments.config, "finetune")
     _report(finetune(config, arguments.generator, arguments.teacher, **_common(arguments)))
+
+
+def _calibrate(arguments: argparse.Namespace) -> None:
+    from ..specs.recipe import find_recipe
+    from ..training.calibrate import calibrate
+
+    config = find_recipe(arguments.config, "calibrate")
+    _report(calibrate(config, arguments.generator, **_common(arguments)))
 
 
 def _common(arguments: argparse.Namespace) -> dict[str, object]:

@@ -23,10 +23,18 @@ GIGABYTE = 1e9
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Images ``[B, 3, crop, crop]`` for validation, perhaps none, with their classes, one-hot, where there are any."""
+    """Images ``[B, 3, crop, crop]`` for validation, perhaps none, with their classes, one-hot, where there are any.
+
+    ``name`` is that of the source, its file's or folder's.
+    """
 
     images: Tensor
     labels: Tensor | None = None
+    name: str = ""
+
+    def first(self, count: int) -> HeldOut:
+        labels = None if self.labels is None else self.labels[:count]
+        return HeldOut(self.images[:count], labels, self.name)
 
 
 class TrainingSet:
@@ -55,12 +63,13 @@ class TrainingSet:
             lines.append(f"{line} of classes ({digest(labels)}), each held out in part" if self.classes else line)
         return lines
 
-    def read(self, config: RunConfig, cache: Path, device: torch.device) -> tuple[Crops, HeldOut]:
-        """Crops of the pictures to train on, and the held-out ones of the first source.
+    def read(self, config: RunConfig, cache: Path, device: torch.device) -> tuple[Crops, list[HeldOut]]:
+        """Crops of the pictures to train on, and the held-out ones of every source.
 
         Pictures that together take more than ``config.memory_gb`` once they are decoded, or that several processes
         need, lie in a file in ``cache``. Held out are the last ``config.holdout`` of every source, or with classes the
-        last of each, in proportion; of these, ``HeldOut`` shows the centres of those that are large enough.
+        last of each, in proportion; of these, ``HeldOut`` shows the centres of those that are large enough. Sources
+        that share a name are told apart by their number.
 
         Raises:
             ValueError: too few pictures, in all or of a class, one that cannot be read, or a weight is not positive.
@@ -73,10 +82,18 @@ class TrainingSet:
         labels = [[each[i] for i in numbers if each] for each, numbers in zip(self.labels, kept, strict=True)]
         weighted = list(zip(folders, self.weights, strict=True))
         crops = Crops(weighted, config.crop, config.seed, labels, self.classes, config.zoom)
-        shown = [i for i in sorted(held_out[0]) if min(pictures[0][i].shape[1:]) >= config.crop]
-        classes = torch.tensor([self.labels[0][i] for i in shown if self.classes], dtype=torch.long, device=device)
-        images = center_crops([pictures[0][i] for i in shown], config.crop, device)
-        return crops, HeldOut(images, one_hot(classes, self.classes))
+        stems = [source.path.stem for source in self.sources]
+        names = [stem if stems.count(stem) == 1 else f"{stem}-{i}" for i, stem in enumerate(stems, start=1)]
+        each = zip(names, pictures, self.labels, held_out, strict=True)
+        return crops, [self._shown(*one, config.crop, device) for one in each]
+
+    def _shown(
+        self, name: str, pictures: list[np.ndarray], labels: list[int], held: set[int], crop: int, device: torch.device
+    ) -> HeldOut:
+        """Of a source: the held-out pictures that are large enough."""
+        shown = [i for i in sorted(held) if min(pictures[i].shape[1:]) >= crop]
+        classes = torch.tensor([labels[i] for i in shown if self.classes], dtype=torch.long, device=device)
+        return HeldOut(center_crops([pictures[i] for i in shown], crop, device), one_hot(classes, self.classes), name)
 
 
 def held_out_numbers(source: Source, labels: Sequence[int], count: int) -> set[int]:

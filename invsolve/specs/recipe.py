@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -21,6 +22,7 @@ RECIPES = {
     "default-teacher": ("train", "how the prior teacher was trained"),
     "default-distill": ("distill", "how it became a generative denoiser"),
     "default-finetune": ("finetune", "how that became the prior default"),
+    "default-calibrate": ("calibrate", "how its samples get their true spread"),
     "published-ffhq256-teacher": ("train", "a teacher of the published size, for FFHQ at 256 pixels"),
     "published-ffhq256-distill": ("distill", "the published distillation of such a teacher"),
 }
@@ -91,8 +93,25 @@ class TrainConfig(RunConfig):
 
 
 @dataclass(frozen=True)
-class DistillConfig(RunConfig):
-    """NCVSD distillation."""
+class ScoreConfig(RunConfig):
+    """A training by the energy score of pairs of samples (see ``energy.py``)."""
+
+    patches: tuple[Count, ...] = (1, 4)  # sides of the patches whose norms it takes, in pixels
+    scales: tuple[Count, ...] = (1, 2, 4, 8)  # sides of the squares averaged before, each a multiple of the last
+    exchange_weight: NotNegative = 0.1  # of the term for equal spread and error in every frequency band
+    exchange_steps: Index = 0  # within which that weight falls to 0; 0: it stays
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.patches and self.scales):
+            raise ValueError(f"patches {list(self.patches)} and scales {list(self.scales)} must have an entry each")
+        if any(b % a or b == a for a, b in pairwise(self.scales)):
+            raise ValueError(f"scales is {list(self.scales)} but each must be a larger multiple of the one before")
+
+
+@dataclass(frozen=True)
+class DistillConfig(ScoreConfig):
+    """NCVSD distillation, with ``energy_weight`` by the energy score as well."""
 
     gamma: Positive = 0.414
     conditioning: Literal["inputs", "encoder"] = "inputs"  # (u, s) as further inputs, or as published in an encoder
@@ -110,12 +129,15 @@ class DistillConfig(RunConfig):
     adversarial_weight: NotNegative = 0.0  # norm of the adversarial gradient relative to the distillation's; 0: none
     adversarial_from: Index = 0  # steps before it joins
     discriminator_first: Index = 300  # the discriminator learns from this many steps before that
+    energy_weight: NotNegative = 0.0  # norm of the energy score's gradient relative to the distillation's; 0: none
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_sigmas(self)
         if self.sigma_levels == 1:
             raise ValueError("sigma_levels is 1 but must be 0, or at least 2")
+        if self.energy_weight:
+            check_patches(self)
 
 
 @dataclass(frozen=True)
@@ -136,7 +158,33 @@ class FinetuneConfig(RunConfig):
         check_sigmas(self)
 
 
-Config = TypeVar("Config", TrainConfig, DistillConfig, FinetuneConfig)
+@dataclass(frozen=True)
+class CalibrateConfig(ScoreConfig):
+    """Training of a generative denoiser by the energy score alone (see ``calibrate.py``)."""
+
+    learning_rate: Positive = 3e-4
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
+    sigma_min: Positive = 0.02  # s is log-uniform between these
+    sigma_max: Positive = 20.0
+    keep: Share = 0.2  # share of the samples that are held, without over-noising, to what they were
+    keep_weight: NotNegative = 16.0  # of their squared difference
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_sigmas(self)
+        check_patches(self)
+
+
+def check_patches(settings: ScoreConfig) -> None:
+    """Raises ValueError where a crop does not hold the largest patch at the coarsest scale."""
+    side = max(settings.patches) * settings.scales[-1]
+    if settings.crop < side:
+        raise ValueError(
+            f"crop is {settings.crop} but the largest patch at the coarsest scale has {side} pixels a side"
+        )
+
+
+Config = TypeVar("Config", TrainConfig, DistillConfig, FinetuneConfig, CalibrateConfig)
 
 
 def load_config(path: str | Path, kind: type[Config]) -> Config:

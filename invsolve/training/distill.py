@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,11 +20,12 @@ from ..runtime import processes
 from ..specs.recipe import DistillConfig, load_config
 from .compute import autocast, backward, compiled, place
 from .discriminator import Discriminator
+from .energy import score_loss
 from .exports import Exports
 from .identity import of_weights
 from .loop import train_loop
-from .ncvsd import Diffused, adversarial_gradient, balance, diffuse, discriminator_loss, fake_loss, generator_gradient
-from .run import Run, check_crop, common_classes, joined_and_seeded
+from .ncvsd import Diffused, adversarial_gradient, diffuse, discriminator_loss, fake_loss, generator_gradient, relative
+from .run import Run, check_crop, common_classes, continued, joined_and_seeded
 from .samples import Samples
 from .trainee import Trainee
 from .validation import sampled, write_grid
@@ -43,6 +44,7 @@ class Generated:
     x: Tensor
     noised: Diffused
     fake_output: Tensor | None = None
+    second: Tensor | None = None  # another sample of the same u, with its graph, for the energy score
     adversarial_noise: tuple[Tensor, Tensor] | None = None  # noise level and normals, shared by both uses
 
 
@@ -83,19 +85,27 @@ class DistillStep:
         parts = [self.generate(part) for part in samples.split(c.accumulate)]
         metrics = {"fake": sum(self.learn_fake(part) for part in parts)}
         self.trainees["fake"].update(c)
-        gradient = torch.cat([self.distillation_gradient(part) for part in parts])
-        metrics["distillation"] = norm_per_image(gradient)
+        gradient = distillation = torch.cat([self.distillation_gradient(part) for part in parts])
+        metrics["distillation"] = norm_per_image(distillation)
         if c.adversarial_weight > 0 and number > c.adversarial_from - c.discriminator_first:
             metrics["discriminator"] = sum(self.learn_discriminator(part) for part in parts)
             self.trainees["discriminator"].update(c)
             if number > c.adversarial_from:
                 adversarial = torch.cat([self.adversarial_gradient(part) for part in parts])
                 metrics["adversarial"] = norm_per_image(adversarial)
-                gradient = balance(gradient, adversarial, c.adversarial_weight)
+                gradient = distillation + relative(distillation, adversarial, c.adversarial_weight) * adversarial
         if number > c.fake_first:
-            shares = (gradient / len(gradient)).chunk(len(parts))
+            gradients = [gradient]
+            if c.energy_weight > 0:
+                scores, energy = zip(*(self.energy_gradients(part, number) for part in parts), strict=True)
+                metrics["energy"] = sum(scores)
+                first, second = (torch.cat(each) for each in zip(*energy, strict=True))
+                ratio = relative(distillation, first, c.energy_weight)
+                gradients = [gradient + ratio * first, ratio * second]
+            shares = zip(*((each / len(each)).chunk(len(parts)) for each in gradients), strict=True)
             for part, share in zip(parts, shares, strict=True):
-                part.x.backward(share)
+                outputs = [part.x] if part.second is None else [part.x, part.second]
+                torch.autograd.backward(outputs, share)
             self.trainees["generator"].update(c)
         return metrics
 
@@ -105,13 +115,22 @@ class DistillStep:
         s, t = self.sigmas(samples.normals)
         u = real + s[:, None, None, None] * noise(shape)
         with autocast(c, real):
-            z = noise(shape)
-            if c.accumulate > 1:  # computed again for its gradient: only one micro-batch's activations are kept
-                x = recomputed(self.generator, u, s, z, samples.labels, use_reentrant=False)
-            else:
-                x = self.generator(u, s, z, samples.labels)
+            x = self.sample(u, s, noise(shape), samples.labels)
             noised = diffuse(x.detach(), t, noise(shape), u, s, samples.labels)
-        return Generated(samples, x, noised)
+            second = self.sample(u, s, noise(shape), samples.labels) if c.energy_weight > 0 else None
+        return Generated(samples, x, noised, second=second)
+
+    def sample(self, *inputs: Tensor | None) -> Tensor:
+        if self.config.accumulate > 1:  # computed again for its gradient: only one micro-batch's activations are kept
+            return recomputed(self.generator, *inputs, use_reentrant=False)
+        return self.generator(*inputs)
+
+    def energy_gradients(self, part: Generated, number: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """A micro-batch's share of the score, and its gradients with respect to both samples, summed over it."""
+        pair = [each.detach().requires_grad_() for each in (part.x, part.second)]
+        sigma_data = self.generator.denoiser.sigma_data
+        loss = score_loss(part.samples.x, *pair, part.noised.s, sigma_data, self.config, number)
+        return loss.detach().mean() / self.config.accumulate, torch.autograd.grad(loss.sum(), pair)
 
     def learn_fake(self, part: Generated) -> Tensor:
         with autocast(self.config, part.x):
@@ -137,19 +156,6 @@ class DistillStep:
         with autocast(self.config, part.x):
             how = (*part.adversarial_noise, part.noised.u, part.noised.s, part.samples.labels)
             return adversarial_gradient(self.discriminator, part.x, *how)
-
-
-def continued(path: str | Path, start: Denoiser, header: dict) -> tuple[Denoiser, dict]:
-    """Denoiser and record of a generator to go on with, which must be of the same kind as ``start`` and ``header``."""
-    found, own, _ = load_denoiser(resolve(path), train=True)
-    given, expected = (
-        {**asdict(d.network.config), "sigma_data": d.sigma_data, "gamma": h["gamma"], "image_size": h.get("image_size")}
-        for d, h in ((found, own), (start, header))
-    )
-    for name, value in expected.items():
-        if given[name] != value:
-            raise ValueError(f"{path}: {name} is {given[name]} but must be {value}, as of the teacher or configuration")
-    return found, own["record"]
 
 
 def distill(
@@ -204,7 +210,7 @@ def distill(
 
         def checkpoint(number: int) -> dict[str, float]:
             averaged = GenerativeDenoiser(exports.write(number), settings.gamma)
-            write_grid(run.out, number, run.held_out, sampled, averaged)
+            write_grid(run.out, number, run.held_out[0], sampled, averaged)
             return {}
 
         student = GenerativeDenoiser(student, settings.gamma)

@@ -22,21 +22,21 @@ import torch
 from torch import Tensor
 
 from ..data.training_set import HeldOut, TrainingSet
-from ..priors.denoiser import Denoiser, classes
+from ..priors.denoiser import Denoiser
 from ..priors.file import load_denoiser
 from ..priors.registry import resolve
 from ..runtime.random_streams import NoiseStreams
 from ..specs.recipe import FinetuneConfig, load_config
 from .compute import autocast, backward, compiled, place
-from .edm import edm_weight
 from .exports import Exports
+from .held import GeneratorInputs, held_loss, levels_and_held, load_generator
 from .identity import of_weights
 from .loop import train_loop
 from .perceptual import perceptual_distance
 from .run import Run, check_crop, common_classes, joined_and_seeded
 from .samples import Samples
 from .trainee import Trainee
-from .validation import denoised, validate, write_grid
+from .validation import denoised, estimate, of_each_source, validate, write_grid
 
 DISTANCE_SIGMAS = (0.1, 0.5, 2.0)  # of the noise removed, where validation takes perceptual distances
 
@@ -64,21 +64,17 @@ class FinetuneStep:
     def learn(self, part: Samples) -> dict[str, Tensor]:
         """Gradients of a micro-batch; returns its shares of the metrics."""
         c, x, shape = self.config, part.x, part.x.shape[1:]
-        uniform = torch.special.ndtr(part.normals[:, :2])
-        s = c.sigma_min * (c.sigma_max / c.sigma_min) ** uniform[:, 0]
-        kept = uniform[:, 1] < c.keep
+        s, kept = levels_and_held(part.normals, c)
         u, z = x + s[:, None, None, None] * part.noise(shape), part.noise(shape)
-        s_over = torch.where(kept, 1 + self.gamma, 1.0) * s
-        u_over = u + (s_over**2 - s**2).clamp_min(0).sqrt()[:, None, None, None] * z
-        labels, losses = part.labels, dict.fromkeys(("distance", "error", "kept"), x.new_zeros(()))
+        inputs = GeneratorInputs.of(u, s, torch.where(kept, self.gamma, 0.0), z, part.labels)
+        losses = dict.fromkeys(("distance", "error", "kept"), x.new_zeros(()))
         with autocast(c, x):
-            output = self.denoiser(u_over, s_over, u, s, **classes(labels))
+            output = inputs(self.denoiser)
             if not kept.all():
-                learned = [None if each is None else each[~kept] for each in (output, x, z, labels)]
+                learned = [None if each is None else each[~kept] for each in (output, x, z, part.labels)]
                 losses["distance"], losses["error"] = (loss.sum() for loss in self.image_losses(*learned))
             if kept.any():
-                held = [None if each is None else each[kept] for each in (output, u_over, s_over, u, s, labels)]
-                losses["kept"] = self.keeping_loss(*held).sum()
+                losses["kept"] = held_loss(self.original, inputs[kept], output[kept]).sum()
         means = {name: loss / len(x) for name, loss in losses.items()}
         backward(means["distance"] + c.error_weight * means["error"] + c.keep_weight * means["kept"], c)
         return {name: value.detach() / c.accumulate for name, value in means.items()}
@@ -87,20 +83,6 @@ class FinetuneStep:
         """``ln d`` and ``ln |error|²`` a sample."""
         distance = perceptual_distance(self.teacher, output, x, self.config.feature_level, noise, labels)
         return distance.log(), (output - x).square().flatten(1).mean(1).log()
-
-    def keeping_loss(
-        self, output: Tensor, u_over: Tensor, s_over: Tensor, u: Tensor, s: Tensor, labels: Tensor | None
-    ) -> Tensor:
-        """``w(s_over) |G - G_original|²`` a sample."""
-        with torch.no_grad():
-            expected = self.original(u_over, s_over, u, s, **classes(labels))
-        return edm_weight(s_over, self.original.sigma_data) * (output - expected).square().flatten(1).mean(1)
-
-
-@torch.no_grad()
-def estimate(generator: Denoiser, u: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
-    """The generator's image for ``u`` without over-noising; called like a plain denoiser."""
-    return generator(u, sigma, u, sigma, **classes(labels))
 
 
 def validate_estimates(generator: Denoiser, teacher: Denoiser, held_out: HeldOut, sigma: float) -> dict[str, float]:
@@ -134,17 +116,14 @@ def finetune(
     """
     settings = load_config(config, FinetuneConfig)
     with joined_and_seeded(config, settings, device) as own:
-        student, header, spectrum = load_denoiser(resolve(generator), train=True)
+        student, header, spectrum = load_generator(generator, config, settings)
         original = place(load_denoiser(resolve(generator))[0], settings, own)
         source, teacher_header, _ = load_denoiser(resolve(teacher))
-        labels, image_size = student.network.config.labels, header.get("image_size")
-        if not student.network.config.conditional:
-            raise ValueError(f"{generator} is a {header['kind']}; only a generative denoiser is fine-tuned")
+        labels = student.network.config.labels
         if source.network.config.conditional:
             raise ValueError(f"{teacher} is no plain denoiser, whose features compare pictures")
         if source.network.config.labels != labels:
             raise ValueError(f"{teacher} knows {source.network.config.labels} classes but {generator} {labels}")
-        check_crop(config, settings, student.network, image_size)
         check_crop(config, settings, source.network, teacher_header.get("image_size"))
         start = {"generator": of_weights(student.network), "teacher": of_weights(source.network)}
         pictures = TrainingSet(data, labels)
@@ -153,14 +132,17 @@ def finetune(
         run = Run("finetune", settings, pictures, out, cache, own, **start)
 
         student, source = place(student, settings, own), place(source, settings, own)
-        gamma, sigma_data = header["gamma"], student.sigma_data
+        gamma = header["gamma"]
         trainee = Trainee(student.network, settings.learning_rate, settings.betas, settings.ema)
-        exports = Exports(run, "generator", trainee, record, spectrum, sigma_data, gamma, image_size)
+        exports = Exports(
+            run, "generator", trainee, record, spectrum, student.sigma_data, gamma, header.get("image_size")
+        )
 
         def checkpoint(number: int) -> dict[str, float]:
             denoiser = exports.write(number)
-            write_grid(run.out, number, run.held_out, denoised, partial(estimate, denoiser))
-            return validate_estimates(denoiser, source, run.held_out, settings.feature_level)
+            write_grid(run.out, number, run.held_out[0], denoised, partial(estimate, denoiser))
+            figures = partial(validate_estimates, denoiser, source, sigma=settings.feature_level)
+            return of_each_source(figures, run.held_out)
 
         step = FinetuneStep(student, original, source, gamma, trainee, settings)
         train_loop(run, {"generator": trainee}, step, exports, checkpoint, max_minutes)

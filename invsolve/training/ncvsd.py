@@ -76,13 +76,12 @@ def adversarial_gradient(
     return torch.autograd.grad(loss, x)[0]
 
 
-def balance(distillation: Tensor, adversarial: Tensor, weight: float) -> Tensor:
-    """Sum of both gradients, the adversarial one scaled to ``weight`` times the norm of the other over the batch.
+def relative(distillation: Tensor, other: Tensor, weight: float) -> Tensor:
+    """The factor that gives the ``other`` gradient ``weight`` times the norm of the distillation's over the batch.
 
     The batch is that of all processes, of which the gradients given are this one's share.
 
     The distillation gradient shrinks as the generator converges while the adversarial one need not; fixed relative
     norms keep one setting good for all networks and image sizes.
     """
-    ratio = weight * processes.norm(distillation) / processes.norm(adversarial).clamp_min(1e-12)
-    return distillation + ratio * adversarial
+    return weight * processes.norm(distillation) / processes.norm(other).clamp_min(1e-12)

@@ -1,16 +1,20 @@
-"""What the three kinds of training share before their first step: processes, checks, pictures and classes."""
+"""What the kinds of training share before their first step: processes, checks, pictures and classes."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from ..data.training_set import TrainingSet
 from ..networks.unet import UNet
+from ..priors.denoiser import Denoiser
+from ..priors.file import load_denoiser
+from ..priors.registry import resolve
 from ..runtime import processes
 from ..runtime.device import choose_device
 from ..specs.recipe import RunConfig
@@ -50,6 +54,19 @@ def common_classes(data: TrainingSet, records: Mapping[str, dict]) -> dict[str, 
         if theirs and not names:
             owner, names = other, theirs
     return {"classes": names} if names else {}
+
+
+def continued(path: str | Path, start: Denoiser, header: dict) -> tuple[Denoiser, dict]:
+    """Denoiser and record of weights to go on with, which must be of the same kind as ``start`` and ``header``."""
+    found, own, _ = load_denoiser(resolve(path), train=True)
+    given, expected = (
+        {**asdict(d.network.config), "sigma_data": d.sigma_data, "gamma": h["gamma"], "image_size": h.get("image_size")}
+        for d, h in ((found, own), (start, header))
+    )
+    for name, value in expected.items():
+        if given[name] != value:
+            raise ValueError(f"{path}: {name} is {given[name]} but must be {value}, as of the teacher or configuration")
+    return found, own["record"]
 
 
 class Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,18 +14,18 @@ from torch import Tensor
 from ..data.crops import Crops, to_unit
 from ..data.training_set import TrainingSet
 from ..networks.unet import UNet, UNetConfig
-from ..priors.denoiser import Denoiser
+from ..priors.denoiser import GAMMA, Denoiser
 from ..priors.spectrum import radial_spectrum
 from ..specs.recipe import TrainConfig, load_config
 from .compute import autocast, backward, compiled, place
 from .edm import edm_loss
 from .exports import Exports
-from .identity import of_network
+from .identity import of_network, of_weights
 from .loop import train_loop
-from .run import Run, check_crop, common_classes, joined_and_seeded
+from .run import Run, check_crop, common_classes, continued, joined_and_seeded
 from .samples import Samples
 from .trainee import Trainee
-from .validation import denoised, validate, write_grid
+from .validation import denoised, of_each_source, validate, write_grid
 
 
 class TeacherStep:
@@ -56,11 +57,13 @@ def train(
     out: str | Path,
     device: str = "auto",
     max_minutes: float = math.inf,
+    denoiser: str | Path | None = None,
     cache: str | Path | None = None,
 ) -> Path:
     """Train an EDM teacher; returns the exported weights' path, ``out/denoiser-ema*.safetensors``.
 
-    ``cache`` is the folder for decoded pictures that do not fit into memory, ``out/cache`` by default.
+    ``denoiser`` is a teacher to go on with instead of random weights, of the configuration's network. ``cache`` is the
+    folder for decoded pictures that do not fit into memory, ``out/cache`` by default.
 
     Raises:
         ValueError: naming what is wrong with the configuration, the data or the state left in ``out``.
@@ -71,17 +74,24 @@ def train(
             shape = UNetConfig(**asdict(settings.network))
         except ValueError as error:
             raise ValueError(f"{config}: network: {error}") from None
-        network = place(UNet(shape), settings, own)
-        check_crop(config, settings, network)
+        start, records, record = Denoiser(UNet(shape)), {}, {}
+        check_crop(config, settings, start.network)
+        more = {**of_network(shape), "denoiser": "none"}
+        if denoiser is not None:
+            start, record["continues"] = continued(denoiser, start, {"gamma": GAMMA})
+            more["denoiser"], records["the denoiser's"] = of_weights(start.network), record["continues"]
         pictures = TrainingSet(data, shape.labels)
-        run = Run("train", settings, pictures, out, cache, own, **of_network(shape))
+        record |= common_classes(pictures, records)
+        run = Run("train", settings, pictures, out, cache, own, **more)
+        network = place(start.network, settings, own)
         trainee = Trainee(network, settings.learning_rate, settings.betas, settings.ema)
-        exports = Exports(run, "denoiser", trainee, common_classes(pictures, {}), training_spectrum(run.crops))
+        exports = Exports(run, "denoiser", trainee, record, training_spectrum(run.crops))
 
         def checkpoint(number: int) -> dict[str, float]:
-            figures = [validate(Denoiser(average.network), run.held_out) for average in trainee.averages]
+            averages = [Denoiser(average.network) for average in trainee.averages]
+            figures = [of_each_source(partial(validate, average), run.held_out) for average in averages]
             denoiser = exports.write(number, figures)
-            write_grid(run.out, number, run.held_out, denoised, denoiser)
+            write_grid(run.out, number, run.held_out[0], denoised, denoiser)
             return figures[0]
 
         step = TeacherStep(Denoiser(network), trainee, settings)

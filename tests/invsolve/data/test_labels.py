@@ -71,12 +71,12 @@ def numbers(images: torch.Tensor) -> list[int]:
 def test_crops_and_held_out_pictures_carry_their_classes(tmp_path):
     folder = class_folders(tmp_path / "a")
     write_picture(folder / "dog", "small.png", coordinates(7, 20, 9))
-    crops, held_out = read(folder, 3, classes=3)
+    crops, (held_out,) = read(folder, 3, classes=3)
     found = {(int(crops[i][0][2, 0, 0]), crops[i][3]) for i in range(60)}
     assert found == {(0, 0), (0, 1), (0, 2), (1, 2)}  # of bird, cat and dog
     assert numbers(held_out.images) == [1, 0]  # of cat; of dog the small one, which is not shown
     assert held_out.labels.tolist() == [[0, 1, 0], [0, 1, 0]]
-    assert read(folder, 3)[1].labels is None
+    assert read(folder, 3)[1][0].labels is None
 
 
 def test_the_last_of_every_class_are_held_out_in_proportion(tmp_path):
@@ -84,7 +84,7 @@ def test_the_last_of_every_class_are_held_out_in_proportion(tmp_path):
     for name, count in (("a", 30), ("b", 30), ("z", 30), ("y", 1)):
         for i in range(count):
             write_picture(tmp_path / "a" / name, f"{i:02d}.png", coordinates(8, 8, i))
-    crops, held_out = read(tmp_path / "a", 32, classes=4)
+    crops, (held_out,) = read(tmp_path / "a", 32, classes=4)
     assert held_out.labels.argmax(1).tolist() == [0] * 11 + [1] * 11 + [3] * 10
     assert numbers(held_out.images) == [*range(19, 30), *range(19, 30), *range(20, 30)]
     assert [p[2, 0, 0] for p in crops.folders[0]] == [*range(19), *range(19), 0, *range(20)]
@@ -101,8 +101,8 @@ def test_a_class_without_a_picture_to_train_on_is_refused(tmp_path):
     message = r"a has 6 pictures of 3 classes but holdout is 4: it must leave one of each to train on"
     with pytest.raises(ValueError, match=message):
         read(folder, 4, classes=3)
-    assert len(read(folder, 3, classes=3)[1].images) == 3
-    assert len(read(folder, 4)[1].images) == 4  # where there are no classes
+    assert len(read(folder, 3, classes=3)[1][0].images) == 3
+    assert len(read(folder, 4)[1][0].images) == 4  # where there are no classes
 
 
 def test_hidden_classes_are_rows_of_zeros():

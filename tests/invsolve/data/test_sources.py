@@ -25,7 +25,7 @@ def load(path: Path) -> list[np.ndarray]:
     return load_pictures(Source(path))
 
 
-def read(data: list[str], config: RunConfig, cache: Path) -> tuple[Crops, HeldOut]:
+def read(data: list[str], config: RunConfig, cache: Path) -> tuple[Crops, list[HeldOut]]:
     return TrainingSet(data).read(config, cache, torch.device("cpu"))
 
 
@@ -99,10 +99,11 @@ def test_folders_and_weights_of_the_command_line(tmp_path):
     data, config = [f"{tmp_path}/faces:3", f"{tmp_path}/photos:2"], RunConfig(crop=8, holdout=2)
     crops, held_out = read(data, config, tmp_path / "cache")
     last = center_crops([coordinates(8, 8, 53), coordinates(8, 8, 54)], 8, torch.device("cpu"))
-    assert torch.equal(held_out.images, last)  # of the first folder
+    assert torch.equal(held_out[0].images, last)
+    assert [(each.name, len(each.images)) for each in held_out] == [("faces", 2), ("photos:2", 2)]
     assert [p[2, 0, 0] for pictures in crops.folders for p in pictures] == [50, 51, 52, 40, 41]
     assert crops.cumulative.tolist() == [0.75, 1.0]  # photos:2 is the name of a folder, of weight 1
-    assert len(read(data[:1], RunConfig(crop=8, holdout=0), tmp_path / "cache")[1].images) == 0
+    assert len(read(data[:1], RunConfig(crop=8, holdout=0), tmp_path / "cache")[1][0].images) == 0
 
 
 def test_data_that_is_not_there_is_refused(tmp_path):
@@ -153,9 +154,9 @@ def test_crops_from_the_cache_file_are_those_from_memory(tmp_path, decodings, pa
     source = zipped(tmp_path / "a.zip", source) if packed else source
     small, large = RunConfig(crop=8, holdout=1, memory_gb=0.0), RunConfig(crop=8, holdout=1)
     for _ in range(2):  # the second time the file is there already
-        filed, held = read([str(source)], small, tmp_path / "cache")
+        filed, (held,) = read([str(source)], small, tmp_path / "cache")
     assert len(decodings) == 4
-    kept, held_kept = read([str(source)], large, tmp_path / "cache")
+    kept, (held_kept,) = read([str(source)], large, tmp_path / "cache")
     assert all(torch.equal(a, b) for i in range(40) for a, b in zip(filed[i][:2], kept[i][:2], strict=True))
     assert torch.equal(held.images, held_kept.images)
     assert all(isinstance(_mapped(picture), np.memmap) for picture in filed.folders[0])
@@ -166,6 +167,15 @@ def _mapped(array: np.ndarray) -> object:
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
+
+
+def test_held_out_pictures_carry_the_names_of_their_sources(tmp_path):
+    """A number tells those of one name apart."""
+    folders = [four_pictures(tmp_path / place) for place in ("a/train", "b/train", "c/other")]
+    held_out = read([str(folder) for folder in folders], RunConfig(crop=8, holdout=1), tmp_path / "cache")[1]
+    assert [each.name for each in held_out] == ["train-1", "train-2", "other"]
+    assert [len(each.images) for each in held_out] == [1, 1, 1]
+    assert len(held_out[0].first(0).images) == 0
 
 
 def test_a_source_that_has_changed_is_decoded_anew(tmp_path, decodings):

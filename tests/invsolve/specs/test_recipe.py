@@ -14,12 +14,21 @@ from invsolve.networks.unet import UNet, UNetConfig
 from invsolve.priors.denoiser import Denoiser
 from invsolve.priors.file import save_denoiser
 from invsolve.runtime.shipped import shipped
-from invsolve.specs.recipe import RECIPES, DistillConfig, FinetuneConfig, Network, TrainConfig, find_recipe, load_config
+from invsolve.specs.recipe import (
+    RECIPES,
+    CalibrateConfig,
+    DistillConfig,
+    FinetuneConfig,
+    Network,
+    TrainConfig,
+    find_recipe,
+    load_config,
+)
 from invsolve.training.distill import distill
 from invsolve.training.run import check_crop
 from invsolve.training.teacher import train
 
-KINDS = {"teacher": TrainConfig, "distill": DistillConfig, "finetune": FinetuneConfig}
+KINDS = {"teacher": TrainConfig, "distill": DistillConfig, "finetune": FinetuneConfig, "calibrate": CalibrateConfig}
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +67,9 @@ def test_a_bad_configuration_of_the_teacher_is_refused(pictures, tmp_path, chang
         ({"sigma_min": 3.0, "sigma_max": 2.0}, "sigma_min is 3.0 but must not exceed sigma_max, 2.0"),
         ({"crop": 15}, "crop 15 is no multiple of the network's 4"),
         ({"sigma_levels": 1}, "sigma_levels is 1 but must be 0, or at least 2"),
+        ({"energy_weight": 1.0}, "crop is 16 but the largest patch at the coarsest scale has 32 pixels"),
+        ({"scales": [1, 2, 3]}, "scales is [1, 2, 3] but each must be a larger multiple of the one before"),
+        ({"patches": []}, "patches [] and scales [1, 2, 4, 8] must have an entry each"),
     ],
     ids=str,
 )
