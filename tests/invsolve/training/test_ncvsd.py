@@ -16,6 +16,7 @@ from invsolve.specs.recipe import DistillConfig
 from invsolve.training.discriminator import Discriminator
 from invsolve.training.distill import DistillStep
 from invsolve.training.edm import edm_loss, edm_weight
+from invsolve.training.energy import score_loss
 from invsolve.training.ncvsd import (
     Diffused,
     adversarial_gradient,
@@ -287,6 +288,38 @@ def test_a_step_moves_the_generator_along_both_gradients():
     total = score + 0.5 * score.norm() / adversarial.norm() * adversarial
     step.generator.denoiser.network.zero_grad()
     (total * x).sum().div(4).backward()
+    for name, parameter in step.generator.denoiser.network.named_parameters():
+        if name in caught:
+            scale = caught[name].abs().max() + 1e-12
+            assert (parameter.grad - caught[name]).abs().max() < 1e-8 * scale, name
+    assert len(caught) > 20
+
+
+def test_with_the_energy_score_both_samples_move_the_generator():
+    """By ``(g + r e1) x1 + r e2 x2``: e1, e2 the score's gradients, of whose first r gives a norm relative to g."""
+    config = DistillConfig(precision="fp32", fake_first=0, energy_weight=0.5, crop=8, patches=(1, 2), scales=(1, 2))
+    step = distillation(teacher(), config)
+    for number in (1, 2):
+        step(samples(number), number)
+    caught = {}
+    step.trainees["generator"].update = lambda _: caught.update(
+        {name: p.grad.clone() for name, p in step.generator.denoiser.network.named_parameters() if p.grad is not None}
+    )
+    given = samples(4)
+    s, t = step.sigmas(given.normals)
+    u = given.x + s[:, None, None, None] * given.noise(SHAPE)
+    first = step.generator(u, s, given.noise(SHAPE))
+    d = diffuse(first.detach(), t, given.noise(SHAPE), u, s)
+    second = step.generator(u, s, given.noise(SHAPE))
+    score = generator_gradient(step.teacher, fake_loss(step.fake, first, d)[1], d)
+    pair = [each.detach().requires_grad_() for each in (first, second)]
+    energy = torch.autograd.grad(score_loss(given.x, *pair, s, DATA, config, 4).sum(), pair)
+    ratio = 0.5 * score.norm() / energy[0].norm()
+
+    step.generator.denoiser.network.zero_grad()
+    step(samples(4), 4)
+    step.generator.denoiser.network.zero_grad()
+    (((score + ratio * energy[0]) * first).sum() + (ratio * energy[1] * second).sum()).div(4).backward()
     for name, parameter in step.generator.denoiser.network.named_parameters():
         if name in caught:
             scale = caught[name].abs().max() + 1e-12
