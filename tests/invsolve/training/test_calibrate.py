@@ -189,6 +189,7 @@ def test_what_cannot_be_calibrated_is_refused(generator, teacher, pictures, tmp_
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_distillation_takes_the_energy_score_as_well(generator, teacher, pictures, tmp_path):
     """In micro-batches, too; its figure is in the log, and the generator ends elsewhere than without."""
     runs = {"without": {}, "with": {"energy_weight": 1.0}, "micro-batches": {"energy_weight": 1.0, "accumulate": 2}}

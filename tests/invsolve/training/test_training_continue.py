@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
-from training_cases import STUDENT, assert_resumes, refused, state_of, write
+from training_cases import STUDENT, TEACHER, assert_resumes, refused, state_of, write
 
 from invsolve.cli import main
 from invsolve.priors.file import load_denoiser
 from invsolve.priors.registry import load_prior
 from invsolve.training.distill import distill
+from invsolve.training.teacher import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -84,3 +87,21 @@ def test_the_published_conditioning_starts_from_the_teacher_and_resumes(teacher,
     assert_resumes(run, tmp_path, STUDENT, 7, images=96, conditioning="encoder")
     moved = load_prior(tmp_path / "whole" / "generator-ema0.1.safetensors")(u, 0.5, z)
     assert (moved - undistilled(teacher, u, z)).abs().max() > 1e-3
+
+
+def test_a_teacher_goes_on_with_the_weights_of_another(teacher, pictures, tmp_path, capsys):
+    """With a new optimiser; its file says what it came from. Weights of another network are refused."""
+    config = write(tmp_path / "t.yaml", TEACHER, images=8, warmup=1000)
+    command = ["train", config, "--denoiser", teacher, "--data", pictures, "--out", tmp_path / "out", "--device", "cpu"]
+    assert main([str(word) for word in command]) == 0
+    written = tmp_path / "out" / "denoiser-ema0.05.safetensors"
+    assert f"wrote {written}" in capsys.readouterr().out
+    (found, header, _), given = load_denoiser(written), load_denoiser(teacher)
+    assert header["record"]["continues"] == given[1]["record"]
+    u, _ = two_normals()
+    assert (found(u, 0.5) - given[0](u, 0.5)).abs().max() < 2e-3  # half precision, and one step of a tiny rate
+    other = write(tmp_path / "o.yaml", TEACHER, network={**TEACHER["network"], "widths": [8, 8]})
+    wrong = partial(train, other, [str(pictures)], tmp_path / "other", "cpu", denoiser=teacher)
+    refused("widths is (8, 16) but must be (8, 8), as of the teacher or configuration", wrong)
+    state = partial(train, config, [str(pictures)], tmp_path / "out", "cpu")
+    refused("denoiser is none but was", state)
