@@ -54,11 +54,11 @@ class CalibrateStep:
         n, first_z, second_z = (part.noise(shape) for _ in range(3))
         # Without over-noising there is no z: the second output of a held sample is that of another noisy image.
         noise = torch.cat([n, torch.where(kept[:, None, None, None], second_z, n)])
-        twice = [torch.cat([each, each]) for each in (x, s, kept)]
-        u = twice[0] + twice[1][:, None, None, None] * noise
-        gamma = torch.where(twice[2], 0.0, self.gamma)
+        twice_x, twice_s, twice_kept = (torch.cat([each, each]) for each in (x, s, kept))
+        u = twice_x + twice_s[:, None, None, None] * noise
+        gamma, z = torch.where(twice_kept, 0.0, self.gamma), torch.cat([first_z, second_z])
         labels = None if part.labels is None else torch.cat([part.labels, part.labels])
-        inputs = GeneratorInputs.of(u, twice[1], gamma, torch.cat([first_z, second_z]), labels)
+        inputs = GeneratorInputs.of(u, twice_s, gamma, z, labels)
         losses = dict.fromkeys(("score", "kept"), x.new_zeros(()))
         with autocast(c, x):
             output = inputs(self.denoiser)
@@ -67,7 +67,7 @@ class CalibrateStep:
             losses["score"] = score_loss(x[~kept], *pair, s[~kept], self.original.sigma_data, c, number).sum()
         if kept.any():
             with autocast(c, x):
-                losses["kept"] = held_loss(self.original, inputs[twice[2]], output[twice[2]]).sum() / 2
+                losses["kept"] = held_loss(self.original, inputs[twice_kept], output[twice_kept]).sum() / 2
         means = {name: loss / len(x) for name, loss in losses.items()}
         backward(means["score"] + c.keep_weight * means["kept"], c)
         return {name: value.detach() / c.accumulate for name, value in means.items()}

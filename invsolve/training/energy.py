@@ -63,11 +63,13 @@ def log_spread(x: Tensor, first: Tensor, second: Tensor, scales: Sequence[int]) 
     return band_energies(first - second, scales).log() - sum(errors) / 2
 
 
-def score_loss(x: Tensor, first: Tensor, second: Tensor, s: Tensor, sigma_data: float, c: ScoreConfig, step: int):
+def score_loss(
+    x: Tensor, first: Tensor, second: Tensor, s: Tensor, sigma_data: float, c: ScoreConfig, step: int
+) -> Tensor:
     """The loss ``[B]`` of two samples given noise of level ``s`` ``[B]``, in training step 1, 2, ...
 
-    ``sqrt(w(s)) S + v sum_bands (log spread)²``; S grows like the root of what EDM's weight ``w`` is made for, and
-    ``v`` falls from ``exchange_weight`` to 0 within ``exchange_steps``, if there are any.
+    ``sqrt(w(s)) S + v sum_bands (log spread)²``: EDM's weight ``w`` is one of squared errors, hence the root; ``v``
+    falls from ``exchange_weight`` to 0 within ``exchange_steps``, if there are any.
     """
     loss = edm_weight(s, sigma_data).sqrt() * energy_score(x, first, second, c.patches, c.scales)
     left = 1 - step / c.exchange_steps if c.exchange_steps else 1.0
