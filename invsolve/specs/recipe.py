@@ -22,6 +22,7 @@ RECIPES = {
     "default-teacher": ("train", "how the prior teacher was trained"),
     "default-distill": ("distill", "how it became a generative denoiser"),
     "default-finetune": ("finetune", "how that became the prior default"),
+    "default-photos-teacher": ("train", "how the teacher goes on, with more photographs"),
     "default-calibrate": ("calibrate", "how its samples get their true spread"),
     "published-ffhq256-teacher": ("train", "a teacher of the published size, for FFHQ at 256 pixels"),
     "published-ffhq256-distill": ("distill", "the published distillation of such a teacher"),
@@ -39,7 +40,7 @@ class RunConfig(Checked):
     zoom: tuple[Scale, Scale] = (1.0, 1.0)  # crops show pictures at a scale log-uniform between these, at most 1
     memory_gb: NotNegative = 8.0  # decoded pictures of up to this size are kept in memory, more in a mapped file
     label_dropout: Share = 0.1  # share of crops whose class is hidden, for use without one: solve() names none
-    holdout: Index = 32  # last pictures of every folder, or class, kept out of training; the first folder's validate
+    holdout: Index = 32  # last pictures of every folder, or class, kept out of training, for validation
     warmup: Index = 100  # optimiser steps of linear warm-up
     decay_after: Count = 1000  # steps after which the learning rate falls as 1/sqrt(step)
     ema: tuple[Std, ...] = (0.05, 0.10)  # relative widths of the power-function averages; the first one is exported

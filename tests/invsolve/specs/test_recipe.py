@@ -133,7 +133,7 @@ def test_a_path_is_a_path(tmp_path, monkeypatch, path):
     [
         ("default-techer", "; did you mean 'default-teacher'?"),
         ("default-distill", "; did you mean 'default-teacher'?"),
-        ("mine", "; expected one of default-teacher, published-ffhq256-teacher"),
+        ("mine", "; expected one of default-photos-teacher, default-teacher, published-ffhq256-teacher"),
     ],
 )
 def test_an_unknown_name_is_one_line(capsys, name, advice):
