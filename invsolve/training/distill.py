@@ -52,7 +52,8 @@ class DistillStep:
     """One update of each of fake denoiser, discriminator and generator, on the same generated images.
 
     The generator's gradient uses the fake denoiser's output from its own update, so that a step costs one forward and
-    backward pass of each network and one forward pass of the teacher.
+    backward pass of each network and one forward pass of the teacher. The energy score takes one more pass of the
+    generator each way, for a second sample.
     """
 
     def __init__(
