@@ -39,7 +39,11 @@ ADVERSARIAL = {"adversarial_weight": 0.3, "discriminator_first": 20}
 TRAININGS = {
     "energy": ("calibrate", 6.2, SCORE),
     "energy, exchangeability": ("calibrate", 6.2, {**SCORE, "exchange_weight": 0.1}),
-    "energy, exchangeability that falls": ("calibrate", 6.2, {**SCORE, "exchange_weight": 0.2, "exchange_steps": -1}),
+    "energy, exchangeability that falls, held harder": (
+        "calibrate",
+        6.2,
+        {**SCORE, "exchange_weight": 0.2, "exchange_steps": -1, "keep_weight": 64.0},
+    ),
     "NCVSD": ("distill", 7, NCVSD),
     "NCVSD, energy, exchangeability": ("distill", 10, BOTH),
     "NCVSD, energy, exchangeability, adversarial": ("distill", 13, {**BOTH, **ADVERSARIAL}),
