@@ -1,4 +1,4 @@
-"""The shipped prior's training on a GPU that is lent for minutes: packed before, stopped by the clock, brought back.
+"""The shipped prior's training within minutes of a GPU: packed before, stopped by the clock, brought back.
 
 Pictures and weights travel to the machine as files of at most 60 MB, and weights from it in pieces of at most 16 MiB.
 It needs this repository's code, not installed, with torch, numpy, scipy, pillow, pyyaml, safetensors and tqdm. At home,

@@ -60,7 +60,13 @@ def golden() -> dict[str, list[list[float]]]:
     return json.loads(GOLDEN.read_text())
 
 
-@pytest.mark.parametrize("case", CASES)
+FAST = ("sr4x-16", "inpaint_box-16")  # of those with 16 evaluations, which take long
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=[pytest.mark.slow] if c.endswith("-16") and c not in FAST else []) for c in CASES],
+)
 def test_restorations_are_what_they_were(case, golden):
     found = numbers(restored(case))
     assert torch.tensor(found) == pytest.approx(torch.tensor(golden[case]), rel=0, abs=1e-5)
