@@ -8,7 +8,7 @@ from operators.decimation import BlurDecimate
 from operators.function import FunctionOperator
 from operators.grayscale import Grayscale
 from operators.identity import Identity
-from operators.kernels import gaussian_kernel, motion_kernel
+from operators.kernels import gaussian_kernel, motion_kernel, without_zero_border
 from operators.mask import Mask, box_mask, random_mask
 from operators.resize import Resize
 from operators.separable import SeparableOperator
@@ -39,4 +39,5 @@ __all__ = [
     "random_mask",
     "solve_least_squares",
     "solve_spd",
+    "without_zero_border",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from operators.base import LinearOperator
-from operators.boundary import BOUNDARIES, fold
+from operators.boundary import BOUNDARIES, VALID, fold
 from operators.checks import check_choice, image_shape
 from operators.convolution import CircularConvolution, Convolution
 from operators.kernels import gaussian_taps
@@ -18,8 +18,8 @@ from operators.separable import SeparableOperator, check_maps
 class GaussianBlur(SeparableOperator):
     """Gaussian blur of standard deviation `std` pixels by `size` x `size` taps, with an exact prox at any boundary.
 
-    `size` is `2 ceil(4 std) + 1` unless given, and may exceed the image; `boundary` is reflect, replicate, zero or
-    circular (see `operators.boundary`).
+    `size` is `2 ceil(4 std) + 1` unless given, and may exceed the image; `boundary` is reflect, replicate, zero,
+    circular or valid (see `operators.boundary`).
 
     Raises ValueError for what cannot be, and for images of so long a side that the dense maps would take more than
     4 GiB (`operators.separable.check_maps`).
@@ -34,8 +34,18 @@ class GaussianBlur(SeparableOperator):
 
 
 def blur_matrix(size: int, taps: np.ndarray, boundary: str) -> np.ndarray:
-    """Convolution of a signal of `size` samples with `taps`, centred on tap `len(taps) // 2`, as a square matrix."""
-    check_choice("boundary", boundary, BOUNDARIES)
+    """Convolution of a signal of `size` samples with `taps`, centred on tap `len(taps) // 2`, as a square matrix.
+
+    With boundary `valid` its rows are those of the samples whose whole neighbourhood is in the signal. Raises
+    ValueError where there is none.
+    """
+    if check_choice("boundary", boundary, (*BOUNDARIES, VALID)) == VALID:
+        if len(taps) > size:
+            raise ValueError(f"kernel has {len(taps)} taps but the image only {size} pixels a side")
+        rows = np.arange(size - len(taps) + 1)[:, None]
+        matrix = np.zeros((len(rows), size))
+        matrix[rows, rows + np.arange(len(taps))[::-1]] = taps
+        return matrix
     rows = np.arange(size)[:, None]
     columns, present = fold(rows - np.arange(len(taps)) + len(taps) // 2, size, boundary)
     matrix = np.zeros((size, size))
@@ -45,6 +55,6 @@ def blur_matrix(size: int, taps: np.ndarray, boundary: str) -> np.ndarray:
 
 def blur(in_shape: tuple[int, int, int], kernel: Tensor, boundary: str = "circular") -> LinearOperator:
     """The operator that blurs by `kernel`: by FFT and exactly when circular, else with conjugate gradients."""
-    if check_choice("boundary", boundary, BOUNDARIES) == "circular":
+    if check_choice("boundary", boundary, (*BOUNDARIES, VALID)) == "circular":
         return CircularConvolution(in_shape, kernel)
     return Convolution(in_shape, kernel, boundary)

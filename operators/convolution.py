@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.fft import irfft2, rfft2
 
 from operators.base import Gain, LinearOperator, damped_inverse, per_image
-from operators.boundary import fold
+from operators.boundary import VALID, fold, margins
 from operators.cg import Map
 from operators.checks import check_choice
 from operators.kernels import check_kernel
@@ -57,20 +57,23 @@ class Convolution(LinearOperator):
     """Blur by `kernel` of an image that goes on beyond its edges as `boundary` says: reflect, replicate or zero.
 
     Same kernels, centre and device as `CircularConvolution`. y = A x pads and takes the valid part of the convolution
-    (an FFT of the padded size); the prox runs conjugate gradients.
+    (an FFT of the padded size); the prox runs conjugate gradients. With boundary `valid` nothing is padded, and y is
+    smaller than x: `[C, H - h + 1, W - w + 1]` for a kernel of `h` x `w` (see `operators.boundary.margins`).
     """
 
     def __init__(self, in_shape: tuple[int, int, int], kernel: Tensor, boundary: str = "reflect"):
         taps = check_kernel(kernel, in_shape)
-        super().__init__(in_shape, in_shape, len(taps), ("spectrum",))
-        check_choice("boundary", boundary, ("reflect", "replicate", "zero"))
+        check_choice("boundary", boundary, ("reflect", "replicate", "zero", VALID))
+        kept = [n - k + 1 if boundary == VALID else n for n, k in zip(in_shape[1:], taps.shape[2:], strict=True)]
+        super().__init__(in_shape, (in_shape[0], *kept), len(taps), ("spectrum",))
         self.grid, valid = (), []
         for name, size, k in zip(("rows", "columns"), self.in_shape[1:], taps.shape[2:], strict=True):
-            before, after = (0, 0) if boundary == "zero" else (k - 1 - k // 2, k // 2)
+            before, after = margins(k) if boundary in ("reflect", "replicate") else (0, 0)
             source = fold(np.arange(-before, size + after), size, boundary)[0]
             self.register_buffer(name, torch.from_numpy(source), persistent=False)  # where padded pixels come from
             self.grid += (next_fast_len(size + k - 1, real=True),)
-            valid.append(slice(before + k // 2, before + k // 2 + size))
+            first = k - 1 if boundary == VALID else before + k // 2
+            valid.append(slice(first, first + (size - k + 1 if boundary == VALID else size)))
         self._valid = ..., *valid  # where the circular convolution on the padded grid does not wrap around
         self.register_exact("spectrum", torch.view_as_real(rfft2(taps, s=self.grid)))
         self.to(kernel.device)

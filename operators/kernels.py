@@ -26,6 +26,16 @@ def check_kernel(kernel: Tensor, in_shape: tuple[int, int, int]) -> Tensor:
     return kernel
 
 
+def without_zero_border(kernel: Tensor) -> Tensor:
+    """A kernel `[h, w]` without the rows and columns of zeros that its rim has on both sides: its centre stays."""
+    for dim in (0, 1):
+        used = (kernel != 0).any(1 - dim).nonzero()[:, 0]
+        size = kernel.shape[dim]
+        rim = min(int(used[0]), size - 1 - int(used[-1])) if len(used) else 0
+        kernel = kernel.narrow(dim, rim, size - 2 * rim)
+    return kernel
+
+
 def gaussian_taps(std: float, size: int) -> Tensor:
     """Sampled Gaussian `[size]` in float64, centred on tap `size // 2`, summing to 1. `std` is in pixels."""
     check_number("std of the blur", std, positive=True)

@@ -74,6 +74,9 @@ CASES = {
     "circular, as large as the image": lambda: CircularConvolution((1, 6, 5), kernel(6, 5)),
     "convolution reflect": lambda: Convolution((2, 7, 6), kernel(3, 4), "reflect"),
     "convolution replicate": lambda: Convolution((1, 6, 7), kernel(5, 3), "replicate"),
+    "convolution valid": lambda: Convolution((2, 8, 7), kernel(3, 4), "valid"),
+    "convolution valid, per image": lambda: Convolution((1, 7, 8), kernel(BATCH, 1, 4, 3), "valid"),
+    "gaussian valid": lambda: GaussianBlur((1, 9, 8), 0.7, 4, "valid"),
     "convolution zero": lambda: Convolution((1, 7, 7), kernel(4, 5), "zero"),
     "convolution zero, singular": lambda: Convolution(
         (1, 4, 6), torch.tensor([[0, 0, 0, 1, 0.5]], device="cpu"), "zero"

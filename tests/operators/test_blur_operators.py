@@ -17,7 +17,9 @@ from operators import (
     blur,
     gaussian_kernel,
     motion_kernel,
+    without_zero_border,
 )
+from operators.boundary import margins
 
 SCIPY_MODES = {"reflect": "reflect", "replicate": "nearest", "zero": "constant", "circular": "wrap"}
 
@@ -59,9 +61,35 @@ def test_zero_boundary_is_the_central_part_of_the_full_convolution():
     np.testing.assert_allclose(blur((1, 8, 9), k, "zero").double()(x)[0, 0], full[2:10, 3:12], atol=1e-13)
 
 
+@pytest.mark.parametrize("taps", [(3, 4), (5, 1), (8, 7)])
+def test_valid_is_what_no_boundary_rule_touches(taps):
+    """Of any larger picture y is the blurred part whose neighbourhood is whole, `margins` away from its edges."""
+    x, k = random(1, 1, 9, 7), random(*taps, seed=1)
+    y = blur((1, 9, 7), k, "valid").double()(x)[0, 0]
+    np.testing.assert_allclose(y, signal.convolve2d(x[0, 0].numpy(), k.numpy(), mode="valid"), atol=1e-13)
+    (top, bottom), (left, right) = (margins(n) for n in taps)
+    wrapped = blur((1, 9, 7), k, "circular").double()(x)[0, 0]
+    np.testing.assert_allclose(y, wrapped[top : 9 - bottom, left : 7 - right], atol=1e-13)
+
+
+def test_a_valid_gaussian_larger_than_the_image_is_refused():
+    with pytest.raises(ValueError, match="kernel has 9 taps but the image only 8 pixels a side"):
+        GaussianBlur((1, 12, 8), 1, 9, "valid")
+
+
+def test_a_kernel_without_its_zero_border_blurs_alike():
+    k = torch.zeros(9, 8)
+    k[2:6, 3:8] = random(4, 5, seed=1)
+    small = without_zero_border(k)
+    assert small.shape == (5, 8)  # 2 rows of zeros above, 3 below, none to the right
+    x = random(1, 1, 12, 11)
+    assert (blur((1, 12, 11), small).double()(x) - blur((1, 12, 11), k).double()(x)).abs().max() < 1e-7
+    assert torch.equal(without_zero_border(torch.zeros(3, 3)), torch.zeros(3, 3))
+
+
 def test_gaussian_blur_is_convolution_by_the_gaussian_kernel():
     x = random(2, 3, 20, 18)
-    for boundary in SCIPY_MODES:
+    for boundary in (*SCIPY_MODES, "valid"):
         other = blur((3, 20, 18), gaussian_kernel(9, 1.3), boundary).double()
         assert (GaussianBlur((3, 20, 18), 1.3, 9, boundary).double()(x) - other(x)).abs().max() < 1e-13
 
