@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 import tempfile
-import warnings
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,22 +14,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .decoding import Picture, decode
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 PACKAGED = "skimage:"  # prefix of the names of the pictures that come with scikit-image
 ALIASES = {"cat": "chelsea", "immunohistochemistry": "ihc"}  # as scikit-image's own functions call them
 
-BITS_PER_SAMPLE, ORIENTATION = 258, 274  # tags of TIFF, the second one of EXIF too
-UPRIGHT = {  # what turns a picture of this EXIF orientation the right way up
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+LUMA = (0.299, 0.587, 0.114)  # Rec. 601, as Pillow's convert("L")
 STD_WHITE = 0.5  # standard deviation, for images on [-1, 1], that the picture of one shows as white
-DAMAGE = (OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, RuntimeError, struct.error)  # in Pillow
 
 
 def list_pictures(inputs: Sequence[str | Path]) -> list[str | Path]:
@@ -66,45 +56,55 @@ def picture_name(source: str | Path) -> str:
     return text.removeprefix(PACKAGED) if text.startswith(PACKAGED) else Path(text).stem
 
 
-def read_image(source: str | Path, channels: int = 3, background: str = "white") -> torch.Tensor:
-    """Read a picture as a float32 tensor ``[channels, H, W]`` in [-1, 1].
+def read_image(
+    source: str | Path, channels: int = 3, background: str = "white", keep_profile: bool = False
+) -> torch.Tensor:
+    """Read a picture as a float32 tensor ``[channels, H, W]`` in [-1, 1], of sRGB colours.
 
-    Anything Pillow reads: 8 to 16 bits per channel, gray, palette, CMYK. The EXIF orientation is applied where it can
-    be read, and of an animation the first frame is taken. With ``channels=1`` colours become gray by Rec. 601 luma;
-    with ``channels=3`` gray is repeated.
+    Anything Pillow reads: 8 to 16 bits per channel, gray, palette, CMYK; see :func:`decode`. With ``channels=1``
+    colours become gray by Rec. 601 luma; with ``channels=3`` gray is repeated.
 
     Args:
         source: a path, or ``skimage:NAME`` for one of the pictures packaged with scikit-image.
         background: what transparency is laid over, "white" or "black".
+        keep_profile: leave the values as they are in the file, whatever colours its ICC profile says they mean.
 
     Raises:
         ValueError: the file is missing, truncated, not a picture, or holds values without a known range (floats,
             32-bit integers).
     """
+    return in_channels(over(read_picture(source, keep_profile), background), channels)
+
+
+def read_picture(source: str | Path, keep_profile: bool = False) -> Picture:
+    """A picture's colours and what is kept of its file; ``source``, and what is raised, as of :func:`read_image`."""
     path = _packaged_path(str(source)) if str(source).startswith(PACKAGED) else Path(source)
     if not path.is_file():
         raise ValueError(f"{path}: is a directory, not a picture" if path.is_dir() else f"{path}: no such file")
-    return decode_image(path, str(path), channels, background)
+    return decode(path, str(path), keep_profile)
 
 
-def decode_image(file: Path | BinaryIO, name: str, channels: int = 3, background: str = "white") -> torch.Tensor:
-    """:func:`read_image` of a path or an open file, called ``name`` in errors."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as opened:
-                opened.load()
-                picture, white = _upright(opened), _white(opened)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise ValueError(f"{name}: more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
-    except DAMAGE as error:
-        reason = "not a picture in a known format" if "cannot identify" in str(error) else str(error)
-        raise ValueError(f"{name}: cannot be read as a picture ({reason})") from None
-    if white is None:
-        kind = "floating-point" if picture.mode == "F" else "32-bit or signed"
-        raise ValueError(f"{name}: {kind} pixels have no known range; save it with 8 or 16 bits per channel")
-    values = torch.from_numpy(_unit_values(picture, white, "L" if channels == 1 else "RGB", background))
-    return (values * 2 - 1).reshape(picture.height, picture.width, channels).permute(2, 0, 1).contiguous()
+def decode_image(file: Path | BinaryIO, name: str) -> torch.Tensor:
+    """:func:`read_image` in three channels of a path or an open file, called ``name`` in errors."""
+    return in_channels(over(decode(file, name), "white"), 3)
+
+
+def over(picture: Picture, background: str) -> torch.Tensor:
+    """A picture's image laid over "white" or "black"."""
+    if picture.kept.alpha is None:
+        return picture.image
+    return torch.lerp(
+        torch.full_like(picture.image, {"white": 1.0, "black": -1.0}[background]), picture.image, picture.kept.alpha
+    )
+
+
+def in_channels(image: torch.Tensor, channels: int) -> torch.Tensor:
+    """An image ``[1 or 3, H, W]`` in 1 channel, by Rec. 601 luma, or in 3, gray repeated."""
+    if len(image) == channels:
+        return image
+    if channels == 3:
+        return image.expand(3, -1, -1).contiguous()
+    return torch.tensordot(torch.tensor(LUMA).to(image), image, dims=1)[None]
 
 
 def _packaged_path(source: str) -> Path:
@@ -118,37 +118,6 @@ def _packaged_path(source: str) -> Path:
         names = ", ".join(sorted(packaged))
         raise ValueError(f"{source}: scikit-image has no packaged picture of this name; it has {names}")
     return path
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    """A picture as its EXIF orientation says, or as it is where its EXIF cannot be read."""
-    try:
-        turn = UPRIGHT.get(picture.getexif().get(ORIENTATION))
-    except DAMAGE:
-        turn = None
-    return picture.copy() if turn is None else picture.transpose(turn)
-
-
-def _white(picture: Image.Image) -> int | None:
-    """The value of white in a picture's channels, or None where its file does not say."""
-    if not picture.mode.startswith(("F", "I")):
-        return 255
-    if picture.format == "TIFF" and picture.mode.startswith("I;16"):
-        return 2 ** picture.tag_v2[BITS_PER_SAMPLE][0] - 1
-    # Other formats' gray of more than 8 bits is scaled to 16; some Pillow releases open it as 32-bit integers.
-    known = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
-    return 65535 if known else None
-
-
-def _unit_values(picture: Image.Image, white: int, mode: str, background: str) -> np.ndarray:
-    """Pixels as float32 in [0, 1], ``[H, W]`` for mode "L" or ``[H, W, 3]`` for mode "RGB"."""
-    if picture.mode.startswith("I"):
-        gray = np.asarray(picture).astype(np.float32) / white
-        return gray if mode == "L" else np.repeat(gray[..., None], 3, axis=2)
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, background), picture)
-    return np.asarray(picture.convert("RGB" if picture.mode != "L" else "L").convert(mode), dtype=np.float32) / white
 
 
 def central_crop(images: torch.Tensor, size: int) -> torch.Tensor:

@@ -56,7 +56,7 @@ def read_values(path: str | Path) -> np.ndarray:
     """
     path = Path(path)
     if path.suffix.lower() != ".npy":
-        return ((read_image(path, channels=1, background="black")[0] + 1) / 2).numpy()
+        return ((read_image(path, channels=1, background="black", keep_profile=True)[0] + 1) / 2).numpy()
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:
