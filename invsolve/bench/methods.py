@@ -24,7 +24,7 @@ from operators.spectral import spectral_filter
 from .. import peers
 from ..priors.denoiser import DiffusionSampler, PosteriorMean, Prior
 from ..runtime.random_streams import NoiseStreams
-from ..solver.defaults import honoured
+from ..solver.defaults import default_settings, honoured
 from ..solver.solve import Index, check_settings, solve
 from ..specs.fields import suggestion
 from ..specs.task import Task
@@ -117,7 +117,8 @@ def in_use(settings: object) -> dict[str, float | bool]:
 
 def _in_loop(name: str, prior: Prior, steps: int, task: Task, operator: LinearOperator, seed: int) -> Method:
     """``solve`` with the task's settings for ``steps`` evaluations, of which each is one sample of the prior here."""
-    settings, evaluations = honoured(task.settings(steps), prior), steps * prior.evaluations
+    settings = task.settings(steps) or default_settings(operator, task.sigma_y, prior)
+    settings, evaluations = honoured(settings, prior), steps * prior.evaluations
     check_settings(settings, prior)
     sample = {"sample": prior.evaluations} if prior.evaluations > 1 else {}
 

@@ -6,6 +6,7 @@ A new degradation is one file in ``operators/``, one class and one entry of ``DE
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from operators import LinearOperator
 
 Shape = tuple[int, int, int]  # (C, H, W)
-Boundary = Literal["circular", "reflect", "replicate", "zero"]  # how a blurred image goes on beyond its edges
+THIN = 6  # pixels from the nearest observed one, at most, in what counts as a scratch
+# How a blurred image goes on beyond its edges; valid: in an unknown way, and the image is larger than what is measured.
+Boundary = Literal["circular", "reflect", "replicate", "zero", "valid"]
+Margins = tuple[tuple[int, int], tuple[int, int]]  # pixels (above, below), (to the left, to the right)
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,17 @@ class Degradation(Checked):
         """:meth:`operator`, from the package ``operators``, which is not imported before."""
         raise NotImplementedError
 
-    def image_shape(self, measured: Shape) -> Shape:
+    def image_shape(self, measured: Shape, given: Tensor | None = None) -> Shape:
         """Shape of the clean image behind a measurement."""
         return measured
+
+    def resembles(self, given: Tensor | None) -> bool:
+        """Whether settings that were tuned for the degradation's own mask or kernel serve for the user's too."""
+        return True
+
+    def margins(self, given: Tensor | None = None) -> Margins:
+        """By how much the clean image reaches beyond the measured part."""
+        return (0, 0), (0, 0)
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,7 @@ class Grayscale(Degradation):
     def build(self, operators, shape, given, seed):
         return operators.Grayscale(shape, self.weights)
 
-    def image_shape(self, measured: Shape) -> Shape:
+    def image_shape(self, measured, given=None):
         return 3, *measured[1:]
 
 
@@ -79,7 +91,7 @@ class SuperResolution(Degradation):
     def build(self, operators, shape, given, seed):
         return operators.Resize(shape, self.factor, self.filter)
 
-    def image_shape(self, measured: Shape) -> Shape:
+    def image_shape(self, measured, given=None):
         channels, height, width = measured
         return channels, height * self.factor, width * self.factor
 
@@ -107,30 +119,63 @@ class InpaintRandom(Degradation):
     def build(self, operators, shape, given, seed):
         return operators.Mask(shape, operators.random_mask(shape[1:], self.missing, seed) if given is None else given)
 
+    def resembles(self, given):
+        """Scratches do, whose pixels all have an observed one near; in larger holes more must be invented."""
+        from scipy.ndimage import distance_transform_edt
+
+        return given is None or float(distance_transform_edt(given.numpy() == 0).max()) <= THIN
+
+
+class Blur(Degradation):
+    """A blur by a kernel of ``size`` x ``size`` taps or the user's; its fields are those of the classes below."""
+
+    takes = "kernel"
+
+    def image_shape(self, measured, given=None):
+        channels, height, width = measured
+        (above, below), (left, right) = self.margins(given)
+        return channels, height + above + below, width + left + right
+
+    def margins(self, given=None):
+        from operators.boundary import VALID, margins
+
+        if self.boundary != VALID:
+            return (0, 0), (0, 0)
+        rows, columns = (self.taps, self.taps) if given is None else given.shape
+        return margins(rows), margins(columns)
+
+    @property
+    def taps(self) -> int:
+        """Taps per side of the task's own kernel."""
+        return self.size
+
 
 @dataclass(frozen=True)
-class GaussianBlur(Degradation):
-    """Blur by a Gaussian, cut off at ``size`` pixels."""
+class GaussianBlur(Blur):
+    """Blur by a Gaussian, cut off at ``size`` pixels, or where its boundary is valid at 4 ``std`` from its centre."""
 
     size: Count
     std: Positive  # pixels
     boundary: Boundary
-    takes = "kernel"
 
     def build(self, operators, shape, given, seed):
         if given is not None:
             return operators.blur(shape, given, self.boundary)
-        return operators.GaussianBlur(shape, float(self.std), self.size, self.boundary)
+        return operators.GaussianBlur(shape, float(self.std), self.taps, self.boundary)
+
+    @property
+    def taps(self) -> int:
+        return min(self.size, 2 * math.ceil(4 * self.std) + 1) if self.boundary == "valid" else self.size
 
 
 @dataclass(frozen=True)
-class MotionBlur(Degradation):
+class MotionBlur(Blur):
     """Blur along the path of a shaken camera."""
 
     size: Annotated[int, Bounds(at_least=3)]
     intensity: Share  # 0: a straight path
     boundary: Boundary
-    takes, random = "kernel", True
+    random = True
 
     def build(self, operators, shape, given, seed):
         kernel = operators.motion_kernel(self.size, float(self.intensity), seed) if given is None else given

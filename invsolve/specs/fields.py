@@ -49,6 +49,7 @@ Index = Annotated[int, Bounds(at_least=0)]
 Positive = Annotated[float, Bounds(above=0)]
 NotNegative = Annotated[float, Bounds(at_least=0)]
 Share = Annotated[float, Bounds(at_least=0, at_most=1)]
+NoiseLevel = Annotated[float, Bounds(at_least=0, at_most=2)]  # for images on [-1, 1]
 BelowOne = Annotated[float, Bounds(at_least=0, below=1)]
 
 
@@ -137,6 +138,14 @@ def check_sigmas(settings: Any) -> None:
     """Raises ValueError where ``settings.sigma_min`` exceeds ``settings.sigma_max``."""
     if settings.sigma_min > settings.sigma_max:
         raise ValueError(f"sigma_min is {settings.sigma_min} but must not exceed sigma_max, {settings.sigma_max}")
+
+
+def described(hint: Any) -> str:
+    """A field's type and bounds in words: ``an integer, at least 1``, ``one of cubic, area``."""
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(get_args(hint))}"
+    kind, *bounds = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    return ", ".join([TYPES[kind][1], *map(str, bounds)])
 
 
 def suggestion(name: object, known: Iterable[str]) -> str:

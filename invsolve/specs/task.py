@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from ..runtime.shipped import shipped
-from .degradations import DEGRADATIONS, Degradation, Shape
-from .fields import Bounds, Checked, Count, check, from_mapping, suggestion
+from .degradations import DEGRADATIONS, Degradation, Margins, Shape
+from .fields import Checked, Count, NoiseLevel, check, from_mapping, suggestion
 from .settings import Settings
-from .yaml_file import read_yaml
+from .yaml_file import read_value, read_yaml
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from operators import LinearOperator
+
+
+TUNED_WITHIN = 1.5  # factor of the noise level that settings were tuned at, within which they hold
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Tuned settings: they serve from so many network evaluations on, for noise of about this level."""
+
+    steps: int
+    sigma_y: float
+    settings: Settings
+
+    def serves(self, steps: int, sigma_y: float) -> bool:
+        near = self.sigma_y <= TUNED_WITHIN * sigma_y <= TUNED_WITHIN**2 * self.sigma_y
+        return self.steps <= steps and near
 
 
 @dataclass(frozen=True)
@@ -27,7 +44,7 @@ class Task:
         kind: a key of ``DEGRADATIONS``.
         degradation: of that kind, with its parameters.
         sigma_y: standard deviation of the measurement noise, for images on [-1, 1].
-        stages: (steps, settings), in rising order from 1: settings serve from that many network evaluations on.
+        stages: tuned settings, in rising order of steps; none where the task is not as they were tuned for.
     """
 
     name: str
@@ -35,21 +52,30 @@ class Task:
     kind: str
     degradation: Degradation
     sigma_y: float
-    stages: tuple[tuple[int, Settings], ...]
+    stages: tuple[Stage, ...]
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The degradation's, as the YAML gives them."""
         return asdict(self.degradation)
 
-    def settings(self, steps: int) -> Settings:
-        """The solver's settings for ``steps`` network evaluations: those of the last stage that ``steps`` reaches."""
-        check("steps", steps, Count)
-        return [settings for least, settings in self.stages if least <= steps][-1]
+    def settings(self, steps: int, sigma_y: float | None = None) -> Settings | None:
+        """The solver's tuned settings for ``steps`` network evaluations: of the last stage that ``steps`` reaches.
 
-    def image_shape(self, measurement_shape: Shape) -> Shape:
+        None where there are none, or none for noise of level ``sigma_y`` (default: the task's): then
+        :func:`invsolve.default_settings` serve, which :func:`invsolve.solve` takes for None.
+        """
+        check("steps", steps, Count)
+        sigma_y = self.sigma_y if sigma_y is None else sigma_y
+        return next((stage.settings for stage in reversed(self.stages) if stage.serves(steps, sigma_y)), None)
+
+    def image_shape(self, measurement_shape: Shape, kernel: Tensor | None = None) -> Shape:
         """Shape (C, H, W) of the clean image behind a measurement: (3, 64, 64) -> (3, 256, 256) at 4x."""
-        return self.degradation.image_shape(measurement_shape)
+        return self.degradation.image_shape(measurement_shape, kernel)
+
+    def margins(self, kernel: Tensor | None = None) -> Margins:
+        """By how many pixels that image reaches beyond the measured part: at boundary valid, else 0."""
+        return self.degradation.margins(kernel)
 
     def make_operator(
         self, image_shape: Shape, mask: Tensor | None = None, kernel: Tensor | None = None, seed: int = 0
@@ -84,12 +110,15 @@ class TaskFile(Checked):
     name: str
     description: str
     operator: object  # {type: of DEGRADATIONS, and its parameters}
-    sigma_y: Annotated[float, Bounds(at_least=0, at_most=2)]
-    settings: object  # a list of {steps: from which on they serve, and Settings}
+    sigma_y: NoiseLevel
+    settings: object = None  # a list of {steps: from which on they serve, sigma_y: at which noise level, and Settings}
 
 
-def load_task(name_or_path: str | Path) -> Task:
+def load_task(name_or_path: str | Path, changes: Sequence[str] = ()) -> Task:
     """Read a task from a YAML path, or a shipped one by its name.
+
+    ``changes`` are ``operator.KEY=VALUE`` or ``sigma_y=VALUE``, in place of what the file says. Settings that the file
+    has were tuned for its operator: they are left out where it is changed.
 
     Raises:
         ValueError: one line naming the file and the key: there is no such task, a key is unknown or missing, or a
@@ -102,9 +131,32 @@ def load_task(name_or_path: str | Path) -> Task:
             raise ValueError(f"no task {name!r}{suggestion(name, list_tasks())} (or give the path of a .yaml file)")
         path = shipped("tasks") / f"{name}.yaml"
     file = from_mapping(TaskFile, read_yaml(path), str(path))
+    stages = () if file.settings is None else _stages(file.settings, float(file.sigma_y), f"{path}: settings")
     kind, degradation = _degradation(file.operator, f"{path}: operator")
-    stages = _stages(file.settings, f"{path}: settings")
-    return Task(file.name, file.description, kind, degradation, float(file.sigma_y), stages)
+    changed = asdict(degradation)
+    sigma_y = float(file.sigma_y)
+    for change in changes:
+        name, value = _change(change, changed)
+        if name == "sigma_y":
+            check("sigma_y", value, NoiseLevel)
+            sigma_y = float(value)
+        else:
+            changed[name] = value
+    if changed != asdict(degradation):
+        kind, degradation = _degradation({"type": kind, **changed}, f"{file.name} with {' '.join(changes)}")
+        stages = ()
+    return Task(file.name, file.description, kind, degradation, sigma_y, stages)
+
+
+def _change(text: str, parameters: Mapping[str, object]) -> tuple[str, object]:
+    """Name and value of ``operator.KEY=VALUE`` or ``sigma_y=VALUE``. Raises ValueError for any other text."""
+    name, equals, value = text.partition("=")
+    known = [*(f"operator.{key}" for key in parameters), "sigma_y"]
+    if not equals:
+        raise ValueError(f"{text!r} changes nothing: expected NAME=VALUE, NAME being one of {', '.join(known)}")
+    if name not in known:
+        raise ValueError(f"{text!r}: unknown parameter {name!r}{suggestion(name, known)}")
+    return name.removeprefix("operator."), read_value(value)
 
 
 def _degradation(spec: object, where: str) -> tuple[str, Degradation]:
@@ -117,23 +169,26 @@ def _degradation(spec: object, where: str) -> tuple[str, Degradation]:
     return kind, from_mapping(DEGRADATIONS[kind], {key: spec[key] for key in spec if key != "type"}, where)
 
 
-def _stages(entries: object, where: str) -> tuple[tuple[int, Settings], ...]:
-    """The list of settings, each with the number of steps it serves from, in rising order."""
-    if not isinstance(entries, tuple) or not entries:
+def _stages(entries: object, task_sigma_y: float, where: str) -> tuple[Stage, ...]:
+    """The list of settings, each with the number of steps it serves from and its noise level, in rising order."""
+    if not isinstance(entries, tuple | list) or not entries:
         raise ValueError(f"{where}: expected a list of entries, each with the key 'steps'")
-    stages: dict[int, Settings] = {}
+    stages: dict[tuple[int, float], Stage] = {}
     for number, entry in enumerate(entries, start=1):
         at = f"{where}: entry {number}"
         if not isinstance(entry, dict) or "steps" not in entry:
             raise ValueError(f"{at}: expected a mapping with the key 'steps'")
-        steps = entry["steps"]
+        steps, sigma_y = entry["steps"], entry.get("sigma_y", task_sigma_y)
         try:
             check("steps", steps, Count)
+            check("sigma_y", sigma_y, NoiseLevel)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{at}: {error}") from None
-        if steps in stages:
+        if (steps, sigma_y) in stages:
             raise ValueError(f"{at}: a second entry for steps {steps}")
-        stages[steps] = from_mapping(Settings, {key: entry[key] for key in entry if key != "steps"}, at)
-    if 1 not in stages:
-        raise ValueError(f"{where}: no entry serves from steps 1 on (the first one has steps {min(stages)})")
-    return tuple(sorted(stages.items()))
+        settings = {key: entry[key] for key in entry if key not in ("steps", "sigma_y")}
+        stages[steps, sigma_y] = Stage(steps, float(sigma_y), from_mapping(Settings, settings, at))
+    if (1, task_sigma_y) not in stages:
+        least = min(steps for steps, _ in stages)
+        raise ValueError(f"{where}: no entry serves from steps 1 on (the first one has steps {least})")
+    return tuple(stages[key] for key in sorted(stages))

@@ -27,6 +27,14 @@ Loader.add_implicit_resolver(
 )
 
 
+def read_value(text: str) -> object:
+    """What ``text`` means as a value in a YAML file. Raises ValueError where it is not YAML."""
+    try:
+        return yaml.load(text, Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{text!r} is no value ({' '.join(str(error).split())})") from None
+
+
 def read_yaml(path: Path) -> object:
     """What a YAML file holds; what is quoted stays text.
 

@@ -16,6 +16,7 @@ from invsolve.peers import PEERS, REVISION
 from invsolve.priors.denoiser import PosteriorMean
 from invsolve.priors.registry import load_prior
 from invsolve.runtime.random_streams import NoiseStreams
+from invsolve.solver.defaults import default_settings
 from invsolve.specs.degradations import DEGRADATIONS, Degradation
 from invsolve.specs.options import BenchOptions
 from invsolve.specs.settings import FewStep, Settings
@@ -59,6 +60,18 @@ def test_a_method_evaluates_the_network_as_often_as_it_says(name, tools):
         with torch.no_grad():
             alone = method.restore(y[1:], [8])
         assert (alone[0] - x[1]).abs().max() < 1e-3 * x[1].abs().max()
+
+
+def test_a_task_without_settings_has_the_solvers_own(tools):
+    task = replace(load_task("sr4x"), stages=())
+    found = make("ncvsd", task, tools).settings
+    chosen = default_settings(task.make_operator(SHAPE), task.sigma_y, tools.prior)
+    assert {name: found[name] for name in ("sigma_max", "sigma_min", "sigma_likelihood", "warm_start")} == {
+        "sigma_max": chosen.sigma_max,
+        "sigma_min": chosen.sigma_min,
+        "sigma_likelihood": chosen.sigma_likelihood,
+        "warm_start": True,
+    }
 
 
 def test_peers_have_the_settings_of_the_kind_of_task_and_start_at_a_level_that_the_denoiser_knows(tools):

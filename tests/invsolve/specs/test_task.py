@@ -139,8 +139,54 @@ def test_settings_serve_from_their_steps_on(tmp_path):
     task = load_task(tmp_path / "t.yaml")
     assert task.settings(1) == task.settings(9) == Settings(sigma_max=3)
     assert task.settings(10) == task.settings(1000) == Settings(sigma_max=7, warm_start=True)
+    assert task.settings(4, 0.07) == task.settings(4, 0.149) == Settings(sigma_max=3)
+    assert task.settings(4, 0.06) is task.settings(4, 0.16) is task.settings(4, 0.0) is None
     with pytest.raises(ValueError, match="steps is 0"):
         task.settings(0)
+
+
+def test_settings_may_be_for_another_noise_level(tmp_path):
+    content = changed("settings.1", {"steps": 2, "sigma_y": 0.0, "sigma_max": 5})
+    (tmp_path / "t.yaml").write_text(yaml.safe_dump(content))
+    task = load_task(tmp_path / "t.yaml")
+    assert task.settings(4) == Settings(sigma_max=3)
+    assert task.settings(4, 0.0) == Settings(sigma_max=5)
+    assert task.settings(1, 0.0) is None
+
+
+def test_a_task_may_do_without_settings(tmp_path):
+    (tmp_path / "t.yaml").write_text(yaml.safe_dump(changed("settings", None)))
+    assert load_task(tmp_path / "t.yaml").settings(4) is None
+
+
+def test_settings_are_for_the_task_as_it_is():
+    """With another operator or noise level they are not those that were tuned."""
+    task = load_task("sr4x", ["sigma_y=0.06", "operator.factor=4"])
+    assert task.sigma_y == 0.06
+    assert task.settings(4) == load_task("sr4x").settings(4)
+    other = load_task("sr4x", ["operator.factor=2"])
+    assert other.parameters == {"factor": 2, "filter": "cubic"}
+    assert other.settings(4) is None
+    assert load_task("sr4x", ["sigma_y=0.5"]).settings(4) is None
+
+
+def test_scratches_are_like_random_pixels_and_holes_are_not():
+    task, mask = load_task("inpaint_random"), torch.ones(40, 40)
+    mask[10:14] = 0
+    assert task.degradation.resembles(mask)
+    mask[10:30, 10:30] = 0
+    assert not task.degradation.resembles(mask)
+    assert load_task("inpaint_box").degradation.resembles(mask)
+
+
+def test_a_valid_blur_measures_what_lies_inside():
+    task = load_task("deblur_gaussian", ["operator.boundary=valid", "operator.size=9", "operator.std=1"])
+    assert task.margins() == ((4, 4), (4, 4))
+    assert task.image_shape((3, 20, 30)) == (3, 28, 38)
+    assert task.make_operator((3, 28, 38)).out_shape == (3, 20, 30)
+    kernel = torch.ones(4, 7) / 28
+    assert task.margins(kernel) == ((1, 2), (3, 3))
+    assert task.make_operator(task.image_shape((3, 20, 30), kernel), kernel=kernel).out_shape == (3, 20, 30)
 
 
 def changed(path: str, value: object) -> dict:
@@ -177,6 +223,7 @@ def changed(path: str, value: object) -> dict:
         ("settings.0", 4, "settings: entry 1: expected a mapping"),
         ("settings.0.steps", 2, "settings: no entry serves from steps 1 on"),
         ("settings.0.steps", 0, "entry 1: steps is 0 but must be at least 1"),
+        ("settings.1.sigma_y", -1, "entry 2: sigma_y is -1 but must be"),
         ("settings.1.steps", 1, "entry 2: a second entry for steps 1"),
         ("settings.1.sigmamax", 1, r"entry 2: unknown key 'sigmamax'; did you mean 'sigma_max'\?"),
         ("settings.1.sigma_max", "high", "entry 2: sigma_max is 'high' but must be a number"),
