@@ -75,12 +75,36 @@ def load_lpips(trunk: str | Path | None = None, device: torch.device | str = "cp
         LpipsUnavailableError: there is no trunk file and no download, or torchvision does not work.
         ValueError: the trunk file is missing, or is not AlexNet's.
     """
+    network = _lpips_network(trunk, device)
+
+    def lpips(x: torch.Tensor, truth: torch.Tensor) -> list[float | None]:
+        if min(x.shape[-2:]) < SMALLEST_LPIPS:
+            return [None] * len(x)
+        return _compared(network, x, truth, device).flatten().tolist()
+
+    return lpips
+
+
+def load_lpips_map(
+    trunk: str | Path | None = None, device: torch.device | str = "cpu"
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """:func:`load_lpips` before its mean over the pixels: maps ``[B, 1, H, W]`` for images with sides of 32 or more."""
+    network = _lpips_network(trunk, device, spatial=True)
+    return lambda x, truth: _compared(network, x, truth, device)
+
+
+def _compared(network: torch.nn.Module, x: torch.Tensor, truth: torch.Tensor, device) -> torch.Tensor:
+    with torch.no_grad():
+        return network(*(image.to(device, torch.float32).clamp(-1, 1) for image in (x, truth)))
+
+
+def _lpips_network(trunk: str | Path | None, device: torch.device | str, spatial: bool = False) -> torch.nn.Module:
     trunk = trunk or os.environ.get(TRUNK_VARIABLE) or None  # a variable that is empty counts as one that is not set
     weights = None if trunk is None else _read_trunk(Path(trunk))
     try:
         package = import_with_torchvision("lpips")
         with _quiet_download():
-            network = package.LPIPS(net="alex", pnet_rand=weights is not None, verbose=False)
+            network = package.LPIPS(net="alex", pnet_rand=weights is not None, verbose=False, spatial=spatial)
     except (ImportError, OSError, RuntimeError) as error:  # URLError and timeouts are OSErrors
         reason = " ".join(str(error).split()).strip("<>")
         if isinstance(error, OSError):
@@ -88,16 +112,7 @@ def load_lpips(trunk: str | Path | None = None, device: torch.device | str = "cp
         raise LpipsUnavailableError(reason) from None
     if weights is not None:
         _load_trunk(network.net, weights, Path(trunk))
-    network = network.to(device).requires_grad_(False)
-
-    def lpips(x: torch.Tensor, truth: torch.Tensor) -> list[float | None]:
-        if min(x.shape[-2:]) < SMALLEST_LPIPS:
-            return [None] * len(x)
-        batches = [image.to(device, torch.float32).clamp(-1, 1) for image in (x, truth)]
-        with torch.no_grad():
-            return network(*batches).flatten().tolist()
-
-    return lpips
+    return network.to(device).requires_grad_(False)
 
 
 def _pixels(images: torch.Tensor) -> Iterator:
