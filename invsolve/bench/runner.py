@@ -20,8 +20,7 @@ from ..priors.file import read_checkpoint
 from ..priors.registry import load_prior, resolve
 from ..priors.training_record import largest_sigma
 from ..runtime import random_streams
-from ..runtime.device import choose_device
-from ..runtime.processes import alone, count, joined, rank
+from ..runtime.processes import alone, count, joined, own_device, rank
 from ..specs.options import BenchOptions
 from ..specs.task import list_tasks, load_task
 from .methods import Tools, make_method, network_of
@@ -51,7 +50,7 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
     for name in options.redo:
         if name not in options.methods:
             raise ValueError(f"--redo: {name} is not among --methods, which are {', '.join(options.methods)}")
-    device = _own_device(options.device)
+    device = own_device(options.device)
     pictures = Pictures(options.data, options.size, options.limit)
     jobs, networks = prepare(options, device)
     metrics = load_metrics(options.lpips_trunk, device, say)
@@ -137,16 +136,6 @@ def _finish(folder: Path, say: Callable[[str], None]) -> None:
     written = [write_summary(folder), write_markdown(folder), write_report(folder)]
     say(written[1].read_text(encoding="utf-8"))
     say(f"wrote {', '.join(map(str, [folder / RESULTS, *written]))}")
-
-
-def _own_device(name: str) -> torch.device:
-    """The device of this process: of several processes on one machine, each has a GPU, or they take turns."""
-    device = choose_device(name)
-    if device.type != "cuda" or count() == 1:
-        return device
-    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-    torch.cuda.set_device(device)
-    return device
 
 
 def _provenance(name: str) -> Record:

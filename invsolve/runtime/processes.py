@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .device import choose_device
 from .folder_lock import locked
 
 PATIENCE = 10.0  # seconds for a file of one machine to show on the others
@@ -34,6 +35,16 @@ def rank() -> int:
 def count() -> int:
     """Number of processes."""
     return int(os.environ["WORLD_SIZE"]) if under_torchrun() else 1
+
+
+def own_device(name: str) -> torch.device:
+    """The device of this process: of several processes on one machine, each has a GPU, or they take turns."""
+    device = choose_device(name)
+    if device.type != "cuda" or count() == 1:
+        return device
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device
 
 
 def alone(folder: Path) -> contextlib.AbstractContextManager[None]:
