@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from . import __version__
 from .commands import COMMANDS
-from .runtime.printing import warn
+from .runtime.printing import error, warn
 from .runtime.signals import Stopped, heeding_interrupts
 
 DIVERGED = 1
@@ -24,13 +24,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     0; with one line on stderr 1 after a training that diverged, 2 after bad input or where the memory or a compiler is
-    wanting, 130 after Ctrl-C, 143 after SIGTERM.
+    wanting, 130 after Ctrl-C, 143 after SIGTERM; 1 where some of several pictures could not be restored, with a line
+    for each.
     """
     arguments = _parser().parse_args(argv)
     try:
         with heeding_interrupts(), warnings.catch_warnings():
             warnings.showwarning = warn
-            arguments.command(arguments)
+            return arguments.command(arguments) or 0
     except KeyboardInterrupt:
         print("invsolve: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -48,7 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if advice is None:
             raise
         return _refuse(advice)
-    return 0
 
 
 def _advice(error: RuntimeError, arguments: argparse.Namespace) -> str | None:
@@ -75,7 +75,7 @@ def _out_of_memory(arguments: argparse.Namespace, which: str = "") -> str:
 
 
 def _refuse(message: str, code: int = BAD_INPUT) -> int:
-    print(f"invsolve: error: {' '.join(message.split())}", file=sys.stderr)
+    error(message)
     return code
 
 

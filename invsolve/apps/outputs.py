@@ -1,10 +1,9 @@
-"""What `invsolve run` writes for one picture: PNGs and, of a simulation, its metrics."""
+"""What `invsolve run` writes for one picture: pictures and, of a simulation, its metrics."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from ..images.files import STD_WHITE, picture_name, write_atomically, write_image
+from ..images.encoding import write_picture
+from ..images.files import STD_WHITE, write_atomically, write_image
 from ..specs.options import RunOptions
+from .observe import Observation
 
 GAP = 8  # white pixels between the pictures of _comparison.png
 UNITS = {"psnr": ("PSNR", ".2f", " dB"), "ssim": ("SSIM", ".3f", ""), "lpips": ("LPIPS", ".3f", "")}
@@ -30,73 +31,35 @@ class Result:
     for; ``restored`` then is the first of them.
     """
 
-    name: str
+    observed: Observation
     restored: Tensor
-    measurement: Tensor
+    y: Tensor
     truth: Tensor | None = None
     samples: Tensor | None = None
     mean: Tensor | None = None
     std: Tensor | None = None
 
 
-def output_paths(name: str, folder: Path, simulate: bool, samples: int | None) -> dict[str, Path]:
-    """Every file that a picture of this name gives, by what it is."""
-    parts = ["restored"]
-    parts += ["measurement", "comparison"] if simulate else []
-    if samples is not None:
-        width = len(str(samples))
-        parts += ["mean", "std", *(f"sample{k:0{width}d}" for k in range(1, samples + 1))]
-    paths = {part: folder / f"{name}_{part}.png" for part in parts}
-    if simulate:
-        paths["metrics"] = folder / f"{name}_metrics.json"
-    return paths
+def write_result(result: Result, options: RunOptions, record: Mapping[str, Any]) -> dict[str, Path]:
+    """Write the files of a picture (``Job.paths``), each atomically, and return where.
 
-
-def check_outputs(pictures: Sequence[str | Path], options: RunOptions) -> None:
-    """Refuse to write two results, or a result and an input, to the same place, or where nothing can be written.
-
-    Raises:
-        ValueError: naming the file, or the folder.
+    ``record`` goes into _metrics.json.
     """
-    existing = next(path for path in [options.output, *options.output.resolve().parents] if path.exists())
-    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
-        reason = "cannot be written to" if existing.is_dir() else "is not a directory"
-        raise ValueError(f"--output {options.output}: {existing} {reason}")
-    owners: dict[str, str | Path] = {}
-    inputs = {Path(file).resolve() for file in (*pictures, options.mask, options.kernel) if file is not None}
-    for source in pictures:
-        name = picture_name(source)
-        if name in owners:
-            raise ValueError(f"{owners[name]} and {source} would both write {name}_restored.png: run them apart")
-        owners[name] = source
-        for path in output_paths(name, options.output, options.simulate, options.samples).values():
-            if path.resolve() in inputs:
-                raise ValueError(f"{path} is an input and would be overwritten: choose another --output")
-            if path.is_dir():
-                raise ValueError(f"{path} is a directory and would be overwritten: choose another --output")
-            try:
-                os.lstat(existing / path.name)
-            except FileNotFoundError:
-                pass
-            except OSError as error:  # as of a name that is too long
-                raise ValueError(f"{path} cannot be written: {error.strerror}") from None
-
-
-def write_result(result: Result, folder: Path, record: Mapping[str, Any]) -> dict[str, Path]:
-    """Write the files of ``output_paths``, each atomically, and return where; ``record`` goes into _metrics.json."""
     count = None if result.samples is None else len(result.samples)
-    paths = output_paths(result.name, folder, result.truth is not None, count)
-    folder.mkdir(parents=True, exist_ok=True)
-    pictures = {"restored": result.restored}
-    if result.truth is not None:
-        pictures["measurement"] = result.measurement
-        pictures["comparison"] = side_by_side([result.truth, result.measurement, result.restored])
+    paths = result.observed.job.paths(result.truth is not None, count)
+    paths["restored"].parent.mkdir(parents=True, exist_ok=True)
+    kept = result.observed.kept
+    faithful, plain = {"restored": result.restored}, {}
     if result.samples is not None:
-        pictures["mean"] = result.mean
-        pictures["std"] = result.std.mean(0, keepdim=True) / STD_WHITE * 2 - 1
         sample_parts = [part for part in paths if part.startswith("sample")]
-        pictures.update(zip(sample_parts, result.samples, strict=True))
-    for part, picture in pictures.items():
+        faithful |= {"mean": result.mean, **dict(zip(sample_parts, result.samples, strict=True))}
+        plain["std"] = result.std.mean(0, keepdim=True) / STD_WHITE * 2 - 1
+    if result.truth is not None:
+        plain["measurement"] = result.y
+        plain["comparison"] = side_by_side([result.truth, result.y, result.restored])
+    for part, picture in faithful.items():
+        write_picture(picture, paths[part], kept, options.quality)
+    for part, picture in plain.items():
         write_image(picture, paths[part])
     if result.truth is not None:
         text = json.dumps(record, indent=2, allow_nan=False) + "\n"

@@ -2,241 +2,198 @@
 
 from __future__ import annotations
 
-import sys
+import json
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
-from ..images.files import list_pictures, picture_name, read_image
-from ..images.mask_and_kernel import read_kernel, read_mask
 from ..images.metrics import Metric, load_metrics
-from ..networks.inference import Inference
-from ..priors.registry import load_prior
-from ..runtime.device import choose_device
-from ..runtime.printing import counted, note, say
-from ..runtime.random_streams import MEASUREMENT, NoiseStreams, stream_index
-from ..solver.defaults import honoured
-from ..solver.solve import posterior, solve
-from ..specs.degradations import Shape
+from ..runtime import printing
+from ..runtime.printing import counted, say
+from ..runtime.processes import count, own_device, rank
+from ..specs.degradations import Blur
 from ..specs.options import RunOptions
-from ..specs.task import Task, load_task
-from .outputs import Result, Scores, check_outputs, describe, write_result
+from ..specs.task import Task
+from .chosen_task import choose_task
+from .jobs import Job, check_outputs, list_jobs
+from .observe import Observation, observe
+from .outputs import Result, Scores, describe, write_result
+from .restore import Restorer
 
-if TYPE_CHECKING:
-    from operators import LinearOperator
+PENDING = 2**28  # bytes of read pictures that wait for others of their shape
 
-    from ..priors.denoiser import Prior
-    from ..specs.settings import Settings
-
-Source = str | Path
-Key = TypeVar("Key", bound=Hashable)
-Value = TypeVar("Value")
-
-TOGETHER = 2**21  # pixels of clean images, or samples, restored at a time on a CPU: more take more memory, no less time
-KEPT = 2**30  # bytes of decoded pictures, and of operators, that are kept from the check of the input to their use
+Say = Callable[[str], None]
 
 
-class Kept(Generic[Key, Value]):
-    """``make(key)``, made once as long as all that is kept takes at most ``KEPT`` bytes, else every time."""
+def run(options: RunOptions, say: Say = say) -> int:
+    """Restore every picture of ``options.inputs``, write the results, and ``say`` where; returns the exit code.
 
-    def __init__(self, make: Callable[[Key], Value], size: Callable[[Value], int]):
-        self.make, self.size, self.left = make, size, KEPT
-        self.values: dict[Key, Value] = {}
-
-    def __call__(self, key: Key) -> Value:
-        if key in self.values:
-            return self.values[key]
-        value = self.make(key)
-        if self.size(value) <= self.left:
-            self.left -= self.size(value)
-            self.values[key] = value
-        return value
-
-
-def run(options: RunOptions, say: Callable[[str], None] = say) -> None:
-    """Restore every picture of ``options.inputs``, write the results, and ``say`` where.
-
-    Everything that can be wrong with the input is found before the first file is written. Pictures of one shape are
-    restored in batches; the noise of a picture is keyed by ``seed`` and its name (see ``stream_index``), so its result
-    is the same alone, in any batch and beside any other files.
+    What is wrong with the options is found before the first file is written. A picture that cannot be restored is named
+    at the end, on stderr, and does not stop the others: the code is 1 then, or 2 where no picture is left. Pictures of
+    one shape, noise level and mask are restored in batches; the noise of a picture is keyed by ``seed`` and its name
+    (see ``stream_index``), so its result is the same alone, in any batch and beside any other files. Under ``torchrun``
+    a process restores the pictures at the positions rank, rank + count, ... .
 
     Raises:
-        ValueError: the first thing wrong with the input, in one line.
+        ValueError: the first thing wrong with the options, in one line.
     """
-    task = _load_task(options)
-    device = choose_device(options.device)
-    pictures = list_pictures(options.inputs)
-    check_outputs(pictures, options)
-    channels = 3 if options.simulate else task.degradation.channels
-    read = Kept(partial(read_image, channels=channels), lambda image: image.nbytes)
-    groups: dict[Shape, list[Source]] = {}
-    for source in pictures:
-        groups.setdefault(tuple(read(source).shape), []).append(source)
-    operator_for = Kept(_operator_maker(task, groups, options, device), _nbytes)
-    for shape in groups:
-        operator_for(shape)
-    inference = Inference(options.precision, options.compile, options.cuda_graphs)
-    prior = load_prior(options.prior, device, inference, options.tile)
-    metrics = _load_metrics(options, device) if options.simulate else {}
-    settings = _settings(task, prior, options)
-    if not options.simulate:
-        _note_assumptions(task, options)
-
-    scores: list[Scores] = []
-    seconds = 0.0
-    for shape, sources in groups.items():
-        operator = operator_for(shape)
-        together = _together(operator.in_shape, options.batch, device)
-        for first in range(0, len(sources), together):
-            batch = sources[first : first + together]
-            start = time.perf_counter()
-            images = torch.stack([read(source) for source in batch]).to(device)
-            names = [picture_name(source) for source in batch]
-            results = _restore(images, names, operator, task.sigma_y, prior, settings, options)
-            seconds += time.perf_counter() - start
-            for source, result in zip(batch, results, strict=True):
-                scores.append(_finish(source, result, task, metrics, options, say))
-    if len(pictures) > 1 and options.simulate:
-        means = {name: _mean([score[name] for score in scores]) for name in metrics}
-        say(f"mean of {len(pictures)} pictures: {describe(means)}")
-    done = f"{counted(len(pictures), 'picture')} restored with {counted(options.steps, 'network evaluation')}"
-    say(f"{task.name}: {done} in {seconds:.1f} s on {device.type}")
+    voice = Voice(options, say)
+    task = choose_task(options)
+    device = own_device(options.device)
+    jobs = list_jobs(options, voice.note)
+    check_outputs(jobs, options)
+    restorer = Restorer(task, options, device, voice.note)
+    metrics = _load_metrics(options, device, voice.note) if options.simulate else {}
+    due = [job for job in jobs[rank() :: count()] if not (options.skip_existing and job.restored.exists())]
+    work = Work(options, task, restorer, metrics, voice)
+    with tqdm(total=len(due), unit="picture", disable=None if len(due) > 1 and not options.quiet else True) as bar:
+        for batch in batches(work.observed(due), restorer):
+            work.restore(batch, progress=len(due) == 1)
+            bar.update(len(work.scores) + len(work.failures) - bar.n)
+        bar.update(len(due) - bar.n)  # those that failed last
+    work.conclude(len(jobs), len(due))
+    if not work.failures:
+        return 0
+    return 2 if len(work.failures) == len(jobs) else 1
 
 
-def _load_task(options: RunOptions) -> Task:
-    """The task, with the boundary rule of the options."""
-    task = load_task(options.task)
-    if options.boundary is None:
-        return task
-    if not hasattr(task.degradation, "boundary"):
-        raise ValueError(f"the task {task.name} takes no --boundary")
-    return replace(task, degradation=replace(task.degradation, boundary=options.boundary))
+def batches(observed: Iterator[Observation], restorer: Restorer) -> Iterator[list[Observation]]:
+    """Pictures of one operator and one noise level, as many as are restored together; the order is else kept.
 
-
-def _operator_maker(
-    task: Task, groups: Mapping[Shape, Sequence[Source]], options: RunOptions, device: torch.device
-) -> Callable[[Shape], LinearOperator]:
-    """What makes the operator for input pictures of one shape.
-
-    Raises:
-        ValueError: mask or kernel are missing, unreadable or of no use to the task; at a call, they do not fit.
+    Pictures wait for others like them as long as all that wait take no more than ``PENDING`` bytes.
     """
-    degradation = task.degradation
-    for taken, given in {"mask": options.mask, "kernel": options.kernel}.items():
-        if given is not None and degradation.takes != taken:
-            raise ValueError(f"the task {task.name} takes no --{taken}")
-    if degradation.random and degradation.takes == "mask" and options.mask is None and not options.simulate:
-        raise ValueError(f"{task.name} needs --mask FILE to tell which pixels of a degraded picture are missing")
-    mask = None if options.mask is None else read_mask(options.mask)
-    kernel = None if options.kernel is None else read_kernel(options.kernel)
-
-    def make(shape: Shape) -> LinearOperator:
-        clean = shape if options.simulate else task.image_shape(shape)
-        try:
-            return task.make_operator(clean, mask, kernel, options.seed).to(device)
-        except ValueError as error:
-            raise ValueError(f"{task.name} on {groups[shape][0]}: {error}") from None
-
-    return make
+    waiting: dict[Any, list[Observation]] = {}
+    size = 0
+    for one in observed:
+        key = one.key, one.sigma_y
+        waiting.setdefault(key, []).append(one)
+        size += one.y.nbytes
+        if len(waiting[key]) >= restorer.together(restorer.operator_for(one)):
+            size -= sum(each.y.nbytes for each in waiting[key])
+            yield waiting.pop(key)
+        elif size > PENDING:
+            yield from waiting.values()
+            waiting, size = {}, 0
+    yield from waiting.values()
 
 
-def _settings(task: Task, prior: Prior, options: RunOptions) -> Settings:
-    """The task's settings, as far as the prior can honour them."""
-    settings = task.settings(options.steps)
-    kept = honoured(settings, prior)
-    if kept != settings:
-        note(f"the prior {options.prior} has no over-noising: the task's gamma and sigma_inflation are left out")
-    return kept
+@dataclass
+class Work:
+    """The pictures of one run: how they are restored, and what has become of them so far."""
+
+    options: RunOptions
+    task: Task
+    restorer: Restorer
+    metrics: Mapping[str, Metric]
+    voice: Voice
+    scores: list[Scores] = field(default_factory=list)  # one for each restored picture, empty but for simulations
+    failures: list[str] = field(default_factory=list)  # one for each picture that could not be restored
+    seconds: float = 0.0
+
+    def observed(self, jobs: Sequence[Job]) -> Iterator[Observation]:
+        """Each picture as it is read, with an operator that fits it."""
+        for job in jobs:
+            try:
+                found = observe(job, self.task, self.options, self.voice.say, self.voice.note)
+                self.restorer.operator_for(found)
+            except ValueError as error:
+                self._failed(job, error)
+            else:
+                yield found
+
+    def restore(self, batch: list[Observation], progress: bool) -> None:
+        """Restore pictures of one operator and one noise level, and write their files."""
+        start = time.perf_counter()
+        results = self.restorer(batch, progress)
+        self.seconds += time.perf_counter() - start
+        for result in results:
+            try:
+                self._write(result)
+            except ValueError as error:
+                self._failed(result.observed.job, error)
+
+    def conclude(self, pictures: int, due: int) -> None:
+        """Say what was done in all, and on stderr what was not."""
+        options, voice = self.options, self.voice
+        if len(self.scores) > 1 and options.simulate:
+            means = {name: _mean([score[name] for score in self.scores]) for name in self.metrics}
+            voice.say(f"mean of {len(self.scores)} pictures: {describe(means)}")
+        skipped = len([*range(rank(), pictures, count())]) - due
+        if skipped:
+            voice.say(f"{self.task.name}: {counted(skipped, 'picture')} skipped, which had been restored before")
+        done = f"{counted(len(self.scores), 'picture')} restored with {counted(options.steps, 'network evaluation')}"
+        voice.say(f"{self.task.name}: {done} in {self.seconds:.1f} s on {self.restorer.device.type}")
+        for failure in self.failures:
+            printing.error(failure)
+
+    def _failed(self, job: Job, error: ValueError) -> None:
+        self.failures.append(str(error))
+        self.voice.line({"picture": str(job.source), "error": str(error)})
+
+    def _write(self, result: Result) -> None:
+        """Measure one result where the truth is known, write its files, and say what and where."""
+        job, say, options = result.observed.job, self.voice.say, self.options
+        record = {
+            "picture": str(job.source),
+            "task": self.task.name,
+            "sigma_y": result.observed.sigma_y,
+            "scale": "noise levels are for images on [-1, 1]",
+            "prior": options.prior,
+            "steps": options.steps,
+            "seed": options.seed,
+        }
+        if isinstance(self.task.degradation, Blur):
+            record["boundary"] = self.task.degradation.boundary
+        scores: dict[str, float | None] = {}
+        if result.truth is not None:
+            scores = _score(result.restored, result.truth, self.metrics)
+            record |= scores
+            say(f"{job.name}: {describe(scores)}")
+            if result.mean is not None:
+                record["mean"] = _score(result.mean, result.truth, self.metrics)
+                say(f"{job.name}, mean of {options.samples} samples: {describe(record['mean'])}")
+        paths = write_result(result, options, record)
+        self.scores.append(scores)
+        self.voice.line(record | {"files": {part: str(path) for part, path in paths.items()}})
+        say(f"{job.name}: wrote {paths.pop('restored')}")
+        if paths:
+            say(f"{job.name}: beside it {', '.join(path.name for path in paths.values())}")
 
 
-def _note_assumptions(task: Task, options: RunOptions) -> None:
-    """Notes on what a benchmark's task takes for granted of a degraded picture, and which is unlikely to be so."""
-    if options.boundary is None and getattr(task.degradation, "boundary", None) == "circular":
-        note(f"{task.name} wraps around at the edges, as benchmarks do; for photographs give --boundary reflect")
-    if task.degradation.random and task.degradation.takes == "kernel" and options.kernel is None:
-        note(f"{task.name} takes the blur for the random one of --seed {options.seed}; give yours by --kernel")
+@dataclass(frozen=True)
+class Voice:
+    """What is printed: for people, with ``--json`` for scripts, with ``--quiet`` errors alone."""
+
+    options: RunOptions
+    print: Say
+
+    def say(self, line: str) -> None:
+        if not (self.options.json or self.options.quiet):
+            self._print(line)
+
+    def line(self, record: Mapping[str, Any]) -> None:
+        """With ``--json`` a line for each picture."""
+        if self.options.json:
+            self._print(json.dumps(record, allow_nan=False))
+
+    def note(self, line: str) -> None:
+        if not self.options.quiet:
+            with tqdm.external_write_mode():
+                printing.note(line)
+
+    def _print(self, line: str) -> None:
+        with tqdm.external_write_mode():
+            self.print(line)
 
 
-def _nbytes(operator: LinearOperator) -> int:
-    return sum(buffer.nbytes for buffer in operator.buffers())
-
-
-def _together(image_shape: Shape, batch: int, device: torch.device) -> int:
-    """How many clean images of one shape are restored at a time; at least one."""
-    _, height, width = image_shape
-    return min(batch, max(1, TOGETHER // (height * width))) if device.type == "cpu" else batch
-
-
-def _load_metrics(options: RunOptions, device: torch.device) -> dict[str, Metric]:
+def _load_metrics(options: RunOptions, device: torch.device, note: Say) -> dict[str, Metric]:
     metrics = load_metrics(options.lpips_trunk, device, note)
     return {**metrics, "lpips": metrics.get("lpips", lambda x, truth: [None] * len(x))}
-
-
-def _restore(
-    images: Tensor,
-    names: Sequence[str],
-    operator: LinearOperator,
-    sigma_y: float,
-    prior: Prior,
-    settings: Settings,
-    options: RunOptions,
-) -> list[Result]:
-    """Degrade if asked to, and restore pictures ``[B, C, H, W]`` of one shape."""
-    keys = [stream_index(name) for name in names]
-    y, truth = images, [None] * len(images)
-    if options.simulate:
-        noise = NoiseStreams(options.seed, [(key, MEASUREMENT) for key in keys], images.device)
-        y, truth = operator.measure(images, sigma_y, noise), images
-    how = {"steps": options.steps, "sigma_y": sigma_y, "prior": prior, "seed": options.seed, "settings": settings}
-    how |= {"indices": keys, "progress": sys.stderr.isatty()}
-    if options.samples is None:
-        return [Result(*parts) for parts in zip(names, solve(y, operator, **how), y, truth, strict=True)]
-    together = _together(operator.in_shape, options.batch, images.device)
-    found = posterior(y, operator, options.samples, batch=together, **how)
-    samples = found.samples.transpose(0, 1)  # [B, K, C, H, W]
-    parts = zip(names, samples[:, 0], y, truth, samples, found.mean, found.std, strict=True)
-    return [Result(*part) for part in parts]
-
-
-def _finish(
-    source: Source,
-    result: Result,
-    task: Task,
-    metrics: Mapping[str, Metric],
-    options: RunOptions,
-    say: Callable[[str], None],
-) -> Scores:
-    """Measure one result where the truth is known, write its files, and say what and where."""
-    record: dict[str, Any] = {
-        "picture": str(source),
-        "task": task.name,
-        "sigma_y": task.sigma_y,
-        "scale": "noise levels are for images on [-1, 1]",
-        "prior": options.prior,
-        "steps": options.steps,
-        "seed": options.seed,
-    }
-    if options.boundary is not None:
-        record["boundary"] = options.boundary
-    scores: dict[str, float | None] = {}
-    if result.truth is not None:
-        scores = _score(result.restored, result.truth, metrics)
-        record |= scores
-        say(f"{result.name}: {describe(scores)}")
-        if result.mean is not None:
-            record["mean"] = _score(result.mean, result.truth, metrics)
-            say(f"{result.name}, mean of {options.samples} samples: {describe(record['mean'])}")
-    paths = write_result(result, options.output, record)
-    say(f"{result.name}: wrote {paths.pop('restored')}")
-    if paths:
-        say(f"{result.name}: beside it {', '.join(path.name for path in paths.values())}")
-    return scores
 
 
 def _score(image: Tensor, truth: Tensor, metrics: Mapping[str, Metric]) -> dict[str, float | None]:

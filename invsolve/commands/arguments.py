@@ -26,6 +26,7 @@ def argument_adder(parser: argparse.ArgumentParser, options: type) -> Callable[.
         if NoneType in get_args(hint):  # X | None
             (hint,) = (part for part in get_args(hint) if part is not NoneType)
         if flag.startswith("--"):
+            default = [*default] if isinstance(default, tuple) and "nargs" in more else default
             more |= {"required": True} if default is MISSING else {"default": default}
         if hint is bool:
             parser.add_argument(flag, action="store_true", help=help)
@@ -36,7 +37,7 @@ def argument_adder(parser: argparse.ArgumentParser, options: type) -> Callable[.
             more["type"] = argument_type(get_args(hint)[0])
         else:
             more["type"] = argument_type(hint)
-        if isinstance(default, int):
+        if isinstance(default, int) and "default" not in help:
             help += f" (default {default})"
         parser.add_argument(flag, metavar=metavar, help=help, **more)
 
@@ -65,7 +66,8 @@ def argument_type(hint: Any) -> Callable[[str], Any]:
 
 def options_from(arguments: argparse.Namespace, options: type[Options]) -> Options:
     """The options that the command line says."""
-    return options(**{name: getattr(arguments, name) for name in field_types(options)})
+    given = {name: getattr(arguments, name) for name in field_types(options)}
+    return options(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -6,11 +6,43 @@ import argparse
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("info", help="list the tasks, the priors and the recipes of trainings")
+    parser = commands.add_parser(
+        "info",
+        help="list the tasks, the priors and the recipes of trainings",
+        description="List the tasks, the priors and the recipes of trainings, or show one task with its parameters.",
+    )
+    parser.add_argument("task", nargs="?", metavar="TASK", help="name of a shipped task or a YAML file: show this one")
     parser.set_defaults(command=_info)
 
 
 def _info(arguments: argparse.Namespace) -> None:
+    if arguments.task is None:
+        _list()
+    else:
+        _show(arguments.task)
+
+
+def _show(name: str) -> None:
+    """One task: what ``invsolve run --set`` can change, and what it takes of the user's."""
+    from ..specs.fields import NoiseLevel, described, field_types
+    from ..specs.task import load_task
+
+    task = load_task(name)
+    print(f"{task.name}: {task.description}")
+    print(f"  operator: {task.kind}; change its parameters by invsolve run {name} --set NAME=VALUE")
+    hints = field_types(type(task.degradation))
+    for key, value in task.parameters.items():
+        print(f"    operator.{key:<12} {value!s:<10} {described(hints[key])}")
+    print(f"    {'sigma_y':<21} {task.sigma_y!s:<10} {described(NoiseLevel)}; noise, for images on [-1, 1]; or --sigma")
+    takes = {"mask": "--mask FILE, --mask-color or transparent pixels", "kernel": "--kernel FILE"}
+    if task.degradation.takes:
+        print(f"  a degraded picture brings its own {task.degradation.takes}: {takes[task.degradation.takes]}")
+    levels = sorted({stage.sigma_y for stage in task.stages})
+    tuned = f"tuned for noise near {' and '.join(f'{level:g}' for level in levels)}, else " if levels else ""
+    print(f"  settings: {tuned}chosen for the operator and the noise")
+
+
+def _list() -> None:
     from ..foreign.hub import PUBLISHED
     from ..priors.registry import list_priors, resolve
     from ..specs.recipe import RECIPES

@@ -44,6 +44,7 @@ class Kept:
 
     format: str = "PNG"  # Pillow's name
     depth: int = 8  # bits a channel, 8 or 16
+    gray: bool = False  # one channel, where the restored image has one too
     alpha: torch.Tensor | None = None  # opacity [1, H, W] in [0, 1]; None: opaque
     profile: bytes | None = None  # ICC profile of the image's colours; None: sRGB
     exif: bytes | None = None  # the right way up, without a thumbnail
@@ -119,6 +120,7 @@ def _decode(opened: Image.Image, file: Path | BinaryIO, name: str, keep_profile:
         Kept(
             format=opened.format or "PNG",
             depth=16 if samples.white > 255 else 8,
+            gray=values.shape[2] == 1,
             alpha=None if alpha is None or alpha.min() == 1 else _as_image(alpha[..., None]),
             profile=profile or None,
             exif=_exif(opened),
@@ -225,7 +227,7 @@ def _exif(picture: Image.Image) -> bytes | None:
             exif[ORIENTATION] = 1
         for tag in STRUCTURE:
             exif.pop(tag, None)
-        for tag in (PIXELS_X, PIXELS_Y):
+        for tag in (PIXELS_X, PIXELS_Y) if EXIF_IFD in exif else ():
             exif.get_ifd(EXIF_IFD).pop(tag, None)
         return exif.tobytes() if len(exif) else None
     except DAMAGE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,16 @@ FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".ti
 DEEP = ("PNG", "TIFF")  # formats of 16 bits a channel
 QUALITY = 95  # of JPEG and WebP, of 100
 SEGMENT = 65000  # bytes of metadata that a JPEG's segment holds, with some to spare
+X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, INCH, PROFILE = 282, 283, 296, 2, 34675  # tags of TIFF
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PIXEL_CHUNKS = (b"IHDR", b"IDAT", b"IEND")
 
 
-def suffix_for(choice: str, kept: Kept) -> str:
-    """``.png`` for the choice ``png`` and so on; for ``input`` that of the input's format, PNG where it is another."""
+def suffix_for(choice: str, suffix: str) -> str:
+    """``.png`` for the choice ``png`` and so on; for ``input`` the file's own ``suffix``, PNG where none is written."""
     if choice != "input":
         return f".{choice}"
-    return next((suffix for suffix, name in FORMATS.items() if name == kept.format.replace("MPO", "JPEG")), ".png")
+    return suffix.lower() if suffix.lower() in FORMATS else ".png"
 
 
 def write_picture(image: torch.Tensor, path: Path, kept: Kept, quality: int = QUALITY) -> None:
@@ -37,14 +39,17 @@ def write_picture(image: torch.Tensor, path: Path, kept: Kept, quality: int = QU
     is lossless at 100.
     """
     name = FORMATS[path.suffix.lower()]
-    planes = [(image.detach().cpu().double().clamp(-1, 1) + 1) / 2]
+    colour = (image.detach().cpu().double().clamp(-1, 1) + 1) / 2
+    planes = [colour if kept.gray or len(colour) == 3 else colour.expand(3, -1, -1)]
     if kept.alpha is not None and name != "JPEG":
         planes.append(kept.alpha.double().clamp(0, 1))
     deep = kept.depth > 8 and name in DEEP
     white, kind = (65535, np.uint16) if deep else (255, np.uint8)
     pixels = (torch.cat(planes).permute(1, 2, 0) * white).round().numpy().astype(kind)
-    if deep:
-        content = _deep_png(pixels, kept) if name == "PNG" else _deep_tiff(pixels, kept)
+    if name == "TIFF":
+        content = _tiff(pixels, kept)
+    elif deep:
+        content = _deep_png(pixels, kept)
     else:
         content = _saved(pixels, name, **_metadata(kept, name), **_options(name, quality))
     write_atomically(path, lambda file: file.write(content), durable=False)
@@ -60,8 +65,8 @@ def _options(name: str, quality: int) -> dict[str, Any]:
     if name == "JPEG":
         return {"quality": quality, "subsampling": 0 if quality >= 90 else 2}
     if name == "WEBP":
-        return {"lossless": True} if quality == 100 else {"quality": quality}
-    return {"compression": "tiff_adobe_deflate"} if name == "TIFF" else {}
+        return {"lossless": True, "exact": True} if quality == 100 else {"quality": quality}
+    return {}
 
 
 def _metadata(kept: Kept, name: str) -> dict[str, Any]:
@@ -70,23 +75,12 @@ def _metadata(kept: Kept, name: str) -> dict[str, Any]:
         None if data is None or (name == "JPEG" and len(data) > SEGMENT) else data for data in (kept.exif, kept.xmp)
     )
     found: dict[str, Any] = {"exif": exif, "icc_profile": kept.profile, "dpi": kept.dpi}
-    if name == "TIFF":
-        found["exif"] = _tags(exif)
-        if xmp:
-            found["exif"][XMP] = xmp
-    elif name == "PNG" and xmp:
+    if name == "PNG" and xmp:
         found["pnginfo"] = PngImagePlugin.PngInfo()
         found["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
     elif xmp:
         found["xmp"] = xmp
     return {key: value for key, value in found.items() if value is not None}
-
-
-def _tags(exif: bytes | None) -> Image.Exif:
-    tags = Image.Exif()
-    if exif:
-        tags.load(exif)
-    return tags
 
 
 def _deep_png(pixels: np.ndarray, kept: Kept) -> bytes:
@@ -104,9 +98,6 @@ def _deep_png(pixels: np.ndarray, kept: Kept) -> bytes:
     return b"".join(parts)
 
 
-PIXEL_CHUNKS = (b"IHDR", b"IDAT", b"IEND")
-
-
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Kinds and bytes of a PNG's chunks."""
     start = len(PNG_SIGNATURE)
@@ -116,28 +107,29 @@ def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
         start = end
 
 
-def _deep_tiff(pixels: np.ndarray, kept: Kept) -> bytes:
-    """A TIFF of 16 bits a channel in one strip, its directory written by Pillow."""
+def _tiff(pixels: np.ndarray, kept: Kept) -> bytes:
+    """A TIFF of one strip, its directory written by Pillow, which has no 16 bits a channel and, deflated, no EXIF."""
     height, width, channels = pixels.shape
-    data = zlib.compress(pixels.astype("<u2").tobytes())
+    data = zlib.compress(pixels.astype(pixels.dtype.newbyteorder("<")).tobytes())
+    tags = Image.Exif()
+    if kept.exif:
+        tags.load(kept.exif)
     directory = ImageFileDirectory_v2()
-    tags = _metadata(kept, "TIFF")["exif"]
     for tag in tags:
         directory[tag] = tags.get_ifd(tag) if tag in TiffTags.TAGS_V2_GROUPS else tags[tag]
-    colour = 3 if channels >= 3 else 1
-    for tag, value in _structure(width, height, channels, colour, len(data)).items():
-        directory[tag] = value
-    if kept.profile:
-        directory[34675] = kept.profile
-    if kept.dpi:
-        directory[282], directory[283], directory[296] = *kept.dpi, 2
+    further = {XMP: kept.xmp, PROFILE: kept.profile}
+    further |= {X_RESOLUTION: kept.dpi[0], Y_RESOLUTION: kept.dpi[1], RESOLUTION_UNIT: INCH} if kept.dpi else {}
+    for tag, value in (_structure(width, height, channels, 8 * pixels.itemsize, len(data)) | further).items():
+        if value is not None:
+            directory[tag] = value
     buffer = io.BytesIO()
     directory.save(buffer)
     return buffer.getvalue() + data
 
 
-def _structure(width: int, height: int, channels: int, colour: int, size: int) -> Mapping[int, Any]:
-    """TIFF's tags for one strip of ``size`` bytes, deflated; ``channels`` are ``colour`` (1 or 3) and maybe opacity."""
-    found = {256: width, 257: height, 258: (16,) * channels, 259: 8, 262: 2 if colour == 3 else 1}
+def _structure(width: int, height: int, channels: int, bits: int, size: int) -> dict[int, Any]:
+    """TIFF's tags for one deflated strip of ``size`` bytes, whose even numbers of channels have opacity."""
+    colour = 3 if channels >= 3 else 1
+    found = {256: width, 257: height, 258: (bits,) * channels, 259: 8, 262: 2 if colour == 3 else 1}
     found |= {273: 0, 277: channels, 278: height, 279: size, 284: 1}
     return found | ({338: 2} if channels > colour else {})

@@ -17,6 +17,7 @@ from PIL import Image
 from .decoding import Picture, decode
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+FURTHER = (".avif", ".heic", ".heif")  # which Pillow may lack, and says so
 PACKAGED = "skimage:"  # prefix of the names of the pictures that come with scikit-image
 ALIASES = {"cat": "chelsea", "immunohistochemistry": "ihc"}  # as scikit-image's own functions call them
 
@@ -43,11 +44,24 @@ def list_pictures(inputs: Sequence[str | Path]) -> list[str | Path]:
         if not path.is_dir():
             pictures.append(path)
             continue
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not inside:
-            raise ValueError(f"{path}: no pictures in this directory ({' '.join(SUFFIXES)})")
-        pictures.extend(inside)
+        pictures.extend(list_folder(path))
     return pictures
+
+
+def list_folder(folder: Path, recursive: bool = False) -> list[Path]:
+    """The pictures in a directory, sorted by path, ``recursive``: with its sub-directories, hidden ones not.
+
+    Raises:
+        ValueError: there is none.
+    """
+    suffixes = (*SUFFIXES, *FURTHER)
+    files = folder.rglob("*") if recursive else folder.iterdir()
+    shown = (p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts[:-1]))
+    found = sorted(p for p in shown if p.suffix.lower() in suffixes and p.is_file())
+    if not found:
+        where = "in this directory or below" if recursive else "in this directory"
+        raise ValueError(f"{folder}: no pictures {where} ({' '.join(suffixes)})")
+    return found
 
 
 def picture_name(source: str | Path) -> str:
@@ -118,6 +132,16 @@ def _packaged_path(source: str) -> Path:
         names = ", ".join(sorted(packaged))
         raise ValueError(f"{source}: scikit-image has no packaged picture of this name; it has {names}")
     return path
+
+
+def resized(image: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Images ``[..., H, W]`` in another size by Pillow's Lanczos filter, in floating point."""
+    height, width = size
+    if tuple(image.shape[-2:]) == (height, width):
+        return image
+    planes = image.detach().cpu().float().reshape(-1, *image.shape[-2:]).numpy()
+    found = [np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.LANCZOS)) for plane in planes]
+    return torch.from_numpy(np.stack(found)).reshape(*image.shape[:-2], height, width).to(image)
 
 
 def central_crop(images: torch.Tensor, size: int) -> torch.Tensor:

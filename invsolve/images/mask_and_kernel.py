@@ -7,10 +7,15 @@ from tokenize import TokenError
 
 import numpy as np
 import torch
+from PIL import ImageColor
+from torch import Tensor
+from torch.nn.functional import interpolate, max_pool2d
 
-from .files import read_image
+from .files import SUFFIXES, read_image
 
 GRAY_SHARE = 0.1  # of a mask's pixels that may be neither black nor white (edges, JPEG); with more it is a photograph
+COLOUR_TOLERANCE = 24 / 255  # that a pixel of a colour may differ from it in each channel, as after JPEG
+OPAQUE = 0.95  # opacity from which a pixel counts as observed
 DAMAGE = (OSError, ValueError, EOFError, TypeError, SyntaxError, TokenError, MemoryError)  # in NumPy, on a bad header
 
 
@@ -36,6 +41,47 @@ def read_mask(path: Path) -> torch.Tensor:
     if not mask.any():
         raise ValueError(f"mask {path}: no pixel is white (observed)")
     return mask
+
+
+def find_mask(folder: Path, picture: Path) -> Path:
+    """The mask of a picture in a folder of masks: the file of its name. Raises ValueError unless there is just one."""
+    found = [path for suffix in (*SUFFIXES, ".npy") for path in [folder / f"{picture.stem}{suffix}"] if path.is_file()]
+    if len(found) != 1:
+        raise ValueError(f"{picture}: {len(found) or 'no'} masks of the name {picture.stem} in {folder}; expected one")
+    return found[0]
+
+
+def mask_of_colour(image: Tensor, colour: str) -> Tensor:
+    """A mask ``[H, W]`` that is 0 where an image ``[C, H, W]`` has a colour (``#ff00ff``), and on the pixels around.
+
+    Those may be a mixture with it. Raises ValueError where the text is no colour, or the image has no such pixel.
+    """
+    wanted = torch.tensor(colour_channels(colour)).to(image)[:, None, None] / 127.5 - 1
+    painted = ((image - wanted).abs() <= 2 * COLOUR_TOLERANCE).all(dim=0)
+    if not painted.any():
+        raise ValueError(f"--mask-color {colour}: the picture has no pixel of this colour")
+    return 1 - max_pool2d(painted.float()[None], 3, stride=1, padding=1)[0]
+
+
+def colour_channels(colour: str) -> tuple[int, ...]:
+    """Red, green and blue, 0 to 255, of a colour's text. Raises ValueError where it is none."""
+    try:
+        return ImageColor.getrgb(colour)[:3]
+    except ValueError:
+        wanted = "expected one such as '#ff00ff' or 'magenta'"
+        raise ValueError(f"--mask-color {colour!r}: is no colour; {wanted}") from None
+
+
+def mask_of_opacity(alpha: Tensor) -> Tensor:
+    """A mask ``[H, W]`` of the opaque pixels of ``alpha`` ``[1, H, W]`` in [0, 1]."""
+    return (alpha[0] >= OPAQUE).float()
+
+
+def fitted(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """A mask ``[H, W]`` in another size; a pixel that is missing in part is missing."""
+    if tuple(mask.shape) == size:
+        return mask
+    return (interpolate(mask[None, None], size, mode="area")[0, 0] == 1).float()
 
 
 def read_kernel(path: Path) -> torch.Tensor:

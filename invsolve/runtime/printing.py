@@ -23,6 +23,11 @@ def warn(message: Warning | str, *_: object, **__: object) -> None:
     say(f"warning: {' '.join(str(message).split())}", sys.stderr)
 
 
+def error(line: str) -> None:
+    """Print ``invsolve: error: `` and a message, in one line, on stderr."""
+    say(f"invsolve: error: {' '.join(line.split())}", sys.stderr)
+
+
 def counted(number: int, noun: str) -> str:
     """``1 picture``, ``2 pictures``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -7,11 +7,30 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from .degradations import Boundary
-from .fields import Bounds, Checked, Count, Index, Positive
+from .fields import Bounds, Checked, Count, Index, NoiseLevel, Positive, check
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Samples = Annotated[int, Bounds(at_least=2)]
+Format = Literal["png", "jpg", "webp", "tiff", "input"]
+AUTO = "auto"
+GRAY_LEVELS = "/255"
+
+
+def noise_level(text: str) -> float:
+    """A noise level on [-1, 1] as a user writes it: ``0.05``, or ``25/255`` for 25 of 255 gray levels, 0.196.
+
+    Raises:
+        ValueError: it is neither, or out of range.
+    """
+    number = text.removesuffix(GRAY_LEVELS)
+    try:
+        level = float(number)
+    except ValueError:
+        raise ValueError(f"the noise level is {text!r} but must be {AUTO}, a number or N{GRAY_LEVELS}") from None
+    level = level if number == text else 2 * level / 255
+    check("the noise level", level, NoiseLevel)
+    return level
 
 
 @dataclass(frozen=True)
@@ -28,6 +47,21 @@ class RunOptions(Checked):
     mask: Path | None = None
     kernel: Path | None = None
     boundary: Boundary | None = None
+    sigma: str | None = None  # a noise level as `noise_level` reads it, or auto; None: what serves the input
+    changes: tuple[str, ...] = ()  # of the task, as `load_task` takes them
+    factor: Count | None = None
+    outscale: Annotated[float, Bounds(at_least=1, at_most=64)] | None = None
+    mask_color: str | None = None
+    invert_mask: bool = False
+    fit_mask: bool = False
+    keep_margin: bool = False
+    keep_profile: bool = False
+    format: Format = "png"
+    quality: Annotated[int, Bounds(at_least=1, at_most=100)] = 95
+    recursive: bool = False
+    skip_existing: bool = False
+    json: bool = False
+    quiet: bool = False
     seed: Index = 0
     device: Device = "auto"
     precision: Precision = "auto"
@@ -36,6 +70,11 @@ class RunOptions(Checked):
     tile: Count | None = None
     batch: Count = 8
     lpips_trunk: Path | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sigma not in (None, AUTO):
+            noise_level(self.sigma)
 
 
 @dataclass(frozen=True)

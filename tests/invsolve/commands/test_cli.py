@@ -17,18 +17,21 @@ import torch
 from cli_pictures import COMMAND, environment, files, picture, pixels
 from PIL import Image
 
-from invsolve.apps import run as run_module
+from invsolve.apps import observe as observe_module
+from invsolve.apps import restore as restore_module
 from invsolve.apps.run import run
 from invsolve.cli import main
-from invsolve.images.files import read_image, write_image
+from invsolve.images.files import read_image, to_bytes, write_image
 from invsolve.networks.unet import UNet, UNetConfig
 from invsolve.priors.denoiser import Denoiser
 from invsolve.priors.file import save_denoiser
+from invsolve.priors.reflected import with_reflection
+from invsolve.priors.registry import load_prior
 from invsolve.runtime.random_streams import stream_index
 from invsolve.solver.solve import solve
 from invsolve.specs.options import RunOptions
 from invsolve.specs.task import Task, load_task
-from operators import GaussianBlur
+from operators import GaussianBlur, LinearOperator, blur
 
 
 @pytest.fixture
@@ -44,6 +47,15 @@ def restore(tiny_prior, tmp_path):
     return run_command
 
 
+@pytest.fixture
+def half_mask(tmp_path) -> Path:
+    """Of 48x64 pixels, the right half observed."""
+    mask = np.zeros((48, 64), np.uint8)
+    mask[:, 32:] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    return tmp_path / "mask.png"
+
+
 def test_the_command_restores_a_picture(tiny_prior, tmp_path):
     picture(tmp_path / "img.png")
     command = [*COMMAND, "run", "sr4x", "--input", "img.png", "--prior", str(tiny_prior)]
@@ -55,14 +67,14 @@ def test_the_command_restores_a_picture(tiny_prior, tmp_path):
 
 def test_ctrl_c_exits_with_130_and_leaves_nothing(tiny_prior, tmp_path):
     picture(tmp_path / "img.png", 96, 96)
-    command = [COMMAND[0], "-u", *COMMAND[1:], "run", "deblur_motion", "--steps", "1000000"]
+    command = [COMMAND[0], "-u", *COMMAND[1:], "run", "denoise", "--steps", "1000000"]
     command += ["--input", "img.png", "--output", "out", "--prior", str(tiny_prior)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     # Where the tests run in the background, a shell has them ignore SIGINT, and so would the command.
     heed = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     with subprocess.Popen(command, cwd=tmp_path, env=environment(), text=True, **pipes, **heed) as process:
         try:
-            assert process.stderr.readline().startswith("note: ")  # from here on it is at work
+            assert process.stdout.readline().startswith("img: noise of")  # from here on it is at work
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=60)
         finally:
@@ -101,11 +113,16 @@ def test_ctrl_c_exits_with_130_whatever_it_interrupts(tmp_path, command):
 
 
 def test_the_result_is_that_of_solve(restore, tiny_prior, tmp_path):
-    folder = restore("sr4x", "--input", picture(tmp_path / "face.png"), "--seed", 7)
+    folder = restore("sr4x", "--input", picture(tmp_path / "face.png"), "--seed", 7, "--sigma", 0.05)
     task = load_task("sr4x")
     y = read_image(tmp_path / "face.png")[None]
     operator = task.make_operator((3, 192, 256))
-    how = {"prior": tiny_prior, "seed": 7, "settings": task.settings(4), "indices": [stream_index("face")]}
+    how = {
+        "prior": with_reflection(load_prior(tiny_prior)),
+        "seed": 7,
+        "settings": task.settings(4),
+        "indices": [stream_index("face")],
+    }
     x = solve(y, operator, steps=4, sigma_y=0.05, **how)
     write_image(x[0], tmp_path / "wanted.png")
     assert np.abs(pixels(folder / "face_restored.png") - pixels(tmp_path / "wanted.png")).max() <= 1
@@ -165,8 +182,9 @@ def test_simulated_noise_is_sigma_y_and_not_the_solvers(restore, tmp_path, monke
         assert abs(np.corrcoef(noise.ravel(), drawn.ravel())[0, 1]) < 5 / math.sqrt(noise.size)
 
 
-def test_samples_come_with_their_mean_and_deviation(restore, tmp_path):
-    folder = restore("inpaint_box", "--input", picture(tmp_path / "a.png"), "--samples", 3)
+def test_samples_come_with_their_mean_and_deviation(restore, tmp_path, half_mask):
+    image = picture(tmp_path / "a.png")
+    folder = restore("inpaint_box", "--input", image, "--mask", half_mask, "--sigma", 0.05, "--samples", 3)
     names = ["mean", "restored", "sample1", "sample2", "sample3", "std"]
     assert files(folder) == [f"a_{name}.png" for name in names]
     samples = np.stack([pixels(folder / f"a_sample{k}.png") for k in (1, 2, 3)])
@@ -199,86 +217,86 @@ def test_results_do_not_depend_on_the_company(restore, tmp_path):
     assert np.abs(pixels(other_seed / "b1_restored.png") - pixels(alone / "b1_restored.png")).max() > 5
 
 
-@pytest.mark.parametrize(("kept", "times"), [(2**30, 1), (0, 2)])
-def test_pictures_are_decoded_and_operators_built_once_where_memory_allows(restore, tmp_path, monkeypatch, kept, times):
-    """All are before the first file is written; beyond the memory to keep them, again for their own batch."""
-    written, read, make = [], run_module.read_image, Task.make_operator
+@pytest.mark.parametrize(("kept", "times"), [(2**30, 1), (0, 3)])
+def test_pictures_are_read_and_operators_built_once_where_memory_allows(restore, tmp_path, monkeypatch, kept, times):
+    """An operator when its first picture is read; beyond the memory to keep it again for each, and for its batch."""
+    read, built, read_picture, make = [], [], observe_module.read_picture, Task.make_operator
 
-    def noted(function):
-        def call(*arguments, **others):
-            written.append(len(files(tmp_path / "out")))
-            return function(*arguments, **others)
+    def noted(calls, function):
+        return lambda *arguments, **others: (calls.append(1), function(*arguments, **others))[1]
 
-        return call
-
-    monkeypatch.setattr(run_module, "KEPT", kept)
-    monkeypatch.setattr(run_module, "read_image", noted(read))
-    monkeypatch.setattr(Task, "make_operator", noted(make))
+    monkeypatch.setattr(restore_module, "KEPT", kept)
+    monkeypatch.setattr(observe_module, "read_picture", noted(read, read_picture))
+    monkeypatch.setattr(Task, "make_operator", noted(built, make))
     images = [picture(tmp_path / f"{i}.png", height) for i, height in enumerate((32, 48, 32, 48))]
-    folder = restore("inpaint_box", "--input", *images)
-    assert len(files(folder)) == len(images)
-    assert len(written) == times * (len(images) + 2)
-    assert not any(written[: len(images) + 2])
+    folder = restore("sr4x", "--input", *images, "--sigma", 0.05)
+    assert len(files(folder)) == len(read) == len(images)
+    assert (len(built) == 2) if times == 1 else (len(built) > 4)
 
 
 @pytest.mark.parametrize("pixels_together", [3 * 32 * 48 + 1, 1])
 @pytest.mark.parametrize("samples", [[], ["--samples", 2]], ids=["restored", "samples"])
 def test_a_cpu_restores_so_many_pixels_at_a_time(restore, tmp_path, monkeypatch, pixels_together, samples):
     images = [picture(tmp_path / f"{i}.png", 32, 48, offset=40 * i) for i in range(4)]
-    whole = restore("denoise", "--input", *images, *samples, output="whole")
-    monkeypatch.setattr(run_module, "TOGETHER", pixels_together)
-    parts = restore("denoise", "--input", *images, *samples)
+    whole = restore("denoise", "--input", *images, "--sigma", 0.05, *samples, output="whole")
+    monkeypatch.setattr(restore_module, "TOGETHER", pixels_together)
+    parts = restore("denoise", "--input", *images, "--sigma", 0.05, *samples)
     for name in files(whole):
         assert np.abs(pixels(whole / name) - pixels(parts / name)).max() <= 1
 
 
-def test_a_mask_says_what_is_missing(restore, tmp_path):
-    """Whatever black pixels hold makes no difference, and white ones are kept up to the noise."""
-    mask = np.zeros((48, 64), np.uint8)
-    mask[:, 32:] = 255
-    Image.fromarray(mask).save(tmp_path / "mask.png")
+def test_a_mask_says_what_is_missing(restore, tmp_path, half_mask, capsys):
+    """Whatever black pixels hold makes no difference, and white ones stay as they are, to the bit."""
     image, results = pixels(picture(tmp_path / "a.png")), []
     for filler in (0, 255):
         filled = image.astype(np.uint8)
         filled[:, :32] = filler
         Image.fromarray(filled).save(tmp_path / "a.png")
-        command = ["inpaint_random", "--input", tmp_path / "a.png", "--mask", tmp_path / "mask.png"]
+        command = ["inpaint_random", "--input", tmp_path / "a.png", "--mask", half_mask]
         results.append(pixels(restore(*command, output=str(filler)) / "a_restored.png"))
+        assert "a: mask: 50% observed\n" in capsys.readouterr().out
     assert np.array_equal(*results)
-    assert np.abs(results[0] - image)[:, 32:].mean() < 3 * 0.05 * 127.5
+    assert np.array_equal(results[0][:, 32:], image[:, 32:])
+    noisy = pixels(restore(*command, "--sigma", 0.05, output="noisy") / "a_restored.png")
+    assert 0 < np.abs(noisy - image)[:, 32:].mean() < 3 * 0.05 * 127.5
 
 
-def test_a_kernel_of_ones_own(restore, tiny_prior, tmp_path):
-    """A kernel file, once scaled to sum to 1, is the operator's."""
+@pytest.mark.parametrize("suffix", ["npy", "png"])
+def test_a_kernel_of_ones_own(restore, tiny_prior, tmp_path, suffix):
+    """A kernel file, once scaled to sum to 1, is the operator's: on a picture that does not wrap around."""
     image = picture(tmp_path / "a.png", 64, 64)
     kernel = np.array([[0, 0, 1], [1, 2, 0], [0, 0, 0.0]])
     np.save(tmp_path / "kernel.npy", 5 * kernel)
     Image.fromarray((100 * kernel).astype(np.uint8)).save(tmp_path / "kernel.png")
-    task = load_task("deblur_gaussian")
-    operator = task.make_operator((3, 64, 64), kernel=torch.from_numpy(kernel / 4))
-    how = {"prior": tiny_prior, "settings": task.settings(4), "indices": [stream_index("a")]}
-    write_image(solve(read_image(image)[None], operator, **how)[0], tmp_path / "wanted.png")
-    wanted = pixels(tmp_path / "wanted.png")
-    for suffix in ("npy", "png"):
-        folder = restore("deblur_gaussian", "--input", image, "--kernel", tmp_path / f"kernel.{suffix}", output=suffix)
-        assert np.abs(pixels(folder / "a_restored.png") - wanted).max() <= 1
-    own = restore("deblur_gaussian", "--input", image, output="own")
-    assert np.abs(pixels(own / "a_restored.png") - wanted).max() > 5
+    wanted = deblurred(image, blur((3, 66, 66), torch.from_numpy(kernel / 4), "valid"), tiny_prior)
+    how = ["--input", image, "--kernel", tmp_path / f"kernel.{suffix}", "--sigma", 0.05]
+    folder = restore("deblur_gaussian", *how)
+    assert np.abs(pixels(folder / "a_restored.png") - wanted[1:-1, 1:-1]).max() <= 1
+    whole = restore("deblur_gaussian", *how, "--keep-margin", output="whole")
+    assert np.abs(pixels(whole / "a_restored.png") - wanted).max() <= 1
 
 
-def test_a_boundary_of_ones_own(restore, tiny_prior, tmp_path, capsys):
-    """--boundary is the operator's; without it a note says what the task's is, where nothing is simulated."""
+def deblurred(image: Path, operator: LinearOperator, prior: Path) -> np.ndarray:
+    """What `solve` makes of a picture of the name a, as pixels."""
+    settings, prior = load_task("deblur_gaussian").settings(4), with_reflection(load_prior(prior))
+    x = solve(read_image(image)[None], operator, prior=prior, settings=settings, indices=[stream_index("a")])
+    return to_bytes(x[0]).astype(int)
+
+
+@pytest.mark.parametrize("boundary", ["reflect", "circular"])
+def test_a_boundary_of_ones_own(restore, tiny_prior, tmp_path, boundary):
     image = picture(tmp_path / "a.png", 64, 64)
-    operator = GaussianBlur((3, 64, 64), 3.0, 61, "reflect")
-    how = {"prior": tiny_prior, "settings": load_task("deblur_gaussian").settings(4), "indices": [stream_index("a")]}
-    write_image(solve(read_image(image)[None], operator, **how)[0], tmp_path / "wanted.png")
-    capsys.readouterr()
-    folder = restore("deblur_gaussian", "--input", image, "--boundary", "reflect", output="reflect")
-    assert np.abs(pixels(folder / "a_restored.png") - pixels(tmp_path / "wanted.png")).max() <= 1
-    assert "note: " not in capsys.readouterr().err
-    wrapped = restore("deblur_gaussian", "--input", image, output="wrapped")
-    assert "--boundary reflect" in capsys.readouterr().err
-    assert np.abs(pixels(wrapped / "a_restored.png") - pixels(tmp_path / "wanted.png")).max() > 5
+    wanted = deblurred(image, GaussianBlur((3, 64, 64), 3.0, 61, boundary), tiny_prior)
+    folder = restore("deblur_gaussian", "--input", image, "--boundary", boundary, "--sigma", 0.05)
+    assert np.abs(pixels(folder / "a_restored.png") - wanted).max() <= 1
+
+
+def test_nothing_is_assumed_beyond_the_edges_of_a_real_picture(restore, tiny_prior, tmp_path):
+    """Of a Gaussian blur 12 pixels, 4 standard deviations, are restored there and cut off."""
+    image = picture(tmp_path / "a.png", 64, 64)
+    wanted = deblurred(image, GaussianBlur((3, 88, 88), 3.0, 25, "valid"), tiny_prior)
+    folder = restore("deblur_gaussian", "--input", image, "--sigma", 0.05)
+    assert np.abs(pixels(folder / "a_restored.png") - wanted[12:-12, 12:-12]).max() <= 1
 
 
 def test_colorize_takes_gray_and_colour_pictures(restore, tmp_path):
@@ -330,6 +348,7 @@ def test_a_plain_prior_leaves_over_noising_out_with_a_note(tmp_path, capsys):
     save_denoiser(plain, Denoiser(network), {"license": "none", "data": "none"}, spectrum=torch.ones(64))
     image = picture(tmp_path / "a.png", 32, 32)
     command = ["run", "colorize", "--input", image, "--prior", plain, "--steps", 1, "--output", tmp_path / "out"]
+    command += ["--sigma", 0.05]
     assert main([str(argument) for argument in command]) == 0
     printed = capsys.readouterr()
     note = f"note: the prior {plain} has no over-noising: the task's gamma and sigma_inflation are left out\n"
