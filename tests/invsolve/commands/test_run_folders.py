@@ -124,7 +124,7 @@ def test_a_line_of_json_for_each_picture(run, folder, capsys):
 
 
 def test_quiet_prints_errors_alone(run, folder, capsys):
-    assert run("sr4x", "--input", "in", "--output", "out", "--quiet") == 0
+    assert run("denoise", "--input", "in", "--output", "out", "--quiet") == 0
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", "")
 
