@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with heeding_interrupts(), warnings.catch_warnings():
             warnings.showwarning = warn
+            warnings.filterwarnings("ignore", message="y (reaches|lies)")  # what commands read is on the right scale
             return arguments.command(arguments) or 0
     except KeyboardInterrupt:
         print("invsolve: interrupted", file=sys.stderr)

@@ -8,14 +8,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ..images.decoding import Kept
 from ..images.encoding import FORMATS
 from ..images.files import in_channels, over, read_picture
 from ..images.mask_and_kernel import find_mask, fitted, mask_of_colour, mask_of_opacity, read_mask
-from ..images.noise import estimate_noise
 from ..specs.options import AUTO, RunOptions, noise_level
 from ..specs.task import Task
 from .jobs import Job
@@ -23,7 +21,10 @@ from .jobs import Job
 MANY_MISSING = 0.6  # share of missing pixels beyond which a mask may be the wrong way round
 GRAY_LEVELS = 255 / 2  # of a noise level on [-1, 1]
 
+LEAST = 0.01  # noise level on [-1, 1], 1.3 of 255: what rounding and compression leave in the cleanest of files
+
 Say = Callable[[str], None]
+Estimate = Callable[[Tensor, Tensor | None], float]
 
 
 shared_mask = lru_cache(maxsize=1)(read_mask)  # of all pictures
@@ -46,8 +47,10 @@ class Observation:
         return tuple(self.y.shape), mask
 
 
-def observe(job: Job, task: Task, options: RunOptions, say: Say, note: Say) -> Observation:
+def observe(job: Job, task: Task, options: RunOptions, estimate: Estimate, say: Say, note: Say) -> Observation:
     """Read a picture and what comes with it; ``say`` what was found, ``note`` what is unlikely to be meant so.
+
+    ``estimate(y, mask)`` gives the noise level of a picture.
 
     Raises:
         ValueError: the picture or its mask cannot be read, or do not fit each other.
@@ -71,7 +74,7 @@ def observe(job: Job, task: Task, options: RunOptions, say: Say, note: Say) -> O
     y = _channels(y, task)
     if len(y) != len(picture.image) and kept.profile is not None and options.keep_profile:
         kept = replace(kept, profile=None)
-    return Observation(job, y, _noise(job, y, mask, task, options, say), mask, kept)
+    return Observation(job, y, _noise(job, y, mask, options, estimate, say), mask, kept)
 
 
 def _channels(y: Tensor, task: Task) -> Tensor:
@@ -111,13 +114,12 @@ def _given_noise(options: RunOptions, task: Task) -> float:
     return task.sigma_y if options.sigma in (None, AUTO) else noise_level(options.sigma)
 
 
-def _noise(job: Job, y: Tensor, mask: Tensor | None, task: Task, options: RunOptions, say: Say) -> float:
+def _noise(job: Job, y: Tensor, mask: Tensor | None, options: RunOptions, estimate: Estimate, say: Say) -> float:
     """The noise level of a real picture: as given, none on observed pixels, or estimated."""
     if options.sigma is None and mask is not None:
         return 0.0
     if options.sigma not in (None, AUTO):
         return noise_level(options.sigma)
-    filled = y if mask is None else torch.where(mask > 0, y, y[:, mask > 0].mean())
-    sigma = estimate_noise(filled)
+    sigma = float(f"{max(estimate(y, mask), LEAST):.2g}")
     say(f"{job.name}: noise of {sigma * GRAY_LEVELS:.2g} of 255 gray levels (sigma {sigma:.2g} on [-1, 1]), estimated")
     return sigma

@@ -13,12 +13,13 @@ from operators import LinearOperator, without_zero_border
 
 from ..images.mask_and_kernel import read_kernel
 from ..networks.inference import Inference
-from ..priors.denoiser import Prior
+from ..priors.denoiser import PosteriorMean, Prior
 from ..priors.gray import GrayPrior
 from ..priors.reflected import with_reflection
 from ..priors.registry import load_prior
 from ..runtime.random_streams import MEASUREMENT, NoiseStreams, stream_index
 from ..solver.defaults import default_settings, honoured
+from ..solver.noise_level import estimate_sigma, finest_level
 from ..solver.solve import posterior, solve
 from ..solver.wiener import wiener_estimate
 from ..specs.degradations import Shape
@@ -84,6 +85,13 @@ class Restorer:
                 raise ValueError(f"{self.task.name} on {observed.job.source}: {error}") from None
 
         return self._operators.get(observed.key, make)
+
+    def noise_level(self, y: Tensor, mask: Tensor | None) -> float:
+        """That of a picture ``[C, H, W]``: by the prior's samples, if it has any and no pixels are missing."""
+        y = y[None].to(self.device)
+        if mask is not None or isinstance(self.prior, PosteriorMean):
+            return finest_level(y, mask)
+        return estimate_sigma(y, self.prior)
 
     def prior_for(self, operator: LinearOperator) -> Prior:
         return self.gray_prior if operator.in_shape[0] == 1 else self.prior

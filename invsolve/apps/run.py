@@ -99,7 +99,9 @@ class Work:
         """Each picture as it is read, with an operator that fits it."""
         for job in jobs:
             try:
-                found = observe(job, self.task, self.options, self.voice.say, self.voice.note)
+                found = observe(
+                    job, self.task, self.options, self.restorer.noise_level, self.voice.say, self.voice.note
+                )
                 self.restorer.operator_for(found)
             except ValueError as error:
                 self._failed(job, error)

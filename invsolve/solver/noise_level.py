@@ -6,14 +6,15 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from ..priors.denoiser import PosteriorMean, Prior
 from ..priors.gray import GrayPrior
 from ..runtime.random_streams import NoiseStreams
 
 SMALLEST = 0.0023  # of the rounding to 8 bits, 2 / 255 / sqrt(12)
-LARGEST = 2.0
-SIDE = 512  # pixels of the middle of a picture that are looked at
+LOWEST, HIGHEST = 0.2, 1.1  # of the level of the finest wavelets, which detail makes too high
+SIDE = 256  # pixels of the middle of a picture that are looked at
 EVALUATIONS = 8  # of the prior, at most
 ENOUGH = 0.02  # relative change of the level that ends the search
 FLATTEST, LONGEST = -0.05, math.log(2)  # slope that is believed, and step in the logarithm of the level
@@ -37,6 +38,8 @@ def estimate_sigma(y: Tensor, prior: Prior, seed: int = 0) -> float:
     """
     if isinstance(prior, PosteriorMean):
         raise ValueError("the noise level is estimated by a prior that samples, and this one gives posterior means")
+    start = finest_level(y)
+    lowest, highest = max(LOWEST * start, SMALLEST), max(HIGHEST * start, SMALLEST)
     top, left = (max(0, side - SIDE) // 2 for side in y.shape[-2:])
     y = y[..., top : top + SIDE, left : left + SIDE]
     prior = GrayPrior(prior) if y.shape[1] == 1 else prior
@@ -47,25 +50,29 @@ def estimate_sigma(y: Tensor, prior: Prior, seed: int = 0) -> float:
         x = prior.sample(y, level, noise.from_start(noise.keys))
         return math.log(max((y - x).square().mean().sqrt().item(), SMALLEST) / level)
 
-    level, slope = limited(finest_level(y)), -1.0
+    level, slope = max(start, SMALLEST), -1.0
     before: tuple[float, float] | None = None
     for _ in range(EVALUATIONS):
         found = excess(level)
         if before is not None:
             slope = min((found - before[1]) / math.log(level / before[0]), FLATTEST)
-        step = limited(level * math.exp(min(max(-found / slope, -LONGEST), LONGEST))) / level
-        before, level = (level, found), level * step
-        if abs(math.log(step)) < ENOUGH:
+        step = math.exp(min(max(-found / slope, -LONGEST), LONGEST))
+        before, level = (level, found), min(max(level * step, lowest), highest)
+        if abs(math.log(level / before[0])) < ENOUGH:
             break
     return level
 
 
-def finest_level(y: Tensor) -> float:
-    """The noise level by the median size of the diagonal differences of 2x2 pixels (Haar wavelets)."""
-    y = y[..., : y.shape[-2] // 2 * 2, : y.shape[-1] // 2 * 2]
-    rows = y[..., ::2, :] - y[..., 1::2, :]
-    return ((rows[..., ::2] - rows[..., 1::2]) / 2).abs().median().item() / MEDIAN
+def finest_level(y: Tensor, observed: Tensor | None = None) -> float:
+    """The noise level by the median size of the diagonal differences of 2x2 pixels, the finest Haar wavelets.
 
-
-def limited(level: float) -> float:
-    return min(max(level, SMALLEST), LARGEST)
+    Of pictures ``[B, C, H, W]``; ``observed`` ``[H, W]``, 1 or 0, says which pixels are. What is finer than noise
+    makes it too high (Donoho and Johnstone 1994).
+    """
+    height, width = (side // 2 * 2 for side in y.shape[-2:])
+    sign = y.new_tensor([[1.0, -1.0], [-1.0, 1.0]]).tile(height // 2, width // 2)
+    differences = avg_pool2d(sign * y[..., :height, :width], 2).abs() * 2
+    if observed is not None:
+        whole = avg_pool2d(observed[None, None, :height, :width].to(y), 2) == 1
+        differences = differences[whole.expand_as(differences)]
+    return differences.median().item() / MEDIAN if differences.numel() else 0.0

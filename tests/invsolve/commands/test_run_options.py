@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from cli_pictures import picture, pixels
 from PIL import Image
 
 from invsolve import default_settings, solve
+from invsolve.apps.observe import LEAST
 from invsolve.cli import main
 from invsolve.images.files import read_image, to_bytes, write_image
-from invsolve.images.noise import LEAST, estimate_noise
 from invsolve.priors.gray import GrayPrior
 from invsolve.priors.reflected import with_reflection
 from invsolve.priors.registry import load_prior
@@ -30,7 +31,8 @@ def restore(tiny_prior, tmp_path):
     """Run the command on one picture; the pixels of the restored one."""
 
     def run_command(*arguments: object) -> np.ndarray:
-        command = ["run", *arguments, "--prior", tiny_prior, "--output", tmp_path / "out.png", "--device", "cpu"]
+        usual = ["--prior", tiny_prior, "--output", tmp_path / "out.png", "--device", "cpu"]
+        command = ["run", *usual, *arguments]
         assert main([str(argument) for argument in command]) == 0
         return pixels(tmp_path / "out.png")
 
@@ -58,21 +60,22 @@ def test_settings_adapt_to_the_noise(restore, tiny_prior, tmp_path, written):
     assert np.array_equal(restore("denoise", "--input", image, "--sigma", 0), pixels(image))
 
 
-@pytest.mark.parametrize("sigma", [0.05, 0.2])
-def test_noise_is_estimated(sigma):
-    image = read_image("skimage:astronaut")[:, :256, 128:384] * 0.7  # away from black and white, where noise is cut
-    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
-    assert estimate_noise(image + sigma * noise) == pytest.approx(sigma, rel=0.15)
-    assert estimate_noise(torch.zeros(3, 32, 32)) == LEAST
-
-
-def test_the_estimate_is_said_and_used(restore, tmp_path, capsys):
-    image = read_image(picture(tmp_path / "a.png", 64, 64)) * 0.8
+def test_noise_is_estimated_said_and_used(restore, tmp_path, capsys):
+    image = read_image("skimage:astronaut")[:, 60:188, 160:288] * 0.7  # away from black and white, where noise is cut
     write_image(image + 0.1 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0)), tmp_path / "a.png")
-    sigma = estimate_noise(read_image(tmp_path / "a.png"))
-    found = restore("denoise", "--input", tmp_path / "a.png")
-    assert f"a: noise of {sigma * 127.5:.2g} of 255 gray levels (sigma {sigma:.2g} on" in capsys.readouterr().out
-    assert np.array_equal(found, restore("denoise", "--input", tmp_path / "a.png", "--sigma", sigma))
+    found = restore("denoise", "--input", tmp_path / "a.png", "--prior", "default")
+    said = re.search(r"a: noise of (\S+) of 255 gray levels \(sigma (\S+) on \[-1, 1\]\), est", capsys.readouterr().out)
+    sigma = float(said[2])
+    assert sigma == pytest.approx(0.1, rel=0.1)
+    assert float(said[1]) == pytest.approx(127.5 * sigma, rel=0.05)
+    again = restore("denoise", "--input", tmp_path / "a.png", "--prior", "default", "--sigma", sigma)
+    assert np.array_equal(found, again)
+
+
+def test_the_noise_of_a_flat_picture_is_that_of_rounding(restore, tmp_path, capsys):
+    write_image(torch.zeros(3, 32, 32), tmp_path / "a.png")
+    restore("denoise", "--input", tmp_path / "a.png")
+    assert f"(sigma {LEAST} on [-1, 1]), estimated" in capsys.readouterr().out
 
 
 def test_a_simulation_has_the_tasks_noise_or_the_given(restore, tmp_path, monkeypatch):
