@@ -51,7 +51,7 @@ def test_a_prior_of_one_size_is_left_as_it_is(tiny_prior):
 
 @pytest.mark.slow
 def test_the_default_priors_error_at_the_edges_is_that_inside():
-    """On flat pictures, where it was 2 to 4 times as large."""
+    """Nearly, on flat pictures."""
     prior, plain = with_reflection(load_prior()), load_prior()
     generator = torch.Generator().manual_seed(0)
     edge = torch.ones(96, 96, dtype=bool)
