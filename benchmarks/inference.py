@@ -2,20 +2,20 @@
 
     python benchmarks/inference.py [--size 256] [--batch 4] [--repeat 3] [--threads N] [--lower] [--compile]
 
-On the CPU: the equations as written (weights normalised at every call, softmax(q k') v written out, every constant and
+The equations as written (weights normalised at every call, softmax(q k') v written out, every constant and
 sum a pass of its own), then step by step what the package does: folded weights, fused attention, constants moved into
-the weights and work in place, one image at a time. All in float32 and interleaved; the least time of each counts. It is
-given in seconds of wall clock and of processor time: the latter says more on a machine that others use. ``--lower``
-adds bfloat16, ``--compile`` torch.compile. Where there is CUDA: images per second with each option on and off.
+the weights and work in place, one image at a time. All in float32 and interleaved; the medians count, in seconds of
+wall clock and of processor time: the latter says more on a machine that others use. ``--lower`` adds bfloat16,
+``--compile`` torch.compile. ``benchmarks/cuda.py`` is for a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 import types
 
 import torch
+from timing import in_turn, medians, ratios
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -63,10 +63,10 @@ def written_out_block(self: Block, x: Tensor, emb: Tensor) -> Tensor:
     return x.clip(-256, 256)
 
 
-def published(written_out: tuple[type, ...] = (), folded: bool = True) -> UNet:
+def published(written_out: tuple[type, ...] = (), folded: bool = True, config: UNetConfig = PUBLISHED) -> UNet:
     """The architecture with random weights, gains of 0.3 and mixing weights of a half."""
     torch.manual_seed(0)
-    network = UNet(PUBLISHED)
+    network = UNet(config)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if parameter.ndim < 2:
@@ -93,23 +93,18 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with torch.no_grad():
-        on_cpu(options)
-        if torch.cuda.is_available():
-            on_cuda(options)
+        compare(options)
 
 
-def inputs(options: argparse.Namespace, device: str = "cpu") -> tuple[Tensor, ...]:
+def inputs(batch: int, size: int, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
+    """What a conditional denoiser is called with: two noisy images and their levels."""
     stream = torch.Generator().manual_seed(1)
-    u, condition = torch.randn(2, options.batch, 3, options.size, options.size, generator=stream).to(device)
-    return (
-        u,
-        torch.full((options.batch,), 0.707, device=device),
-        condition,
-        torch.full((options.batch,), 0.5).to(device),
-    )
+    u, condition = torch.randn(2, batch, 3, size, size, generator=stream).to(device)
+    levels = torch.tensor([0.707, 0.5], device=device).repeat(batch, 1)
+    return u, levels[:, 0], condition, levels[:, 1]
 
 
-def on_cpu(options: argparse.Namespace) -> None:
+def compare(options: argparse.Namespace) -> None:
     cpu = torch.device("cpu")
     ways: dict[str, nn.Module] = {
         "the equations as written": Denoiser(published((Block, Attention), folded=False)),
@@ -124,52 +119,21 @@ def on_cpu(options: argparse.Namespace) -> None:
         label = f"{precision}{', compiled' * compiled}, one image at a time"
         network = accelerate(published(), cpu, Inference(precision, compiled))
         ways[label] = Tiled(Denoiser(network), options.size, options.size // 4)
-    call = inputs(options)
-    for denoiser in ways.values():  # caches, compilation
-        denoiser(*(value[:1] for value in call))
-    wall, processor, outputs = {}, {}, {}
-    for _ in range(options.repeat):
-        for label, denoiser in ways.items():
-            start = time.perf_counter(), time.process_time()
-            outputs[label] = denoiser(*call)
-            wall[label] = min(wall.get(label, float("inf")), time.perf_counter() - start[0])
-            processor[label] = min(processor.get(label, float("inf")), time.process_time() - start[1])
+    call, outputs = inputs(options.batch, options.size), {}
+
+    def evaluate(label: str) -> None:
+        outputs[label] = ways[label](*call)
+
+    times = in_turn({label: lambda label=label: evaluate(label) for label in ways}, options.repeat)
     first = next(iter(ways))
     print(f"one evaluation, batch {options.batch}, {options.size}x{options.size}, {options.threads} threads:\n")
     print("| way | s | s of processor | times as fast (of processor) | largest difference |")
     print("|---|---|---|---|---|")
     for label in ways:
-        ratios = f"{wall[first] / wall[label]:.2f} ({processor[first] / processor[label]:.2f})"
+        wall, processor = medians(times[label])
+        faster = "{:.2f} ({:.2f})".format(*ratios(times[first], times[label]))
         difference = (outputs[label] - outputs[first]).abs().max().item()
-        print(f"| {label} | {wall[label]:.2f} | {processor[label]:.2f} | {ratios} | {difference:.1e} |")
-
-
-def on_cuda(options: argparse.Namespace) -> None:
-    device = torch.device("cuda")
-    call = inputs(options, "cuda")
-    print(f"\nimages per second on {torch.cuda.get_device_name()}, batch {options.batch}:\n")
-    print("| precision | written out | folded, fused | compiled | CUDA graph | both |\n|---|---|---|---|---|---|")
-    for precision in ("fp32", "bf16", "fp16"):
-        row = [throughput(accelerate(published((Block, Attention), False), device, Inference(precision)), call)]
-        for compiled, graphs in ((False, False), (True, False), (False, True), (True, True)):
-            row.append(throughput(accelerate(published(), device, Inference(precision, compiled, graphs)), call))
-        print(f"| {precision} | {' | '.join(f'{rate:.1f}' for rate in row)} |", flush=True)
-
-
-def throughput(network: nn.Module, call: tuple[Tensor, ...], seconds: float = 2.0) -> float:
-    """Images per second, in the fastest of five rounds after a warm-up."""
-    denoiser, best, rounds = Denoiser(network), 0.0, 5
-    for _ in range(3):
-        denoiser(*call)
-    for _ in range(rounds):
-        torch.cuda.synchronize()
-        start, images = time.perf_counter(), 0
-        while time.perf_counter() - start < seconds / rounds:
-            denoiser(*call)
-            torch.cuda.synchronize()
-            images += len(call[0])
-        best = max(best, images / (time.perf_counter() - start))
-    return best
+        print(f"| {label} | {wall:.2f} | {processor:.2f} | {faster} | {difference:.1e} |")
 
 
 if __name__ == "__main__":

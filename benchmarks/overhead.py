@@ -5,9 +5,10 @@
 First, per task: the time of ``solve`` with 4 network evaluations against that of 4 bare evaluations of the prior's
 network on images of the same size and batch; then with the evaluations in the micro-batches that the solver takes, so
 that the difference is the solver's own. Second: one exact likelihood sample of bicubic super-resolution against 100
-Langevin steps whose gradient autograd computes, and how far each is from the exact law. All interleaved; the least
-time of each counts, in seconds of wall clock and, in parentheses, of processor time, which says more on a machine that
-others use. ``--out`` writes these times and all they depend on as JSON, too.
+Langevin steps whose gradient autograd computes, and how far each is from the exact law. All interleaved; the medians
+count, of times and of the rounds' ratios, in seconds of wall clock and, in parentheses, of processor time, which says
+more on a machine that others use. ``--out`` writes these figures and all they depend on as JSON, too.
+``benchmarks/cuda.py`` is for a GPU.
 """
 
 from __future__ import annotations
@@ -16,23 +17,24 @@ import argparse
 import copy
 import json
 import platform
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from timing import Call, Seconds, in_turn, medians, ratios
 from torch import Tensor
+from tuning import measure
 
 from invsolve.images.files import read_image
+from invsolve.priors.denoiser import Prior
 from invsolve.priors.registry import load_prior
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.solver.solve import solve
-from invsolve.specs.task import list_tasks, load_task
+from invsolve.specs.task import Task, list_tasks, load_task
 from operators import LinearOperator
 
 STEPS = 4
 LANGEVIN = 100
-Seconds = tuple[float, float]  # of wall clock, of processor time
 
 
 def main() -> None:
@@ -61,53 +63,52 @@ def crops(size: int, count: int) -> Tensor:
     return torch.stack([picture[:, corner : corner + size, corner : corner + size] for corner in corners])
 
 
-def least(calls: dict[str, Callable[[], object]], repeat: int) -> dict[str, Seconds]:
-    """The least times of each call, made in turn."""
-    times: dict[str, list[Seconds]] = {name: [] for name in calls}
-    for _ in range(repeat + 1):  # the first warms up
-        for name, call in calls.items():
-            wall, processor = time.perf_counter(), time.process_time()
-            call()
-            times[name].append((time.perf_counter() - wall, time.process_time() - processor))
-    return {name: tuple(map(min, zip(*seconds[1:], strict=True))) for name, seconds in times.items()}
-
-
-def ratio(a: Seconds, b: Seconds) -> str:
-    return f"{a[0] / b[0]:.2f} ({a[1] / b[1]:.2f})"
-
-
-def seconds(value: Seconds) -> str:
-    return f"{value[0]:.3g} ({value[1]:.3g})"
-
-
-def overhead(options: argparse.Namespace, truth: Tensor) -> dict[str, Seconds]:
-    """Seconds of the bare evaluations, of those in micro_batches and of each task, printed against the first two."""
-    prior = load_prior(options.prior)
-    level = torch.full((len(truth),), 0.5)
-    u = truth + 0.5 * NoiseStreams(0, range(len(truth)))(truth.shape[1:])
+def evaluations(denoiser: Callable, truth: Tensor) -> Call:
+    """``STEPS`` evaluations of a generative denoiser's network on images like ``truth``."""
+    level = torch.full((len(truth),), 0.5, device=truth.device)
+    u = truth + 0.5 * NoiseStreams(0, range(len(truth)), truth.device)(truth.shape[1:])
 
     @torch.no_grad()
-    def evaluate(denoiser: Callable) -> None:
+    def evaluate() -> None:
         for _ in range(STEPS):
             denoiser(u, 1.414 * level, u, level)
 
-    calls = {"bare": lambda: evaluate(prior.denoiser.denoiser), "micro_batches": lambda: evaluate(prior.denoiser)}
-    for name in options.tasks:
-        task = load_task(name)
-        operator = task.make_operator(tuple(truth.shape[1:]))
-        y = operator.measure(truth, task.sigma_y, NoiseStreams(1, range(len(truth))))
-        how = (operator, STEPS, task.sigma_y, prior, 0, task.settings(STEPS))
-        calls[name] = lambda y=y, how=how: solve(y, *how)
-    times = least(calls, options.repeat)
+    return evaluate
+
+
+def solving(task: Task, truth: Tensor, prior: Prior) -> Call:
+    """``solve`` with ``STEPS`` evaluations and the task's settings."""
+    operator, y = measure(task, truth)
+    settings = task.settings(STEPS)
+    return lambda: solve(y, operator, STEPS, task.sigma_y, prior, settings=settings)
+
+
+def both(value: Seconds, digits: str) -> str:
+    return f"{value[0]:{digits}} ({value[1]:{digits}})"
+
+
+def overhead(options: argparse.Namespace, truth: Tensor) -> dict[str, dict[str, Seconds]]:
+    """Of the bare evaluations, of those in micro_batches and of each task: seconds, and ratios to the first two."""
+    prior = load_prior(options.prior)
+    calls = {
+        "bare": evaluations(prior.denoiser.denoiser, truth),
+        "micro_batches": evaluations(prior.denoiser, truth),
+        **{name: solving(load_task(name), truth, prior) for name in options.tasks},
+    }
+    times = in_turn(calls, options.repeat)
+    found = {
+        name: {"seconds": medians(times[name])}
+        | {f"against {other}": ratios(times[name], times[other]) for other in ("bare", "micro_batches")}
+        for name in calls
+    }
+    bare, micro_batches = (both(found[name]["seconds"], ".3g") for name in ("bare", "micro_batches"))
     print(f"solve at {STEPS} evaluations, {len(truth)} images of {options.size}x{options.size}:")
-    print(
-        f"{STEPS} bare evaluations: {seconds(times['bare'])} s; in micro_batches: {seconds(times['micro_batches'])} s\n"
-    )
+    print(f"{STEPS} bare evaluations: {bare} s; in micro_batches: {micro_batches} s\n")
     print("| task | s | against bare evaluations | against evaluations in micro_batches |\n|---|---|---|---|")
     for name in options.tasks:
-        found = times[name]
-        print(f"| {name} | {seconds(found)} | {ratio(found, times['bare'])} | {ratio(found, times['micro_batches'])} |")
-    return times
+        seconds, *against = found[name].values()
+        print(f"| {name} | {both(seconds, '.3g')} | {' | '.join(both(ratio, '.2f') for ratio in against)} |")
+    return found
 
 
 def langevin(operator: LinearOperator, x: Tensor, y: Tensor, sigma_y: float, rho: float) -> Tensor:
@@ -135,7 +136,7 @@ def likelihood(options: argparse.Namespace, truth: Tensor) -> dict[str, dict]:
         "exact sample": lambda: operator.sample(x, y, sigma_y, rho, NoiseStreams(3, streams)),
         f"{LANGEVIN} Langevin steps": lambda: langevin(operator, x, y, sigma_y, rho),
     }
-    times = least(calls, max(1, options.repeat // 3))
+    times = in_turn(calls, max(1, options.repeat // 3))
     exact = copy.deepcopy(operator).double()
     mean = exact.prox(x.double(), y.double(), (sigma_y / rho) ** 2)
     # In the coordinates of the singular vectors, the law's standard deviation is 1 / sqrt(s² / sigma_y² + 1 / rho²).
@@ -146,8 +147,9 @@ def likelihood(options: argparse.Namespace, truth: Tensor) -> dict[str, dict]:
     for name, call in calls.items():
         error = exact.vt_v @ (call().double() - mean) @ exact.vt_h.mT / deviation
         spread = error.square().mean().sqrt().item()
-        print(f"| {name} | {seconds(times[name])} | {ratio(times[name], times['exact sample'])} | {spread:.3f} |")
-        found[name] = {"seconds": times[name], "spread": spread}
+        seconds, longer = medians(times[name]), ratios(times[name], times["exact sample"])
+        print(f"| {name} | {both(seconds, '.3g')} | {both(longer, '.2f')} | {spread:.3f} |")
+        found[name] = {"seconds": seconds, "spread": spread}
     return found
 
 
