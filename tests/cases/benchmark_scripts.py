@@ -15,5 +15,6 @@ def load_script(name: str) -> ModuleType:
         sys.path.insert(0, str(FOLDER))  # as for a script, which imports its neighbours
     specification = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module  # where dataclasses look
     specification.loader.exec_module(module)
     return module
