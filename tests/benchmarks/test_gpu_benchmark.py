@@ -94,7 +94,7 @@ def test_the_timings_on_a_gpu(script, call, monkeypatch):
 @pytest.mark.slow
 def test_all_of_it_from_the_repository_alone(tmp_path):
     """By its own command, in another folder and without an installation: the tests and torch.compile included."""
-    command = [sys.executable, FOLDER / "gpu.py", "--cpu", "--minutes", "20", "--out", tmp_path]
+    command = [sys.executable, FOLDER / "gpu.py", "--cpu", "--minutes", "60", "--out", tmp_path]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     found = json.loads((tmp_path / "summary.json").read_text())
     assert (result.returncode, found["left out"], found["failed"]) == (0, {}, {}), result.stdout + result.stderr
