@@ -16,7 +16,7 @@ from operators import LinearOperator, solve_spd
 
 from ..priors.spectrum import dct_frequency, power_on_grid
 from ..runtime.random_streams import NoiseStreams
-from .dct import cosine_filter, cosine_transform
+from .dct import cosine_filter, cosine_transform, inverse_cosine_transform
 from .per_operator import once_per_operator
 
 SMALLEST_NOISE = 0.02  # sigma_y is taken to be at least this, for an operator of gain 1
@@ -39,8 +39,9 @@ def wiener_estimate(
 
         (A^T A + sigma_y² C^-1) d = A^T (y - A m),
 
-    m being the mean colour of the measurement (:func:`mean_colour`). Solved by preconditioned conjugate gradients,
-    each image by itself; no network is evaluated.
+    m being the mean colour of the measurement (:func:`mean_colour`). Solved for the coefficients ``D d`` of its cosine
+    transform, in which C is diagonal, by preconditioned conjugate gradients, each image by itself; no network is
+    evaluated.
 
     Args:
         y: measurements ``[B, *operator.out_shape]``, float32 or float64.
@@ -58,21 +59,21 @@ def wiener_estimate(
     mean = mean_colour(y, operator)
     response = response_of(operator, mean if operator.batch_size else mean[:1])
     variance = (SMALLEST_NOISE**2 * response.gain).clamp(min=sigma_y**2)
-    roughness = cosine_filter(variance / power)
+    roughness = variance / power
 
-    def normal_matrix(d: torch.Tensor) -> torch.Tensor:
-        return operator.adjoint(operator(d)) + roughness(d)
+    def normal_matrix(c: torch.Tensor) -> torch.Tensor:
+        return cosine_transform(operator.adjoint(operator(inverse_cosine_transform(c)))) + roughness * c
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        d, _ = solve_spd(
+        c, _ = solve_spd(
             normal_matrix,
-            operator.adjoint(y - operator(mean)),
+            cosine_transform(operator.adjoint(y - operator(mean))),
             preconditioner(response, power, variance),
             tol=tol,
             max_iterations=max_iterations,
         )
-    return mean + d
+    return mean + inverse_cosine_transform(c)
 
 
 def mean_colour(y: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
@@ -143,9 +144,9 @@ def measured_response(operator: LinearOperator, like: torch.Tensor) -> Response:
 def preconditioner(
     response: Response, power: torch.Tensor, variance: torch.Tensor
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """An approximate inverse of ``A^T A + variance C^-1``, symmetric positive definite, the sum of two.
+    """An approximate inverse of ``D (A^T A + variance C^-1) D^T``, symmetric positive definite, the sum of two.
 
-    The first, ``D^T (diag(Q) + variance diag(1/P))^-1 D`` with Q the diagonal of ``D A^T A D^T``, averaged over a
+    The first, ``(diag(Q) + variance diag(1/P))^-1`` with Q the diagonal of ``D A^T A D^T``, averaged over a
     neighbourhood of each frequency, is all it takes where every neighbourhood of the image is measured about as well as
     another. In a hole it is not so, and the iteration would creep inwards from the border. There ``A^T A`` vanishes and
     the inverse is ``C / variance``: that is the second, between weights that are 1 in the middle of a hole and 0
@@ -155,15 +156,19 @@ def preconditioner(
     """
     image = (-3, -2, -1)
     least = SMALLEST_RESPONSE * response.in_space.mean(image, keepdim=True).clamp(min=torch.finfo(power.dtype).tiny)
-    everywhere = cosine_filter(power / (torch.maximum(response.in_frequency, least) * power + variance))
+    everywhere = power / (torch.maximum(response.in_frequency, least) * power + variance)
     hole = response.hole
     if hole is None:
-        return everywhere
+        return lambda r: everywhere * r
     side = hole.square().sum(image, keepdim=True).sqrt()
     short = dct_frequency(*power.shape, power.device) >= (2 / side).clamp(max=0.5)
     limit = torch.where(short, power, 0).amax(dim=(-2, -1), keepdim=True)
     within_holes = cosine_filter(torch.minimum(power, limit) / variance)
-    return lambda r: everywhere(r) + hole * within_holes(hole * r)
+
+    def inverse(r: torch.Tensor) -> torch.Tensor:
+        return everywhere * r + cosine_transform(hole * within_holes(hole * inverse_cosine_transform(r)))
+
+    return inverse
 
 
 def averaging(deviation: float, like: torch.Tensor) -> torch.Tensor:

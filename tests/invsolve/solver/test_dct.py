@@ -5,7 +5,14 @@ import scipy.fft
 import torch
 
 from invsolve.priors.spectrum import dct_frequency
-from invsolve.solver.dct import cosine_filter, cosine_transform
+from invsolve.solver.dct import cosine_filter, cosine_transform, inverse_cosine_transform
+
+
+@pytest.fixture(params=["scipy", "torch"], autouse=True)
+def way(request, monkeypatch):
+    """By SciPy, as on a CPU, and by torch, as elsewhere."""
+    if request.param == "torch":
+        monkeypatch.setattr("invsolve.solver.dct._for_scipy", lambda x: False)
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -21,6 +28,12 @@ def test_against_scipys_transform(size, gains):
     assert (cosine_filter(gain)(x) - expected).abs().max() < 1e-14
     orthonormal = torch.from_numpy(scipy.fft.dctn(x.numpy(), axes=(-2, -1), norm="ortho"))
     assert (cosine_transform(x) - orthonormal).abs().max() < 1e-14
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 8), (8, 5), (7, 7), (16, 12)], ids=str)
+def test_the_inverse_transform(size):
+    x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert (inverse_cosine_transform(cosine_transform(x)) - x).abs().max() < 1e-12
 
 
 def test_single_precision_keeps_its_digits():
