@@ -67,7 +67,8 @@ class Restorer:
         if options.mask is not None and not options.mask.is_dir():
             shared_mask(options.mask)  # refused here where it cannot be used
         inference = Inference(options.precision, options.compile, options.cuda_graphs)
-        self.prior = with_reflection(load_prior(options.prior, device, inference, options.tile))
+        prior = load_prior(options.prior, device, inference, options.tile)
+        self.prior = prior if options.simulate else with_reflection(prior)  # simulations are those of a benchmark
         self.gray_prior = GrayPrior(self.prior)
         self.finish = Finish(task, options, self.kernel)
         self._operators: Kept[LinearOperator] = Kept(lambda operator: sum(part.nbytes for part in operator.buffers()))

@@ -89,6 +89,7 @@ def test_too_many_pictures_are_thinned_evenly(job, tmp_path):
     assert sorted(packed(tmp_path / "parts", "photos")) == [f"0-{i:02d}.jpg" for i in range(1, 12, 2)]
 
 
+@pytest.mark.slow
 def test_it_trains_without_the_packages_that_may_be_missing(job, generator, pictures, tmp_path):
     """And without an installed invsolve; the pieces that it leaves make a prior's file."""
     job.main(["pack", "--faces", str(pictures), "--photos", str(pictures), "--out", str(tmp_path / "parts")])

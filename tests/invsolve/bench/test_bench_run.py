@@ -59,7 +59,7 @@ def test_neither_the_batch_nor_the_limit_changes_a_picture(bench, undisturbed):
     assert {key[2] for key in limited} == {"00000", "00001"}
     expected = figures(undisturbed)
     for key, row in limited.items():
-        assert row["psnr"] == pytest.approx(expected[key]["psnr"], abs=1e-4)
+        assert row["psnr"] == pytest.approx(expected[key]["psnr"], abs=1e-3)
 
 
 def test_every_layout_of_ffhq_gives_the_same(bench, undisturbed):

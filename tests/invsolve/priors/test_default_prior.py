@@ -35,7 +35,7 @@ def test_a_shipped_file_is_small_and_states_its_licence_data_and_recipe(name):
     assert tensors["spectrum"].min() > 0
 
 
-@pytest.mark.parametrize("task_name", ["sr4x", "inpaint_random"])
+@pytest.mark.parametrize("task_name", ["sr4x", pytest.param("inpaint_random", marks=pytest.mark.slow)])
 def test_an_image_alone_and_in_a_batch_of_eight_give_the_same_result(task_name, default_prior):
     task = load_task(task_name)
     operator = task.make_operator((3, 64, 64), seed=3)

@@ -60,12 +60,12 @@ def golden() -> dict[str, list[list[float]]]:
     return json.loads(GOLDEN.read_text())
 
 
-FAST = ("sr4x-16", "inpaint_box-16")  # of those with 16 evaluations, which take long
+FAST = "inpaint_box-16"  # of those with 16 evaluations, which take long
 
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(c, marks=[pytest.mark.slow] if c.endswith("-16") and c not in FAST else []) for c in CASES],
+    [pytest.param(c, marks=[pytest.mark.slow] if c.endswith("-16") and c != FAST else []) for c in CASES],
 )
 def test_restorations_are_what_they_were(case, golden):
     found = numbers(restored(case))

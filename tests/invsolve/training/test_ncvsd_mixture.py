@@ -102,6 +102,7 @@ def test_the_undistilled_start_is_the_teacher_on_an_over_noised_point():
     assert (undistilled()(u, 0.5, z) - expected).abs().max() < 1e-5
 
 
+@pytest.mark.slow
 def test_a_short_distillation_approaches_the_exact_denoising_posterior(short):
     assert_closer(table(short, [0.3, 0.5, 0.8], 3), 0.85, 0.5)
     assert visits(short) < 0.25
