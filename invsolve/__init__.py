@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 if "torch" not in sys.modules:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# On an Apple GPU what PyTorch lacks there, such as some FFTs, runs on the CPU.
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+
 if TYPE_CHECKING:
     from .networks.inference import Inference
     from .priors.denoiser import Denoiser, DiffusionSampler, GenerativeDenoiser, PosteriorMean

@@ -13,7 +13,7 @@ from ..specs.options import Device
 
 Options = TypeVar("Options")
 
-DEVICE = "default: CUDA if there is one"
+DEVICE = "default: a GPU if there is one"
 
 
 def argument_adder(parser: argparse.ArgumentParser, options: type) -> Callable[..., None]:

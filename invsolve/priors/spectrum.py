@@ -16,11 +16,17 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
+from ..runtime.device import with_float64
+
 TOP_FREQUENCY = math.sqrt(0.5)  # of the corner (1/2, 1/2), in cycles per pixel
 
 
 def dct_frequency(height: int, width: int, device: torch.device | str = "cpu") -> torch.Tensor:
-    """``|f|`` in cycles per pixel of each coefficient of D, ``[H, W]``, float64: k / 2H and l / 2W along the axes."""
+    """``|f|`` in cycles per pixel of each coefficient of D, ``[H, W]``: k / 2H and l / 2W along the axes.
+
+    In float64, for a device that lacks it on the CPU.
+    """
+    device = with_float64(device)
     vertical = torch.arange(height, dtype=torch.float64, device=device) / (2 * height)
     horizontal = torch.arange(width, dtype=torch.float64, device=device) / (2 * width)
     return torch.hypot(vertical[:, None], horizontal)
@@ -32,10 +38,11 @@ def power_on_grid(spectrum: torch.Tensor, height: int, width: int) -> torch.Tens
     Between two samples the logarithm of the power is interpolated linearly: it spans many orders of magnitude.
     """
     frequency = dct_frequency(height, width, spectrum.device)
+    precise = spectrum.to(frequency)
     position = frequency * ((len(spectrum) - 1) / TOP_FREQUENCY)
     left = position.long().clamp(max=len(spectrum) - 2)
-    logarithm = spectrum.double().log()
-    return torch.lerp(logarithm[left], logarithm[left + 1], position - left).exp().to(spectrum.dtype)
+    logarithm = precise.log()
+    return torch.lerp(logarithm[left], logarithm[left + 1], position - left).exp().to(spectrum)
 
 
 def radial_spectrum(images: Iterable[torch.Tensor], bins: int = 128) -> torch.Tensor:

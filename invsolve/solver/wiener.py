@@ -15,6 +15,7 @@ import torch
 from operators import LinearOperator, solve_spd
 
 from ..priors.spectrum import dct_frequency, power_on_grid
+from ..runtime.device import with_float64
 from ..runtime.random_streams import NoiseStreams
 from .dct import cosine_filter, cosine_transform, inverse_cosine_transform
 from .per_operator import once_per_operator
@@ -86,14 +87,15 @@ def mean_colour(y: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
     basis = torch.eye(channels, dtype=y.dtype, device=y.device)[:, None, :, None, None]
     responses = [operator(one.expand(len(y), *operator.in_shape).contiguous()) for one in basis]
     a = torch.stack([response.flatten(1) for response in responses], dim=1)  # [B, C, measurements]
-    gram, moments = (a @ a.mT).double(), (a @ y.flatten(1)[:, :, None]).double()
+    precise = {"dtype": torch.float64, "device": with_float64(y.device)}
+    gram, moments = (a @ a.mT).to(**precise), (a @ y.flatten(1)[:, :, None]).to(**precise)
     # Iterated Tikhonov regularisation: a pseudo-inverse would make the CPU wait for the device.
     damping = (DAMPING * gram.diagonal(dim1=1, dim2=2).sum(1)).clamp(min=torch.finfo(gram.dtype).tiny)
-    inverse, _ = torch.linalg.inv_ex(gram + damping[:, None, None] * torch.eye(channels, device=y.device).to(gram))
+    inverse, _ = torch.linalg.inv_ex(gram + damping[:, None, None] * torch.eye(channels, **precise))
     colour = torch.zeros_like(moments)
     for _ in range(5):
         colour = colour + inverse @ (moments - gram @ colour)
-    colour = colour.to(y.dtype)
+    colour = colour.to(y)
     return colour[..., None].expand(len(y), *operator.in_shape).contiguous()
 
 
@@ -161,7 +163,7 @@ def preconditioner(
     if hole is None:
         return lambda r: everywhere * r
     side = hole.square().sum(image, keepdim=True).sqrt()
-    short = dct_frequency(*power.shape, power.device) >= (2 / side).clamp(max=0.5)
+    short = dct_frequency(*power.shape, power.device).to(power) >= (2 / side).clamp(max=0.5)
     limit = torch.where(short, power, 0).amax(dim=(-2, -1), keepdim=True)
     within_holes = cosine_filter(torch.minimum(power, limit) / variance)
 

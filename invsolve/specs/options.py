@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from .degradations import Boundary
 from .fields import Bounds, Checked, Count, Index, NoiseLevel, Positive, check
 
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Samples = Annotated[int, Bounds(at_least=2)]
 Format = Literal["png", "jpg", "webp", "tiff", "input"]

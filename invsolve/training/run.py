@@ -24,7 +24,12 @@ from .identity import identity
 @contextlib.contextmanager
 def joined_and_seeded(config: str | Path, settings: RunConfig, device: str) -> Iterator[torch.device]:
     """Connect the processes, which must share each batch evenly, and seed torch; gives this process's device."""
-    with processes.joined(choose_device(device)) as own:
+    chosen = choose_device(device)
+    if chosen.type == "mps":
+        if device != "auto":
+            raise ValueError("a training runs on CUDA or on a CPU, not on an Apple GPU (--device mps)")
+        chosen = torch.device("cpu")
+    with processes.joined(chosen) as own:
         if settings.batch % (processes.count() * settings.accumulate):
             shares = f"{processes.count()} processes of {settings.accumulate} micro-batches"
             raise ValueError(f"{config}: batch {settings.batch} cannot be shared evenly by {shares}")
