@@ -17,6 +17,7 @@ from ..priors.denoiser import PosteriorMean, Prior
 from ..priors.gray import GrayPrior
 from ..priors.reflected import with_reflection
 from ..priors.registry import load_prior
+from ..priors.watched import Seen, Watched
 from ..runtime.random_streams import MEASUREMENT, NoiseStreams, stream_index
 from ..solver.defaults import default_settings, honoured
 from ..solver.noise_level import estimate_sigma, finest_level
@@ -55,20 +56,28 @@ class Kept(Generic[Value]):
 
 
 class Restorer:
-    """What restores the pictures of one run.
+    """What restores the pictures of one run. ``seen``, if any, is given each sample of the prior.
 
     Raises:
         ValueError: kernel, mask or prior cannot be used.
     """
 
-    def __init__(self, task: Task, options: RunOptions, device: torch.device, note: Callable[[str], None]):
+    def __init__(
+        self,
+        task: Task,
+        options: RunOptions,
+        device: torch.device,
+        note: Callable[[str], None],
+        seen: Seen | None = None,
+    ):
         self.task, self.options, self.device, self.note = task, options, device, note
         self.kernel = None if options.kernel is None else without_zero_border(read_kernel(options.kernel))
         if options.mask is not None and not options.mask.is_dir():
             shared_mask(options.mask)  # refused here where it cannot be used
         inference = Inference(options.precision, options.compile, options.cuda_graphs)
         prior = load_prior(options.prior, device, inference, options.tile)
-        self.prior = prior if options.simulate else with_reflection(prior)  # simulations are those of a benchmark
+        self.unwatched = prior if options.simulate else with_reflection(prior)  # simulations are those of a benchmark
+        self.prior: Prior = self.unwatched if seen is None else Watched(self.unwatched, seen)
         self.gray_prior = GrayPrior(self.prior)
         self.finish = Finish(task, options, self.kernel)
         self._operators: Kept[LinearOperator] = Kept(lambda operator: sum(part.nbytes for part in operator.buffers()))
@@ -90,9 +99,9 @@ class Restorer:
     def noise_level(self, y: Tensor, mask: Tensor | None) -> float:
         """That of a picture ``[C, H, W]``: by the prior's samples, if it has any and no pixels are missing."""
         y = y[None].to(self.device)
-        if mask is not None or isinstance(self.prior, PosteriorMean):
+        if mask is not None or isinstance(self.unwatched, PosteriorMean):
             return finest_level(y, mask)
-        return estimate_sigma(y, self.prior)
+        return estimate_sigma(y, self.unwatched)
 
     def prior_for(self, operator: LinearOperator) -> Prior:
         return self.gray_prior if operator.in_shape[0] == 1 else self.prior

@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..images.metrics import Metric, load_metrics
+from ..priors.watched import Seen
 from ..runtime import printing
 from ..runtime.printing import counted, say
 from ..runtime.processes import count, own_device, rank
@@ -42,17 +43,10 @@ def run(options: RunOptions, say: Say = say) -> int:
     Raises:
         ValueError: the first thing wrong with the options, in one line.
     """
-    voice = Voice(options, say)
-    task = choose_task(options)
-    device = own_device(options.device)
-    jobs = list_jobs(options, voice.note)
-    check_outputs(jobs, options)
-    restorer = Restorer(task, options, device, voice.note)
-    metrics = _load_metrics(options, device, voice.note) if options.simulate else {}
+    jobs, work = prepare(options, Voice(options, say))
     due = [job for job in jobs[rank() :: count()] if not (options.skip_existing and job.restored.exists())]
-    work = Work(options, task, restorer, metrics, voice)
     with tqdm(total=len(due), unit="picture", disable=None if len(due) > 1 and not options.quiet else True) as bar:
-        for batch in batches(work.observed(due), restorer):
+        for batch in batches(work.observed(due), work.restorer):
             work.restore(batch, progress=len(due) == 1)
             bar.update(len(work.scores) + len(work.failures) - bar.n)
         bar.update(len(due) - bar.n)  # those that failed last
@@ -60,6 +54,23 @@ def run(options: RunOptions, say: Say = say) -> int:
     if not work.failures:
         return 0
     return 2 if len(work.failures) == len(jobs) else 1
+
+
+def prepare(options: RunOptions, voice: Voice, seen: Seen | None = None) -> tuple[list[Job], Work]:
+    """The pictures of ``options``, and what restores them; nothing is written yet.
+
+    ``seen`` is given each sample of the prior on the way to the restored pictures.
+
+    Raises:
+        ValueError: the first thing wrong with the options, in one line.
+    """
+    task = choose_task(options)
+    device = own_device(options.device)
+    jobs = list_jobs(options, voice.note)
+    check_outputs(jobs, options)
+    restorer = Restorer(task, options, device, voice.note, seen)
+    metrics = _load_metrics(options, device, voice.note) if options.simulate else {}
+    return jobs, Work(options, task, restorer, metrics, voice)
 
 
 def batches(observed: Iterator[Observation], restorer: Restorer) -> Iterator[list[Observation]]:
