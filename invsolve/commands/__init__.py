@@ -3,6 +3,6 @@
 They parse and print; the work is done elsewhere, and imported when the command runs, so that ``--help`` is fast.
 """
 
-from . import bench, convert, generate, info, report, run, train
+from . import app, bench, convert, generate, info, report, run, train
 
-COMMANDS = (run, bench, generate, convert, info, report, train)
+COMMANDS = (run, app, bench, generate, convert, info, report, train)

@@ -11,8 +11,8 @@ import torch
 NMS_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
-def import_optional(name: str) -> ModuleType:
-    """Import the library that the extra of the same name installs, ``invsolve[name]``.
+def import_optional(name: str, extra: str | None = None) -> ModuleType:
+    """Import the library that an extra, of the same name by default, installs: ``invsolve[name]``.
 
     Raises:
         ImportError: it is not installed; the message says what to install.
@@ -22,7 +22,7 @@ def import_optional(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        raise ImportError(f'{name} is not installed: pip install "invsolve[{name}]"', name=name) from None
+        raise ImportError(f'{name} is not installed: pip install "invsolve[{extra or name}]"', name=name) from None
 
 
 def import_with_torchvision(name: str) -> ModuleType:

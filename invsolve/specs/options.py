@@ -78,6 +78,24 @@ class RunOptions(Checked):
 
 
 @dataclass(frozen=True)
+class AppOptions(Checked):
+    """Of ``invsolve app``."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Bounds(at_least=1, at_most=65535)] = 7860
+    auth: str | None = None  # USER:PASSWORD
+    upload: Count = 50  # megabytes of a picture, at most
+    prior: str = "default"
+    device: Device = "auto"
+    precision: Precision | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.auth is not None and not all(self.auth.partition(":")):
+            raise ValueError("--auth: expected USER:PASSWORD")
+
+
+@dataclass(frozen=True)
 class GenerateOptions(Checked):
     """Of ``invsolve generate``."""
 
