@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["training_fixtures"]  # of tests/cases
+pytest_plugins = ["browser_fixtures", "training_fixtures"]  # of tests/cases
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 LPIPS_TRUNK = SHARED / "lpips" / "alexnet_features.safetensors"

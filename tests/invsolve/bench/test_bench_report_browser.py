@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
 
 import pytest
+from browser_fixtures import find, press, resize
 from report_cases import METHODS, SIDE, benchmark
 
 from invsolve.bench.report.page import write_report
@@ -14,21 +13,6 @@ from invsolve.bench.report.page import write_report
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 PHONE, TABLET, DESKTOP = 360, 768, 1400
 LIGHTBOX = "const b = document.querySelector('#lightbox img').getBoundingClientRect(); return [b.left, b.top, b.width]"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    program, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if program is None or driver is None:
-        pytest.skip("chromium or chromedriver is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chromium = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield chromium
-    chromium.quit()
 
 
 @pytest.fixture(scope="module")
@@ -43,25 +27,6 @@ def page(browser, address):
     browser.get(address)
     yield browser
     assert browser.get_log("browser") == []
-
-
-def resize(browser, width: int, scheme: str = "light") -> None:
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    wanted = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}  # no smooth scrolling to wait for
-    features = [{"name": name, "value": value} for name, value in wanted.items()]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-
-
-def find(page, selector: str):
-    """The first such element, in the middle of the screen."""
-    element = page.find_element("css selector", selector)
-    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-    return element
-
-
-def press(page, *keys: str) -> None:
-    webdriver.ActionChains(page).send_keys(*keys).perform()
 
 
 def left_share(page) -> float:
