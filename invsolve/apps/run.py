@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -173,9 +174,7 @@ class Work:
         paths = write_result(result, options, record)
         self.scores.append(scores)
         self.voice.line(record | {"files": {part: str(path) for part, path in paths.items()}})
-        say(f"{job.name}: wrote {paths.pop('restored')}")
-        if paths:
-            say(f"{job.name}: beside it {', '.join(path.name for path in paths.values())}")
+        self.voice.wrote(job.name, paths)
 
 
 @dataclass(frozen=True)
@@ -188,6 +187,12 @@ class Voice:
     def say(self, line: str) -> None:
         if not (self.options.json or self.options.quiet):
             self._print(line)
+
+    def wrote(self, name: str, paths: Mapping[str, Path]) -> None:
+        self.say(f"{name}: wrote {paths['restored']}")
+        beside = [path.name for part, path in paths.items() if part != "restored"]
+        if beside:
+            self.say(f"{name}: beside it {', '.join(beside)}")
 
     def line(self, record: Mapping[str, Any]) -> None:
         """With ``--json`` a line for each picture."""

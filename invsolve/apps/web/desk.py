@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,10 @@ class Restored:
 
 
 class PageVoice(Voice):
-    """Keeps what is said and noted for the page."""
+    """What is said and noted goes to the page, but for where files are: it shows them."""
+
+    def wrote(self, name: str, paths: Mapping[str, Path]) -> None:
+        pass
 
     def note(self, line: str) -> None:
         self.print(f"note: {line}")

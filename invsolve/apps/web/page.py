@@ -23,6 +23,8 @@ SHOWN = 1024  # pixels per side, at most, of pictures that are only looked at or
 CLEANING = (600, 7200)  # seconds between looks for old files, and the age at which they are removed
 MISSING = "#ff00ff"  # colour of the brush
 STYLE = """
+#examples { min-height: 0; }
+#examples .grid-wrap { min-height: 0; max-height: none; }
 .gradio-container { max-width: 1400px !important; margin: auto; }
 #status progress { width: 100%; }
 #status { min-height: 5em; }
@@ -32,7 +34,7 @@ STYLE = """
 def build(options: AppOptions, desk: Desk, folder: Path, examples: Sequence[Path]) -> gr.Blocks:
     """The page. Results lie in ``folder`` until Gradio has taken them over."""
     with gr.Blocks(title="invsolve", analytics_enabled=False, delete_cache=CLEANING) as page:
-        gr.Markdown("# invsolve\nDrop a picture, say what is wrong with it, and press *Restore*.")
+        gr.Markdown("# invsolve\nDrop a picture or take an example, say what is wrong with it, and press *Restore*.")
         with gr.Row():
             with gr.Column(min_width=300):
                 fields = _fields(examples)
@@ -69,16 +71,16 @@ def _fields(examples: Sequence[Path]) -> dict[str, Component]:
     picture = gr.File(label="Picture", height=110, elem_id="picture")
     thumbnails = gr.Gallery(
         [str(path) for path in examples],
-        label="or a clean example",
+        label="Examples",
+        show_label=False,
         columns=len(examples),
-        height=130,
         allow_preview=False,
         interactive=False,
         buttons=[],
         elem_id="examples",
     )
     wrong = gr.Radio(names, value=names[0], label="What is wrong with it?", elem_id="wrong")
-    simulate = gr.Checkbox(label="Nothing: spoil it like that first, restore it, and measure", elem_id="simulate")
+    simulate = gr.Checkbox(label="It is clean: spoil it like this first, restore it, and measure", elem_id="simulate")
     preview = gr.Image(label="The picture", interactive=False, visible=False, buttons=[], elem_id="preview")
     painted = gr.ImageEditor(
         label="Paint over what is missing",

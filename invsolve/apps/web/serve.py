@@ -25,7 +25,7 @@ POLICY = (
     b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'self'; "
     b"frame-ancestors 'self'"
 )
-EXAMPLES = ("astronaut", "coffee", "cat")  # of scikit-image's
+EXAMPLES = ("astronaut", "coffee", "cat", "rocket")  # of scikit-image's
 
 
 class WithPolicy:
@@ -47,8 +47,8 @@ def serve(options: AppOptions) -> None:
     """Serve the page. What is uploaded and restored lies in a temporary folder, which is removed in the end.
 
     Raises:
-        ValueError: the prior is unknown; OSError: the address cannot be served at; ImportError: Gradio is not
-            installed; Stopped: by Ctrl-C or SIGTERM, in good order.
+        ValueError: the prior is unknown, or Gradio is not installed; OSError: the address cannot be served at;
+            Stopped: by Ctrl-C or SIGTERM, in good order.
     """
     resolve(options.prior)
     try:
@@ -60,7 +60,10 @@ def serve(options: AppOptions) -> None:
     with tempfile.TemporaryDirectory(prefix="invsolve-app-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         os.environ.update(PRIVATE, GRADIO_TEMP_DIR=str(folder / "files"))
-        gradio = import_optional("gradio", extra="app")
+        try:
+            gradio = import_optional("gradio", extra="app")
+        except ImportError as error:
+            raise ValueError(str(error)) from None
         from starlette.middleware import Middleware
 
         from .page import STYLE, build
