@@ -84,6 +84,12 @@ def choose(page, wrong: str) -> None:
     find(page, f"#wrong input[value='{wrong}']").click()
 
 
+def enter(page, name: str, value: int) -> None:
+    field = find(page, f"#{name} input[type=number]")
+    field.clear()
+    field.send_keys(f"{value}\t")
+
+
 def restored(page) -> dict[str, bytes]:
     """Press the button; the files that come, by their names."""
     find(page, "#restore").click()
@@ -97,7 +103,7 @@ def restored(page) -> dict[str, bytes]:
     return found
 
 
-def same_by_command(page, tmp_path: Path, prior: Path) -> bytes:
+def same_by_command(page, tmp_path: Path) -> bytes:
     """The restored file that the shown command writes, in the folder where the named files are."""
     words = shlex.split(shown(page, "#command .cm-line").text)
     assert words[:2] == ["invsolve", "run"]
@@ -108,13 +114,13 @@ def same_by_command(page, tmp_path: Path, prior: Path) -> bytes:
 
 @pytest.mark.slow
 @needs_gradio
-def test_an_uploaded_picture_is_restored_as_by_the_command(page, tmp_path, tiny_prior, monkeypatch):
+def test_an_uploaded_picture_is_restored_as_by_the_command(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     upload(page, picture(tmp_path / "small.png"))
     shown(page, "#preview img")
     files = restored(page)
     assert list(files) == ["small_restored.png"]
-    assert files["small_restored.png"] == same_by_command(page, tmp_path, tiny_prior)
+    assert files["small_restored.png"] == same_by_command(page, tmp_path)
     assert "gray levels" in find(page, "#status").text
     size = page.execute_script("return [...document.querySelectorAll('#slider img')].map(i => i.naturalWidth)")
     assert set(size) == {256}
@@ -122,7 +128,7 @@ def test_an_uploaded_picture_is_restored_as_by_the_command(page, tmp_path, tiny_
 
 @pytest.mark.slow
 @needs_gradio
-def test_what_is_painted_is_restored_and_nothing_else(page, tmp_path, tiny_prior, monkeypatch):
+def test_what_is_painted_is_restored_and_nothing_else(page, tmp_path, monkeypatch):
     from selenium.webdriver import ActionChains
 
     monkeypatch.chdir(tmp_path)
@@ -147,7 +153,7 @@ def test_what_is_painted_is_restored_and_nothing_else(page, tmp_path, tiny_prior
     changed = (pixels(tmp_path / "got.png") != pixels(source)).any(axis=2)
     assert changed[missing].mean() > 0.9
     assert not changed[~missing].any()
-    assert files["torn_restored.png"] == same_by_command(page, tmp_path, tiny_prior)
+    assert files["torn_restored.png"] == same_by_command(page, tmp_path)
 
 
 @pytest.mark.slow
@@ -155,14 +161,8 @@ def test_what_is_painted_is_restored_and_nothing_else(page, tmp_path, tiny_prior
 def test_an_example_is_spoilt_and_measured_with_samples(page, tmp_path):
     find(page, "#examples button").click()
     shown(page, "#preview img")
-    for name, value in (("samples", 3), ("steps", 1)):
-        field = find(page, f"#{name} input[type=number]")
-        page.execute_script(
-            "arguments[0].value = arguments[1];"
-            "for (const kind of ['input', 'change', 'blur']) arguments[0].dispatchEvent(new Event(kind, {bubbles: true}))",
-            field,
-            value,
-        )
+    enter(page, "samples", 3)
+    enter(page, "steps", 1)
     choose(page, "Noisy")
     files = restored(page)
     names = ("restored.png", "measurement.png", "mean.png", "std.png", "sample3.png", "metrics.json")
@@ -175,18 +175,14 @@ def test_an_example_is_spoilt_and_measured_with_samples(page, tmp_path):
 @pytest.mark.slow
 @needs_gradio
 def test_a_stopped_picture_leaves_the_turn_to_the_next(page, tmp_path):
-    upload(page, picture(tmp_path / "a.png", 200, 300))
+    upload(page, picture(tmp_path / "a.png"))
     shown(page, "#preview img")
-    field = find(page, "#steps input[type=number]")
-    field.clear()
-    field.send_keys("64\t")
+    enter(page, "steps", 64)
     find(page, "#restore").click()
     wait(lambda: "of 64" in find(page, "#status").text)
     find(page, "#stop").click()
     wait(lambda: "Stopped" in find(page, "#status").text)
-    field = find(page, "#steps input[type=number]")
-    field.clear()
-    field.send_keys("1\t")
+    enter(page, "steps", 1)
     assert list(restored(page)) == ["a_restored.png"]
 
 
