@@ -25,7 +25,9 @@ MISSING = "#ff00ff"  # colour of the brush
 STYLE = """
 #examples { min-height: 0; }
 #examples .grid-wrap { min-height: 0; max-height: none; }
-.gradio-container { max-width: 1400px !important; margin: auto; }
+#examples .grid-container { grid-template-columns: repeat(4, 1fr) !important; }
+.gradio-container { width: 100%; max-width: 1400px !important; margin: auto; }
+.label-text { white-space: normal !important; }
 #status progress { width: 100%; }
 #status { min-height: 5em; }
 """
@@ -80,10 +82,12 @@ def _fields(examples: Sequence[Path]) -> dict[str, Component]:
         elem_id="examples",
     )
     wrong = gr.Radio(names, value=names[0], label="What is wrong with it?", elem_id="wrong")
-    simulate = gr.Checkbox(label="It is clean: spoil it like this first, restore it, and measure", elem_id="simulate")
+    simulate = gr.Checkbox(
+        label="It is a clean picture", info="to be spoilt like this first, restored and measured", elem_id="simulate"
+    )
     preview = gr.Image(label="The picture", interactive=False, visible=False, buttons=[], elem_id="preview")
     painted = gr.ImageEditor(
-        label="Paint over what is missing",
+        label="Paint gaps",
         sources=(),
         transforms=(),
         layers=False,
