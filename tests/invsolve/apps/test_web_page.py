@@ -51,8 +51,8 @@ class Server:
 def server(browser, tmp_path_factory, tiny_prior) -> Iterator[Server]:
     served = Server(tmp_path_factory.mktemp("app") / "tmp", "--prior", str(tiny_prior), "--upload", "1")
     yield served
-    code, errors = served.stop()
-    assert (code, errors) == (128 + signal.SIGINT, "invsolve: SIGINT: the page is closed\n")
+    code, errors = served.stop()  # Gradio may have logged a connection that the browser broke off
+    assert (code, errors.splitlines()[-1]) == (128 + signal.SIGINT, "invsolve: SIGINT: the page is closed")
     assert list(served.folder.glob("invsolve*")) == []
 
 
