@@ -24,7 +24,7 @@ CLEANING = (600, 7200)  # seconds between looks for old files, and the age at wh
 MISSING = "#ff00ff"  # colour of the brush
 STYLE = """
 #examples { min-height: 0; }
-#examples .grid-wrap { min-height: 0; max-height: none; }
+#examples .grid-wrap, #gallery .grid-wrap { min-height: 0; max-height: none; }
 #examples .grid-container { grid-template-columns: repeat(4, 1fr) !important; }
 .gradio-container { width: 100%; max-width: 1400px !important; margin: auto; }
 .label-text { white-space: normal !important; }
@@ -164,11 +164,14 @@ def _results() -> dict[str, Component]:
         "slider": gr.ImageSlider(
             label="Before and after", visible=False, interactive=False, max_height=700, elem_id="slider"
         ),
-        "gallery": gr.Gallery(label="Samples", columns=4, visible=False, interactive=False, elem_id="gallery"),
+        "gallery": gr.Gallery(
+            label="Samples", columns=4, visible=False, interactive=False, buttons=["download"], elem_id="gallery"
+        ),
         "deviation": gr.Image(
             label="Where they differ (white: standard deviation of 0.5 on [-1, 1])",
             visible=False,
             interactive=False,
+            buttons=["download", "fullscreen"],
             elem_id="deviation",
         ),
         "files": gr.Files(label="Files", visible=False, interactive=False, elem_id="files"),
