@@ -22,7 +22,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add("--upload", "MB", "megabytes that an uploaded file may have")
     add("--prior", "NAME|PATH", "a name of invsolve info, or a file")
     add("--device", None, DEVICE)
-    add("--precision", None, "of the network (default: fp32 on a CPU, bf16 on CUDA)")
+    add("--precision", None, "of the network (default: bf16 where the processor has instructions for it)")
 
 
 def _app(arguments: argparse.Namespace) -> None:

@@ -87,7 +87,7 @@ class AppOptions(Checked):
     upload: Count = 50  # megabytes of a picture, at most
     prior: str = "default"
     device: Device = "auto"
-    precision: Precision | None = None
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
