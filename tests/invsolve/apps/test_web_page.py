@@ -175,7 +175,7 @@ def test_an_example_is_spoilt_and_measured_with_samples(page, tmp_path):
 @pytest.mark.slow
 @needs_gradio
 def test_a_stopped_picture_leaves_the_turn_to_the_next(page, tmp_path):
-    upload(page, picture(tmp_path / "a.png"))
+    upload(page, picture(tmp_path / "a.png", 128, 128))  # so large that it is not done before
     shown(page, "#preview img")
     enter(page, "steps", 64)
     find(page, "#restore").click()
