@@ -195,8 +195,10 @@ class LinearOperator(torch.nn.Module):
 
     def select(self, indices: list[int] | Tensor) -> LinearOperator:
         """The operator for the images `indices` of its batch; itself when all images share its parameters."""
-        if self.batch_size is None:
-            return self
+        return self if self.batch_size is None else self._select(indices)
+
+    def _select(self, indices: list[int] | Tensor) -> LinearOperator:
+        """`select` of an operator with parameters of their own for each image."""
         if not self._names_per_image:
             raise ValueError(f"{type(self).__name__} is for {self.batch_size} images but names no buffers per_image")
         index = torch.as_tensor(indices, dtype=torch.long, device="cpu")
@@ -273,7 +275,7 @@ class Composition(LinearOperator):
         """As `outer` measures, `inner(x)` being its image."""
         return self.outer.measure(self.inner(x), sigma_y, noise)
 
-    def select(self, indices: list[int] | Tensor) -> Composition:
+    def _select(self, indices: list[int] | Tensor) -> Composition:
         return Composition(self.outer.select(indices), self.inner.select(indices))
 
 
@@ -308,7 +310,7 @@ class Scaled(LinearOperator):
     def observed(self, y: Tensor) -> Tensor:
         return self.inner.observed(y)
 
-    def select(self, indices: list[int] | Tensor) -> Scaled:
+    def _select(self, indices: list[int] | Tensor) -> Scaled:
         return Scaled(self.factor, self.inner.select(indices))
 
     def extra_repr(self) -> str:

@@ -84,7 +84,7 @@ class Stack(LinearOperator):
         parts = [factor * part for factor, part in zip(factors, self.parts(y), strict=True)]
         return Stack(scaled), self.joined(parts), levels[0]
 
-    def select(self, indices: list[int] | Tensor) -> Stack:
+    def _select(self, indices: list[int] | Tensor) -> Stack:
         return Stack([operator.select(indices) for operator in self.operators])
 
     def _levels(self, sigma_y: float | Tensor | Sequence[float | Tensor]) -> Sequence[float | Tensor]:

@@ -64,6 +64,21 @@ def test_stacks_and_multiples_move_and_select_their_parts():
 
 
 @pytest.mark.parametrize(
+    "op",
+    [
+        Identity((1, 4, 4)),
+        2.0 * Identity((1, 4, 4)),
+        Identity((1, 4, 4)) @ Identity((1, 4, 4)),
+        Stack([Identity((1, 4, 4)), Identity((1, 4, 4))]),
+    ],
+    ids=lambda op: type(op).__name__,
+)
+def test_an_operator_of_all_images_alike_is_its_own_selection(op):
+    """So what is measured of it once need not be measured again for a micro-batch."""
+    assert op.select([1, 0]) is op
+
+
+@pytest.mark.parametrize(
     ("make", "error", "message"),
     [
         (lambda: 0 * Identity((1, 4, 4)), ValueError, "the factor of Identity is 0 but must be finite and not 0"),
