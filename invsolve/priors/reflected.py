@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from .denoiser import as_levels
-from .tiled import Tiled
+from .tiled import Tiled, reflected
 
 MARGIN = 8  # pixels on each side
 
@@ -35,16 +34,10 @@ class Reflected(nn.Module):
     ) -> Tensor:
         """``u`` ``[B, C, H, W]``, levels a float or ``[B]``; returns the denoised images ``[B, C, H, W]``."""
         height, width = u.shape[-2:]
-        rows, columns = (reflected(n, self.margin, u.device) for n in (height, width))
+        rows, columns = (reflected(n, -self.margin, n + self.margin, u.device) for n in (height, width))
         given = [] if condition is None else [condition[..., rows, :][..., columns], as_levels(sigma_condition, u)]
         denoised = self.denoiser(u[..., rows, :][..., columns], as_levels(sigma, u), *given, **labels)
         return denoised[..., self.margin :, self.margin :][..., :height, :width]
-
-
-def reflected(length: int, margin: int, device: torch.device) -> Tensor:
-    """Indices of so many pixels with a margin on both sides, reflected about the outermost pixels."""
-    index = torch.arange(-margin, length + margin, device=device) % max(2 * length - 2, 1)
-    return torch.minimum(index, (2 * length - 2 - index).abs())
 
 
 def with_reflection(prior: nn.Module) -> nn.Module:

@@ -162,8 +162,12 @@ def blend_weights(firsts: list[int], tile: int, overlap: int) -> Tensor:
 def extend(x: Tensor, height: int, width: int) -> Tensor:
     """``x`` continued to ``height`` x ``width`` below and to the right by reflection about its edge pixels."""
     for dim, size in ((-2, height), (-1, width)):
-        n = x.shape[dim]
-        if size > n:
-            index = torch.arange(size, device=x.device) % max(2 * n - 2, 1)
-            x = x.index_select(dim, torch.minimum(index, (2 * n - 2 - index).abs()))
+        if size > x.shape[dim]:
+            x = x.index_select(dim, reflected(x.shape[dim], 0, size, x.device))
     return x
+
+
+def reflected(length: int, first: int, stop: int, device: torch.device) -> Tensor:
+    """Indices of the pixels at ``first`` to before ``stop``, some beyond the edges, by reflection about edge pixels."""
+    index = torch.arange(first, stop, device=device) % max(2 * length - 2, 1)
+    return torch.minimum(index, (2 * length - 2 - index).abs())
