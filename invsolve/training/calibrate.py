@@ -18,8 +18,6 @@ from torch import Tensor
 
 from ..data.training_set import HeldOut, TrainingSet
 from ..priors.denoiser import Denoiser, GenerativeDenoiser
-from ..priors.file import load_denoiser
-from ..priors.registry import resolve
 from ..specs.recipe import CalibrateConfig, load_config
 from .compute import autocast, backward, compiled, place
 from .energy import score_loss
@@ -97,8 +95,7 @@ def calibrate(
     """
     settings = load_config(config, CalibrateConfig)
     with joined_and_seeded(config, settings, device) as own:
-        student, header, spectrum = load_generator(generator, config, settings)
-        original = place(load_denoiser(resolve(generator))[0], settings, own)
+        student, original, header, spectrum = load_generator(generator, config, settings, own)
         pictures = TrainingSet(data, student.network.config.labels)
         record = {
             "continues": header["record"],

@@ -116,8 +116,7 @@ def finetune(
     """
     settings = load_config(config, FinetuneConfig)
     with joined_and_seeded(config, settings, device) as own:
-        student, header, spectrum = load_generator(generator, config, settings)
-        original = place(load_denoiser(resolve(generator))[0], settings, own)
+        student, original, header, spectrum = load_generator(generator, config, settings, own)
         source, teacher_header, _ = load_denoiser(resolve(teacher))
         labels = student.network.config.labels
         if source.network.config.conditional:

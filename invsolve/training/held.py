@@ -16,21 +16,25 @@ from ..priors.denoiser import Denoiser, classes
 from ..priors.file import load_denoiser
 from ..priors.registry import resolve
 from ..specs.recipe import CalibrateConfig, FinetuneConfig, RunConfig
+from .compute import place
 from .edm import edm_weight
 from .run import check_crop
 
 
-def load_generator(path: str | Path, config: str | Path, settings: RunConfig) -> tuple[Denoiser, dict, Tensor | None]:
-    """The denoiser of a generative denoiser, to be trained, with its file's header and spectrum.
+def load_generator(
+    path: str | Path, config: str | Path, settings: RunConfig, device: torch.device
+) -> tuple[Denoiser, Denoiser, dict, Tensor | None]:
+    """The denoiser of a generative denoiser to be trained, and as it is on ``device``, to be held to; header, spectrum.
 
     Raises:
         ValueError: it is none, or does not take the configuration's crops.
     """
-    denoiser, header, spectrum = load_denoiser(resolve(path), train=True)
+    file = resolve(path)
+    denoiser, header, spectrum = load_denoiser(file, train=True)
     if not denoiser.network.config.conditional:
         raise ValueError(f"{path} is a {header['kind']}; only a generative denoiser is fine-tuned or calibrated")
     check_crop(config, settings, denoiser.network, header.get("image_size"))
-    return denoiser, header, spectrum
+    return denoiser, place(load_denoiser(file)[0], settings, device), header, spectrum
 
 
 def levels_and_held(normals: Tensor, c: FinetuneConfig | CalibrateConfig) -> tuple[Tensor, Tensor]:
