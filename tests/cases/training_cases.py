@@ -18,6 +18,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from invsolve.priors.file import load_denoiser
+from invsolve.priors.registry import load_prior
 from invsolve.training.samples import Samples
 
 TEACHER = {
@@ -152,6 +154,16 @@ def assert_same_states(left: Path, right: Path, steps: int, tolerance: float = 1
             assert (value - right[name]).abs().max() <= tolerance, name
         else:
             assert value == right[name], name
+
+
+def assert_continues(written: Path, generator: Path, images: int) -> None:
+    """A prior that a training wrote says what it came from; sample grids lie beside it."""
+    header, before = load_denoiser(written)[1], load_denoiser(generator)[1]
+    assert header["gamma"] == before["gamma"]
+    assert header["record"]["continues"] == before["record"]
+    assert header["record"]["images_seen"] == images
+    assert list((written.parent / "samples").glob("*.png"))
+    assert load_prior(written).spectrum is not None
 
 
 def flat(state: object, prefix: str = "") -> dict[str, object]:

@@ -261,16 +261,31 @@ def test_the_schedule_of_the_trainees():
     assert taken == [(1, 0, 0), (2, 0, 0), (3, 1, 1), (4, 2, 2), (5, 3, 3), (6, 4, 4)]
 
 
+def catching_gradients(step: DistillStep) -> dict[str, torch.Tensor]:
+    """Filled with the generator's gradients by its next update, which does nothing else."""
+    caught = {}
+    step.trainees["generator"].update = lambda _: caught.update(
+        {name: p.grad.clone() for name, p in step.generator.denoiser.network.named_parameters() if p.grad is not None}
+    )
+    return caught
+
+
+def assert_gradients(step: DistillStep, caught: dict[str, torch.Tensor]) -> None:
+    """The generator's gradients are those caught."""
+    for name, parameter in step.generator.denoiser.network.named_parameters():
+        if name in caught:
+            scale = caught[name].abs().max() + 1e-12
+            assert (parameter.grad - caught[name]).abs().max() < 1e-8 * scale, name
+    assert len(caught) > 20
+
+
 def test_a_step_moves_the_generator_along_both_gradients():
     """The generator's parameter gradient of a step is that of ``(g x).sum()``, g written out from the pieces."""
     config = DistillConfig(precision="fp32", fake_first=0, adversarial_weight=0.5, discriminator_first=1)
     step = distillation(teacher(), config)
     for number in (1, 2, 3):  # away from the start, where the distillation gradient is zero
         step(samples(number), number)
-    caught = {}
-    step.trainees["generator"].update = lambda _: caught.update(
-        {name: p.grad.clone() for name, p in step.generator.denoiser.network.named_parameters() if p.grad is not None}
-    )
+    caught = catching_gradients(step)
     # The same step by hand: noise in the order u, z, t, adversarial; the discriminator after its own update.
     given = samples(4)
     s, t = step.sigmas(given.normals)
@@ -288,11 +303,7 @@ def test_a_step_moves_the_generator_along_both_gradients():
     total = score + 0.5 * score.norm() / adversarial.norm() * adversarial
     step.generator.denoiser.network.zero_grad()
     (total * x).sum().div(4).backward()
-    for name, parameter in step.generator.denoiser.network.named_parameters():
-        if name in caught:
-            scale = caught[name].abs().max() + 1e-12
-            assert (parameter.grad - caught[name]).abs().max() < 1e-8 * scale, name
-    assert len(caught) > 20
+    assert_gradients(step, caught)
 
 
 def test_with_the_energy_score_both_samples_move_the_generator():
@@ -301,10 +312,7 @@ def test_with_the_energy_score_both_samples_move_the_generator():
     step = distillation(teacher(), config)
     for number in (1, 2):
         step(samples(number), number)
-    caught = {}
-    step.trainees["generator"].update = lambda _: caught.update(
-        {name: p.grad.clone() for name, p in step.generator.denoiser.network.named_parameters() if p.grad is not None}
-    )
+    caught = catching_gradients(step)
     given = samples(4)
     s, t = step.sigmas(given.normals)
     u = given.x + s[:, None, None, None] * given.noise(SHAPE)
@@ -320,8 +328,4 @@ def test_with_the_energy_score_both_samples_move_the_generator():
     step(samples(4), 4)
     step.generator.denoiser.network.zero_grad()
     (((score + ratio * energy[0]) * first).sum() + (ratio * energy[1] * second).sum()).div(4).backward()
-    for name, parameter in step.generator.denoiser.network.named_parameters():
-        if name in caught:
-            scale = caught[name].abs().max() + 1e-12
-            assert (parameter.grad - caught[name]).abs().max() < 1e-8 * scale, name
-    assert len(caught) > 20
+    assert_gradients(step, caught)
