@@ -208,14 +208,15 @@ def _restore(request: Request, streams: Sequence[Index], seed: int, batch: int |
             noise = NoiseStreams(seed, streams[some], y.device, y.dtype)
             start = request.start(part)
             recordings = recordings_for(part)
-            if recordings is not None:
-                images = [replayed(recordings, request.last_image, part, noise, start, exact=request.exact)]
+            if recordings is None:
+                images, each = request.images(part, noise, start), prior.evaluations
             else:
-                images = request.images(part, noise, start)
+                replay = replayed(recordings, request.last_image, part, noise, start, exact=request.exact)
+                images, each = [replay], evaluations
             del start  # not kept beside the images
             for x in images:
                 restored[some] = x  # until the next, better one
-                bar.update(len(x) * evaluations // (1 if recordings else len(problem.sigmas)))
+                bar.update(len(x) * each)
 
         in_micro_batches(len(streams), batch, restore, limit_of(prior, operator.in_shape))
     return restored
