@@ -1,4 +1,4 @@
-"""Zero-shot image restoration: one generative denoiser, any linear degradation, four network evaluations.
+"""Zero-shot image restoration: one generative denoiser, any degradation, four network evaluations.
 
 The public names are imported when they are first asked for, so that what needs no torch does not wait for it.
 """
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .priors.registry import load_prior
     from .runtime.random_streams import NoiseStreams
     from .solver.defaults import default_settings
+    from .solver.diagnostics import Diagnostics, MismatchWarning
     from .solver.noise_level import estimate_sigma
     from .solver.solve import Posterior, posterior, solve
     from .specs.settings import FewStep, Settings
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Denoiser",
+    "Diagnostics",
     "DiffusionSampler",
     "FewStep",
     "GaussianMixturePrior",
@@ -42,6 +44,7 @@ __all__ = [
     "GenerativeDenoiser",
     "GrayPrior",
     "Inference",
+    "MismatchWarning",
     "NoiseStreams",
     "Posterior",
     "PosteriorMean",
@@ -56,6 +59,7 @@ __all__ = [
 
 _HOMES = {
     "Denoiser": "priors.denoiser",
+    "Diagnostics": "solver.diagnostics",
     "DiffusionSampler": "priors.denoiser",
     "FewStep": "specs.settings",
     "GaussianMixturePrior": "priors.gaussian",
@@ -63,6 +67,7 @@ _HOMES = {
     "GenerativeDenoiser": "priors.denoiser",
     "GrayPrior": "priors.gray",
     "Inference": "networks.inference",
+    "MismatchWarning": "solver.diagnostics",
     "PosteriorMean": "priors.denoiser",
     "NoiseStreams": "runtime.random_streams",
     "Posterior": "solver.solve",

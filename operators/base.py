@@ -2,66 +2,37 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import numbers
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from operators.cg import Map, each, solve_least_squares
-from operators.checks import check_number, positive_shape, written
+from operators.cg import Map, solve_least_squares
+from operators.checks import check_number, written
+from operators.noise import Noise, is_zero, normals, per_image, torch_noise
+from operators.operator import Operator
 from operators.precision import full_precision, without_autocast
+from operators.truncated import truncated_normal
 
-Noise = Callable[[tuple[int, ...]], Tensor]
 Gain = Callable[[Tensor], Tensor]  # eigenvalues of A^T A -> factors, element by element
 # By the type that A and A^T compute in: the relative error in `check` that rounding may explain.
 AGREEMENT = {torch.bfloat16: 5e-2, torch.float16: 5e-3, torch.float32: 1e-4, torch.float64: 1e-10}
 
 
-class LinearOperator(torch.nn.Module):
+class LinearOperator(Operator):
     """A linear map A from images `x [B, *in_shape]` to measurements `y [B, *out_shape]`, in float32 or float64.
 
-    A subclass passes both shapes to `__init__` and writes `forward` (A x) and `adjoint` (A^T y); it writes `prox` too
-    where a closed form exists. Everything else follows. `operator(x)`, `pinv`, `measure` and `sample` check their
-    arguments and run without autocast; `forward`, `adjoint` and `prox` trust theirs and run in the caller's context
-    (see `operators.precision`). `check()` tests that the adjoint is the adjoint.
-
-    Constants are buffers, which `.to(device)` and `.double()` move; `register_exact` keeps all their digits.
-    An operator with parameters of their own for each image says for how many by `batch_size` (None or 1: one set of
-    parameters serves any number of images) and names the buffers that hold them, one image after the other in the
-    first dimension, by `per_image` (see `select`).
+    A subclass passes both shapes to `__init__` (see `Operator`, also for parameters per image) and writes `forward`
+    (A x) and `adjoint` (A^T y, of complex measurements the real part of A^H y); it writes `prox` too where a closed
+    form exists. Everything else follows. `operator(x)`, `pinv`, `measure` and `sample` check their arguments and run
+    without autocast; `forward`, `adjoint` and `prox` trust theirs and run in the caller's context (see
+    `operators.precision`). `check()` tests that the adjoint is the adjoint.
     """
 
     half_type: torch.dtype | None = None  # what the maps compute in, where that is a half type (`FunctionOperator`)
-
-    def __init__(
-        self,
-        in_shape: tuple[int, ...],
-        out_shape: tuple[int, ...],
-        batch_size: int | None = None,
-        per_image: Sequence[str] = (),
-    ):
-        super().__init__()
-        self.in_shape = positive_shape("in_shape", in_shape)
-        self.out_shape = positive_shape("out_shape", out_shape)
-        self.batch_size = None if batch_size == 1 else batch_size
-        self._names_per_image = tuple(per_image)
-        self._exact: dict[str, Tensor] = {}  # constants in float64 on the CPU
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """A x, without autocast. Raises TypeError or ValueError for an x that does not fit the operator."""
-        self.check_input("x", x, self.in_shape)
-        if len(x) == 0:  # which FFTs refuse
-            return x.new_empty(0, *self.out_shape)
-        with without_autocast(x.device):
-            return super().__call__(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """A x: `[B, *in_shape]` -> `[B, *out_shape]`."""
-        raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def adjoint(self, y: Tensor) -> Tensor:
         """A^T y: `[B, *out_shape]` -> `[B, *in_shape]`."""
@@ -90,31 +61,20 @@ class LinearOperator(torch.nn.Module):
         """A cheap symmetric positive approximation of (A^T A + lam I)^-1 for the generic `prox`, if one is known."""
         return None
 
+    @property
+    def row_power(self) -> float | None:
+        """s, where A A^T = s I on what is observed (rows that are orthogonal and of one norm); None where not."""
+        return None
+
     def spectral(self, x: Tensor, gain: Gain) -> Tensor:
         """gain(A^T A) x, in the classes whose A^T A has a known spectrum; see `operators.spectral.spectral_filter`."""
         raise ValueError(f"the spectrum of {type(self).__name__} is not known: its class does not define `spectral`")
 
     def pinv(self, y: Tensor) -> Tensor:
         """A^+ y, the least-squares solution of least norm: `[B, *out_shape]` -> `[B, *in_shape]`."""
-        self.check_input("y", y, self.out_shape)
+        self.check_measurement(y)
         with without_autocast(y.device):
-            return self.prox(y.new_zeros(len(y), *self.in_shape), y, 0.0)
-
-    def observed(self, y: Tensor) -> Tensor:
-        """y with 0 in place of entries that nothing measures: these may hold anything, NaN too."""
-        return y
-
-    def measure(self, x: Tensor, sigma_y: float | Tensor, noise: Noise | None = None) -> Tensor:
-        """A x + sigma_y n, and 0 where nothing is measured; `sigma_y` is in units of x, a number or one for each image.
-
-        `noise(out_shape)` gives standard normals `[B, *out_shape]`; without it they are torch's.
-        """
-        y = self(x)
-        sigma_y = per_image("sigma_y", sigma_y, y)
-        if is_zero(sigma_y):
-            return self.observed(y)
-        noise = torch_noise(y) if noise is None else noise
-        return self.observed(y + sigma_y * noise(self.out_shape))
+            return self.prox(self.blank(y), y, 0.0)
 
     def sample(
         self, x: Tensor | float, y: Tensor, sigma_y: float | Tensor, rho: float | Tensor, noise: Noise | None = None
@@ -126,17 +86,40 @@ class LinearOperator(torch.nn.Module):
         constant image; `sigma_y` and `rho` are numbers or one for each image. `noise`, by default torch's, is called
         with `in_shape` and then, unless `sigma_y` is the number 0, with `out_shape`.
         """
-        self.check_input("y", y, self.out_shape)
+        self.check_measurement(y)
         if isinstance(x, Tensor):
             self.check_input("x", x, self.in_shape, images=len(y))
         check_number("rho", rho, positive=True)
         noise = torch_noise(y) if noise is None else noise
         e_x = noise(self.in_shape)
         if not is_zero(sigma_y):
-            y = y + per_image("sigma_y", sigma_y, y) * noise(self.out_shape)
+            y = y + per_image("sigma_y", sigma_y, y) * normals(noise, y)
         sigma_y, rho = per_image("sigma_y", sigma_y, e_x), per_image("rho", rho, e_x)
         with without_autocast(y.device):
             return self.prox(x + rho * e_x, y, (sigma_y / rho) ** 2)
+
+    def sample_within(self, x: Tensor, low: Tensor, high: Tensor, rho: float, noise: Noise) -> Tensor:
+        """One exact sample of N(u; x, rho² I) given `low <= A u <= high`: truncated normals along the rows of A.
+
+        Raises ValueError where `row_power` is not known.
+        """
+        power = self._orthogonal_rows()
+        u = x + rho * noise(self.in_shape)
+        c = truncated_normal(self.forward(x), rho * math.sqrt(power), low, high, noise(self.out_shape))
+        return u + self.adjoint(self.observed(c - self.forward(u))) / power
+
+    def project_within(self, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """The image nearest to x with `low <= A u <= high`. Raises ValueError where `row_power` is not known."""
+        power, c = self._orthogonal_rows(), self.forward(x)
+        return x + self.adjoint(self.observed(torch.minimum(torch.maximum(c, low), high) - c)) / power
+
+    def _orthogonal_rows(self) -> float:
+        if self.row_power is None:
+            raise ValueError(
+                f"{type(self).__name__} measures mixtures whose rounding errors cannot be told apart: "
+                "quantized noise needs an operator with orthogonal rows (row_power)"
+            )
+        return self.row_power
 
     def check(self, images: int | None = None) -> None:
         """Test on a few random images that A is linear and `adjoint` its adjoint: <A x, y> = <x, A^T y>.
@@ -155,7 +138,7 @@ class LinearOperator(torch.nn.Module):
         with torch.no_grad(), full_precision(like.device):
             image_a, image_b, image_sum = self(a), self(b), self(2 * a - 3 * b)
             _check_result(f"{kind}.forward", image_a, (images, *self.out_shape))
-            y = image_a + image_a.norm() / math.sqrt(image_a.numel()) * random(self.out_shape)
+            y = image_a + image_a.norm() / math.sqrt(image_a.numel()) * normals(random, image_a)
             back = self.adjoint(y)
             _check_result(f"{kind}.adjoint", back, (images, *self.in_shape))
         agreement = AGREEMENT[self._precision(like.dtype)]
@@ -165,65 +148,11 @@ class LinearOperator(torch.nn.Module):
                 f"{kind}.forward is not linear: A(2a - 3b) differs from 2 A(a) - 3 A(b) by {defect / size:.1e} "
                 "of their size"
             )
-        inner, outer = (image_a * y).sum(), (a * back).sum()
+        inner, outer = (image_a.conj() * y).real.sum(), (a * back).sum()
         if not (inner - outer).abs() <= agreement * image_a.norm() * y.norm():
             raise ValueError(
                 f"{kind}.adjoint is not the adjoint of forward: <A a, y> = {inner:.6g} but <a, A^T y> = {outer:.6g}"
             )
-
-    def check_input(self, name: str, value: Tensor, shape: tuple[int, ...], images: int | None = None) -> None:
-        """Raise TypeError or ValueError unless `value` is `[B, *shape]` of the operator's dtype, on its device.
-
-        B must be the number of images that the operator has parameters for, if any, and `images` if given.
-        """
-        kind = type(self).__name__
-        if not isinstance(value, Tensor) or value.dtype not in (torch.float32, torch.float64):
-            found = value.dtype if isinstance(value, Tensor) else type(value).__name__
-            raise TypeError(f"{name} is {found} but {kind} computes in float32 or float64 (solve takes half types too)")
-        if tuple(value.shape[1:]) != shape or value.ndim != len(shape) + 1:
-            raise ValueError(f"{name} has shape {written(value.shape)} but {kind} expects {written(('B', *shape))}")
-        if self.batch_size not in (None, len(value)):
-            raise ValueError(f"{name} holds {len(value)} images but {kind} has parameters for {self.batch_size}")
-        if images not in (None, len(value)):
-            raise ValueError(f"{name} holds {len(value)} images but {images} were expected")
-        own = next(self._float_buffers(), value)
-        if (own.dtype, own.device) != (value.dtype, value.device):
-            raise ValueError(
-                f"{name} is {value.dtype} on {value.device} but {kind} is {own.dtype} on {own.device}: "
-                "move one of them with .to()"
-            )
-
-    def select(self, indices: list[int] | Tensor) -> LinearOperator:
-        """The operator for the images `indices` of its batch; itself when all images share its parameters."""
-        return self if self.batch_size is None else self._select(indices)
-
-    def _select(self, indices: list[int] | Tensor) -> LinearOperator:
-        """`select` of an operator with parameters of their own for each image."""
-        if not self._names_per_image:
-            raise ValueError(f"{type(self).__name__} is for {self.batch_size} images but names no buffers per_image")
-        index = torch.as_tensor(indices, dtype=torch.long, device="cpu")
-        chosen = copy.copy(self)
-        chosen.batch_size = None if len(index) == 1 else len(index)
-        for store in ("_buffers", "_exact"):
-            values = dict(getattr(self, store))
-            own = values.keys() & set(self._names_per_image)
-            setattr(chosen, store, values | {name: values[name][index.to(values[name].device)] for name in own})
-        return chosen
-
-    def register_exact(self, name: str, value: Tensor) -> None:
-        """Register a real float64 constant as a buffer of the default dtype.
-
-        The float64 value is kept beside it: `.double()`, or `.half().float()`, gives all its digits again. Complex
-        constants are registered as `torch.view_as_real`: `Module.to(dtype)` would drop their imaginary part.
-        """
-        self._exact[name] = value.detach().to("cpu", torch.float64)
-        self.register_buffer(name, self._exact[name].to(torch.get_default_dtype()), persistent=False)
-
-    def _apply(self, fn, recurse=True):  # what .to(), .double(), .cuda() go through
-        super()._apply(fn, recurse)
-        for name, value in self._exact.items():
-            self._buffers[name] = value.to(self._buffers[name])
-        return self
 
     def __matmul__(self, other: LinearOperator | Tensor) -> LinearOperator | Tensor:
         """`A @ B`: apply B, then A. `A @ x` is A(x)."""
@@ -232,12 +161,6 @@ class LinearOperator(torch.nn.Module):
     def __rmul__(self, factor: float) -> LinearOperator:
         """`2.0 * A`."""
         return Scaled(factor, self) if isinstance(factor, numbers.Real) else NotImplemented
-
-    def extra_repr(self) -> str:
-        return f"{self.in_shape} -> {self.out_shape}"
-
-    def _float_buffers(self) -> Iterator[Tensor]:
-        return (buffer for buffer in self.buffers() if buffer.is_floating_point())
 
     def _precision(self, dtype: torch.dtype) -> torch.dtype:
         """The least precise type that the operator and its parts compute in for data of `dtype`."""
@@ -259,8 +182,17 @@ class Composition(LinearOperator):
                 f"cannot compose: {type(inner).__name__} gives {inner.out_shape} "
                 f"but {type(outer).__name__} takes {outer.in_shape}"
             )
+        if inner.complex_measurements:
+            raise ValueError(f"cannot compose: {type(inner).__name__} gives complex values")
         super().__init__(inner.in_shape, outer.out_shape, common_batch_size([outer, inner]))
         self.outer, self.inner = outer, inner
+        self.complex_measurements = outer.complex_measurements
+        self.pointwise = outer.pointwise and inner.pointwise
+
+    @property
+    def row_power(self) -> float | None:
+        outer, inner = self.outer.row_power, self.inner.row_power
+        return None if outer is None or inner is None or not self.outer.pointwise else outer * inner
 
     def forward(self, x: Tensor) -> Tensor:
         return self.outer.forward(self.inner.forward(x))
@@ -290,6 +222,11 @@ class Scaled(LinearOperator):
             raise ValueError(f"the factor of {type(inner).__name__} is {factor} but must be finite and not 0")
         super().__init__(inner.in_shape, inner.out_shape, inner.batch_size)
         self.factor, self.inner = float(factor), inner
+        self.complex_measurements, self.pointwise = inner.complex_measurements, inner.pointwise
+
+    @property
+    def row_power(self) -> float | None:
+        return None if self.inner.row_power is None else self.factor**2 * self.inner.row_power
 
     def forward(self, x: Tensor) -> Tensor:
         return self.factor * self.inner.forward(x)
@@ -338,24 +275,6 @@ def check_once(operator: LinearOperator) -> None:
     _checked.add(operator)
 
 
-def per_image(name: str, value: float | Tensor, like: Tensor) -> float | Tensor:
-    """A number as a float; a tensor of one value, or of one for each image, in the shape to multiply `like [B, ...]`.
-
-    Raises ValueError for another number of values, and for values that are negative or not finite.
-    """
-    check_number(name, value)
-    if not isinstance(value, Tensor):
-        return float(value)
-    if value.numel() not in (1, len(like)):
-        raise ValueError(f"{name} has {value.numel()} values but there are {len(like)} images")
-    return each(value.to(like), like)
-
-
-def is_zero(value: float | Tensor) -> bool:
-    """Whether a value is the number 0; a tensor is not looked at, which could make the CPU wait for its device."""
-    return not isinstance(value, Tensor) and value == 0
-
-
 def damped_inverse(power: Tensor, lam: float | Tensor) -> Tensor:
     """1 / (power + lam) for squared singular values `power`, and 0 where both vanish to working precision.
 
@@ -370,11 +289,6 @@ def rounding_floor(power: Tensor) -> Tensor:
     """Up to where squared singular values of one image, in the last three dimensions, are rounding errors."""
     dims = tuple(range(-min(3, power.ndim), 0))
     return power.amax(dim=dims, keepdim=True) * (100 * torch.finfo(power.dtype).eps) ** 2
-
-
-def torch_noise(like: Tensor) -> Noise:
-    """Normals for the images of a batch from torch's generator of their device."""
-    return lambda shape: torch.randn(len(like), *shape, dtype=like.dtype, device=like.device)
 
 
 def _check_result(name: str, found: Tensor, expected: tuple[int, ...]) -> None:

@@ -2,7 +2,8 @@
 
 An image that has converged is frozen: its steps are zero from then on, so its result does not depend on its neighbours
 in the batch, nor on how many more iterations are made: on another device than the CPU, the end is looked for at every
-eighth only. Data are float32 or float64, and so are the iterates; only the maps may be less precise.
+eighth only. Data are float32 or float64, and so are the iterates; only the maps may be less precise. Least squares take
+complex data too, of real solutions.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from operators.precision import real_type
 
 Map = Callable[[Tensor], Tensor]
 
@@ -101,7 +104,7 @@ def solve_least_squares(
     TypeError for `r` of another type than float32 and float64.
     """
     _check_type(r)
-    precision = precision or r.dtype
+    precision = precision or real_type(r.dtype)
     tol, patience = (TOLERANCE[precision], PATIENCE) if tol is None else (tol, max_iterations)
     eps = torch.finfo(precision).eps
     precondition = precondition or (lambda residual: residual)
@@ -141,7 +144,7 @@ def solve_least_squares(
 
 
 def _check_type(data: Tensor) -> None:
-    if data.dtype not in (torch.float32, torch.float64):
+    if real_type(data.dtype) not in (torch.float32, torch.float64):
         raise TypeError(f"the data are {data.dtype} but must be torch.float32 or torch.float64")
 
 
@@ -151,8 +154,9 @@ def _ended(active: Tensor, iteration: int) -> bool:
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """The scalar product of each image `[B]`."""
-    return (a * b).flatten(1).sum(1)
+    """The real scalar product of each image `[B]`."""
+    product = (a.conj() * b).real if a.is_complex() else a * b
+    return product.flatten(1).sum(1)
 
 
 def _ratio(a: Tensor, b: Tensor, active: Tensor) -> Tensor:

@@ -8,11 +8,12 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.fft import irfft2, rfft2
 
-from operators.base import Gain, LinearOperator, damped_inverse, per_image
+from operators.base import Gain, LinearOperator, damped_inverse
 from operators.boundary import VALID, fold, margins
 from operators.cg import Map
 from operators.checks import check_choice
 from operators.kernels import check_kernel
+from operators.noise import per_image
 
 
 class CircularConvolution(LinearOperator):

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 from torch.fft import fft2, irfft2, rfft2
 
-from operators.base import Gain, LinearOperator, damped_inverse, per_image, rounding_floor
+from operators.base import Gain, LinearOperator, damped_inverse, rounding_floor
 from operators.checks import check_integer, image_shape
 from operators.convolution import centred_spectrum
 from operators.kernels import check_kernel
+from operators.noise import per_image
 
 
 class BlurDecimate(LinearOperator):

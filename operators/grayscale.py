@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from operators.base import Gain, LinearOperator, per_image
+from operators.base import Gain, LinearOperator
 from operators.checks import image_shape
+from operators.noise import per_image
 
 REC601 = (0.299, 0.587, 0.114)
 

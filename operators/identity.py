@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from operators.base import Gain, LinearOperator, per_image
+from operators.base import Gain, LinearOperator
+from operators.noise import per_image
 
 
 class Identity(LinearOperator):
     """A = I."""
+
+    pointwise = True
+    row_power = 1.0
 
     def __init__(self, in_shape: tuple[int, int, int]):
         super().__init__(in_shape, in_shape)

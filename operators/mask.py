@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from operators.base import Gain, LinearOperator, per_image
+from operators.base import Gain, LinearOperator
 from operators.checks import check_number, check_pixels, image_shape
+from operators.noise import per_image
 
 
 class Mask(LinearOperator):
@@ -19,6 +20,9 @@ class Mask(LinearOperator):
 
     Missing pixels of `y` are ignored, whatever they hold, NaN too; `measure` leaves them at 0, without noise.
     """
+
+    pointwise = True
+    row_power = 1.0
 
     def __init__(self, in_shape: tuple[int, int, int], mask: Tensor):
         binary = check_mask(mask, in_shape)

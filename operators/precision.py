@@ -1,4 +1,4 @@
-"""Float32 that is float32: contexts without autocast and without TF32."""
+"""Float32 that is float32: contexts without autocast and without TF32; real types and complex ones."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ from functools import partial
 
 import torch
 
+REAL = {torch.complex64: torch.float32, torch.complex128: torch.float64}
+COMPLEX = {real: complex_type for complex_type, real in REAL.items()}
+
 _lock = threading.Lock()
 _inside = 0  # how many contexts of `full_float32` are open, in all threads
 _restore: list[Callable[[], None]] = []  # sets the switches to what they were before the first of them
+
+
+def real_type(dtype: torch.dtype) -> torch.dtype:
+    """The real type of the same precision."""
+    return REAL.get(dtype, dtype)
 
 
 @contextlib.contextmanager

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from operators.base import Gain, LinearOperator, damped_inverse, per_image
+from operators.base import Gain, LinearOperator, damped_inverse
 from operators.checks import image_shape
+from operators.noise import per_image
 
 LARGEST = 2**32  # bytes of an operator's maps: 4:3 images of 310 megapixels reduced by 4, or of 58 blurred
 ELEMENT = 8 + 4  # bytes: every number is held in float64 and in float32

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from operators.base import LinearOperator, Noise, common_batch_size, torch_noise
+from operators.base import LinearOperator, common_batch_size
+from operators.noise import Noise, NoiseModel, normals, torch_noise
 
 
 class Stack(LinearOperator):
@@ -30,6 +31,8 @@ class Stack(LinearOperator):
         if len({operator.in_shape for operator in operators}) > 1:
             shapes = ", ".join(str(operator.in_shape) for operator in operators)
             raise ValueError(f"cannot stack: the operators take {shapes} but must take the same images")
+        if len({operator.complex_measurements for operator in operators}) > 1:
+            raise ValueError("cannot stack: some operators give complex values, others real ones")
         shapes = [operator.out_shape for operator in operators]
         if len({shape[1:] for shape in shapes}) == 1:
             out_shape = (sum(shape[0] for shape in shapes), *shapes[0][1:])
@@ -37,6 +40,7 @@ class Stack(LinearOperator):
             out_shape = (sum(math.prod(shape) for shape in shapes),)
         super().__init__(operators[0].in_shape, out_shape, common_batch_size(operators))
         self.operators = torch.nn.ModuleList(operators)
+        self.complex_measurements = operators[0].complex_measurements
 
     def joined(self, parts: Sequence[Tensor]) -> Tensor:
         """Measurements `[B, *out_shape]`, one of each operator, as one y `[B, *out_shape]`."""
@@ -62,13 +66,18 @@ class Stack(LinearOperator):
         return self.joined([operator.observed(part) for operator, part in pairs])
 
     def measure(
-        self, x: Tensor, sigma_y: float | Tensor | Sequence[float | Tensor], noise: Noise | None = None
+        self,
+        x: Tensor,
+        sigma_y: float | Tensor | NoiseModel | Sequence[float | Tensor | NoiseModel],
+        noise: Noise | None = None,
     ) -> Tensor:
-        """As each operator measures, with one noise level for all or a sequence of one for each."""
+        """As each operator measures, with one noise level or model for all or a sequence of one for each."""
         self.check_input("x", x, self.in_shape)
         noise = torch_noise(x) if noise is None else noise
-        parts = zip(self.operators, self._levels(sigma_y), self.parts(noise(self.out_shape)), strict=True)
-        return self.joined([operator.measure(x, level, lambda _, n=n: n) for operator, level, n in parts])
+        n = normals(noise, x.new_empty(0, *self.out_shape, dtype=self.measurement_dtype(x.dtype)))
+        parts = [torch.view_as_real(part) if part.is_complex() else part for part in self.parts(n)]
+        each = zip(self.operators, self._levels(sigma_y), parts, strict=True)
+        return self.joined([operator.measure(x, level, lambda _, n=n: n) for operator, level, n in each])
 
     def whitened(self, y: Tensor, sigma_y: Sequence[float]) -> tuple[Stack, Tensor, float]:
         """The stack and its measurement with one noise level, from noise of `sigma_y[i]` in part i, all positive.

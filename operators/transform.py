@@ -7,9 +7,10 @@ from scipy.linalg import hadamard
 from torch import Tensor
 from torch.fft import fft2, ifft2, irfft2, rfft2
 
-from operators.base import Gain, LinearOperator, damped_inverse, per_image
+from operators.base import Gain, LinearOperator, damped_inverse
 from operators.checks import image_shape
 from operators.mask import check_mask
+from operators.noise import per_image
 
 
 class MaskedFourier(LinearOperator):
@@ -56,6 +57,8 @@ class MaskedHadamard(LinearOperator):
     `mask` is as in `Mask`, in the natural (Sylvester) order of `scipy.linalg.hadamard`. Raises ValueError
     for a mask as `Mask` does, and unless both sizes are powers of 2.
     """
+
+    row_power = 1.0
 
     def __init__(self, in_shape: tuple[int, int, int], mask: Tensor):
         binary = check_mask(mask, in_shape)

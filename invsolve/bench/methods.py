@@ -25,7 +25,8 @@ from .. import peers
 from ..priors.denoiser import DiffusionSampler, PosteriorMean, Prior
 from ..runtime.random_streams import NoiseStreams
 from ..solver.defaults import default_settings, honoured
-from ..solver.solve import Index, check_settings, solve
+from ..solver.request import Index, check_settings
+from ..solver.solve import solve
 from ..specs.fields import suggestion
 from ..specs.task import Task
 from .baselines import baseline_for

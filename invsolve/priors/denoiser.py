@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from operators.base import Noise
+from operators.noise import Noise
 
 from .schedule import karras
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Hashable
+from dataclasses import fields, replace
 
 import torch
+from torch import Tensor
 
-from operators import LinearOperator
+from operators import Gaussian, LinearOperator, NoiseModel, Operator, Weighted
+from operators.noise import Noise
 from operators.precision import full_precision
 
 from ..priors.denoiser import Prior
@@ -26,53 +30,81 @@ SIGMA_INFLATION = 0.1
 
 
 @torch.no_grad()
-def default_settings(operator: LinearOperator, sigma_y: float, prior: Prior) -> Settings:
-    """Settings for few evaluations, from how well a linear estimate does at this operator and noise.
+def default_settings(operator: Operator, sigma_y: float | NoiseModel, prior: Prior) -> Settings:
+    """Settings for few evaluations, from how well a first estimate does at this operator and noise.
 
     A picture is sampled from the stationary Gaussian law of the prior's spectrum (see ``wiener.py``), measured, and
-    restored by the Wiener estimate. The root mean square of the error is the level of detail that the prior has to
-    supply: there the annealing ends, at 0.1 or less. It begins at 12 times its largest average over a neighbourhood,
-    which in a large hole is much more than over the picture as a whole. The start is warm and under white noise, a
-    generative denoiser samples without over-noising (``gamma`` 0). One linear solve, no network evaluation; measured
-    once for an operator and noise level. One with parameters per image gets settings that serve its worst image.
+    restored by the Wiener estimate, or by what the operator has in its place (``Operator.estimate``). The root mean
+    square of the error is the level of detail that the prior has to supply: there the annealing ends, at 0.1 or less.
+    It begins at 12 times its largest average over a neighbourhood, which in a large hole is much more than over the
+    picture as a whole. The start is warm and under white noise, a generative denoiser samples without over-noising
+    (``gamma`` 0). One linear solve, no network evaluation; measured once for an operator and noise. One with parameters
+    per image gets settings that serve its worst image.
 
-    A prior without a spectrum gets ``Settings()``.
+    ``sigma_y`` is the level of white noise or a noise model. A prior without a spectrum, and an operator without a
+    first estimate, get ``Settings()``.
 
     Raises:
         ValueError: the operator does not act on images ``(C, H, W)``.
     """
     check_acts_on_images(operator)
+    model = sigma_y if isinstance(sigma_y, NoiseModel) else Gaussian(sigma_y)
     spectrum = getattr(prior, "spectrum", None)
     if spectrum is None:
         return Settings()
     like = next((buffer for buffer in operator.buffers() if buffer.is_floating_point()), spectrum)
     operator, like = to_float32(operator, like)
-    key = (sigma_y, spectrum.data_ptr(), spectrum._version, like.dtype, like.device)
-    settings = once_per_operator(
-        operator, "settings", key, lambda: measured_settings(operator, sigma_y, spectrum.to(like))
-    )
+    key = (key_of(model), spectrum.data_ptr(), spectrum._version, like.dtype, like.device)
+    settings = once_per_operator(operator, "settings", key, lambda: measured_settings(operator, model, prior, like))
     return honoured(settings, prior)
 
 
-def measured_settings(operator: LinearOperator, sigma_y: float, spectrum: torch.Tensor) -> Settings:
-    """The settings that the error of a Wiener estimate asks for, with a spectrum on the operator's device."""
-    noise = NoiseStreams(0, [0] * (operator.batch_size or 1), spectrum.device, spectrum.dtype)
-    power = power_on_grid(spectrum, *operator.in_shape[-2:])
-    with full_precision(spectrum.device):
+def measured_settings(operator: Operator, model: NoiseModel, prior: Prior, like: Tensor) -> Settings:
+    """The settings that the error of a first estimate asks for, on the device and in the type of ``like``."""
+    noise = NoiseStreams(0, [0] * (operator.batch_size or 1), like.device, like.dtype)
+    power = power_on_grid(prior.spectrum.to(like), *operator.in_shape[-2:])
+    with full_precision(like.device):
         x = cosine_filter(power.sqrt())(noise(operator.in_shape))
-        y = operator.measure(x, sigma_y, noise)
-        error = wiener_estimate(y, operator, sigma_y, spectrum) - x
-    square = error.square().mean(dim=1)  # over the channels: [B, H, W]
+        estimate = first_estimate(operator.measure(x, model, noise), operator, model, prior, noise)
+    if estimate is None:
+        return Settings()
+    square = (estimate - x).square().mean(dim=1)  # over the channels: [B, H, W]
     largest = cosine_filter(averaging(NEIGHBOURHOOD, square))(square).max()
     overall, largest = torch.stack([square.mean(dim=(-2, -1)).max(), largest]).sqrt().tolist()
-    return Settings(
+    settings = Settings(
         sigma_max=max(FIRST * largest, overall),
         sigma_min=min(overall, LARGEST_LAST),
-        sigma_likelihood=LIKELIHOOD * sigma_y,
         warm_start=True,
         gamma=0.0,
-        few_step=FewStep(renoise=1.0, sigma_inflation=SIGMA_INFLATION),
+        few_step=FewStep(sigma_inflation=SIGMA_INFLATION),
     )
+    if not is_linear_and_white(operator, model):
+        return settings
+    assumed = None if isinstance(model.sigma, Tensor) else LIKELIHOOD * model.sigma
+    few_step = FewStep(renoise=1.0, sigma_inflation=SIGMA_INFLATION)
+    return replace(settings, sigma_likelihood=assumed, few_step=few_step)
+
+
+def first_estimate(y: Tensor, operator: Operator, model: NoiseModel, prior: Prior, noise: Noise) -> Tensor | None:
+    """An image to start near: the operator's own estimate, or else the Wiener estimate; None where there is neither."""
+    estimate = operator.estimate(y, noise)
+    spectrum = getattr(prior, "spectrum", None)
+    if estimate is not None or not isinstance(operator, LinearOperator) or spectrum is None:
+        return estimate
+    if is_linear_and_white(operator, model) and not isinstance(model.sigma, Tensor):
+        return wiener_estimate(y, operator, model.sigma, spectrum)
+    weights = 1 / torch.as_tensor(model.deviation(y)).to(y).expand_as(y)
+    return wiener_estimate(weights * y, Weighted(operator, weights), 1.0, spectrum)
+
+
+def is_linear_and_white(operator: Operator, model: NoiseModel) -> bool:
+    return isinstance(operator, LinearOperator) and isinstance(model, Gaussian)
+
+
+def key_of(model: NoiseModel) -> Hashable:
+    """The same for equal noise models, those with tensors as long as these are the same."""
+    values = [getattr(model, field.name) for field in fields(model)]
+    return type(model), *((v.data_ptr(), v._version) if isinstance(v, Tensor) else v for v in values)
 
 
 def honoured(settings: Settings, prior: Prior) -> Settings:
@@ -80,13 +112,13 @@ def honoured(settings: Settings, prior: Prior) -> Settings:
     return settings if getattr(prior, "over_noised", False) else settings.without_over_noising()
 
 
-def check_acts_on_images(operator: LinearOperator) -> None:
+def check_acts_on_images(operator: Operator) -> None:
     """Raises ValueError for an operator on anything but images of three dimensions."""
     if len(operator.in_shape) != 3:
         raise ValueError(f"the operator acts on {tuple(operator.in_shape)} but must act on images (C, H, W)")
 
 
-def to_float32(operator: LinearOperator, data: torch.Tensor) -> tuple[LinearOperator, torch.Tensor]:
+def to_float32(operator: Operator, data: torch.Tensor) -> tuple[Operator, torch.Tensor]:
     """Operator and data in float32 where the data are of a half type; otherwise as they are."""
     if data.dtype not in (torch.float16, torch.bfloat16):
         return operator, data

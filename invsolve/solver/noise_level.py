@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from operators import Operator
+
 from ..priors.denoiser import PosteriorMean, Prior
 from ..priors.gray import GrayPrior
 from ..runtime.random_streams import NoiseStreams
+from .diagnostics import MismatchWarning
 
 SMALLEST = 0.0023  # of the rounding to 8 bits, 2 / 255 / sqrt(12)
 LOWEST, HIGHEST = 0.2, 1.1  # of the level of the finest wavelets, which detail makes too high
@@ -19,6 +23,7 @@ EVALUATIONS = 8  # of the prior, at most
 ENOUGH = 0.02  # relative change of the level that ends the search
 FLATTEST, LONGEST = -0.05, math.log(2)  # slope that is believed, and step in the logarithm of the level
 MEDIAN = 0.6745  # of the absolute value of a standard normal
+MORE, DETAIL = 3.0, 0.04  # times the level that was told, or that of fine detail, from which on noise is too much
 
 
 @torch.no_grad()
@@ -61,6 +66,17 @@ def estimate_sigma(y: Tensor, prior: Prior, seed: int = 0) -> float:
         if abs(math.log(level / before[0])) < ENOUGH:
             break
     return level
+
+
+def warn_of_more_noise(y: Tensor, operator: Operator, sigma_y: float) -> None:
+    """Warn of pictures ``y`` whose finest wavelets are far more than noise of level ``sigma_y`` and detail explain."""
+    whole = bool(operator.observed(torch.ones_like(y[: operator.batch_size or 1])).all())
+    if whole and (found := finest_level(y)) > MORE * max(sigma_y, DETAIL):
+        warnings.warn(
+            f"y looks like a picture with noise of level {found:.2g}, not sigma_y = {sigma_y:g}: is that level wrong?",
+            MismatchWarning,
+            stacklevel=5,
+        )
 
 
 def finest_level(y: Tensor, observed: Tensor | None = None) -> float:

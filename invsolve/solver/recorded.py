@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
-from operators import LinearOperator
+from operators import LinearOperator, Weighted
 
 from ..networks.inference import Accelerated
 from ..priors.denoiser import Prior
@@ -25,7 +25,7 @@ def recordings_for(problem: Problem) -> Recordings | None:
     prior = problem.prior
     parts = prior.modules() if isinstance(prior, nn.Module) else ()
     wanted = any(isinstance(part, Accelerated) and part.recordings is not None for part in parts)
-    if not wanted or kind_of(problem.operator) is None:
+    if not wanted or problem.model is not None or kind_of(problem.operator) is None:
         return None
     return _recordings.setdefault(prior, Recordings())
 
@@ -60,7 +60,8 @@ def kind_of(operator: LinearOperator) -> Hashable | None:
     parts = []
     for part in operator.modules():
         ours = type(part).__module__.partition(".")[0] == "operators"
-        if not ours or (isinstance(part, LinearOperator) and type(part).prox is LinearOperator.prox):
+        generic = isinstance(part, LinearOperator) and type(part).prox is LinearOperator.prox
+        if not ours or generic or isinstance(part, Weighted):  # whose prox may be conjugate gradients
             return None
         plain = {name: value for name, value in vars(part).items() if isinstance(value, int | float | str | tuple)}
         shapes = [(name, buffer.shape, buffer.dtype) for name, buffer in part.named_buffers(recurse=False)]

@@ -10,7 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from operators import LinearOperator
+from operators import LinearOperator, NoiseModel, Operator
+from operators.likelihood import Likelihood
+from operators.noise import normals
 
 from ..priors.denoiser import Noise, Prior
 from ..specs.settings import FewStep
@@ -18,26 +20,31 @@ from ..specs.settings import FewStep
 
 @dataclass(frozen=True)
 class Problem:
-    """What is sampled from: the law of x given ``y = A x + sigma_y n``, under a prior, along annealed noise levels."""
+    """What is sampled from: the law of x given y, a measurement of A(x), under a prior, along annealed noise levels."""
 
     y: Tensor  # [B, *operator.out_shape]
-    operator: LinearOperator  # A
+    operator: LinearOperator | Operator  # A; linear where the noise is white
     prior: Prior
-    sigma_y: float  # noise level of y that likelihood samples assume
+    sigma_y: float  # noise level of white noise that likelihood samples assume
     sigmas: Sequence[float]  # noise levels of the annealing, decreasing; one sample of the prior at each
     gamma: float | None = None  # over-noising of the prior; None: its own
     few_step: FewStep = field(default_factory=FewStep)
+    model: NoiseModel | None = None  # of any other noise, or of an operator that is not linear
 
 
-def split_gibbs(problem: Problem, noise: Noise, start: Tensor | None = None) -> Iterator[Tensor]:
+def split_gibbs(
+    problem: Problem, noise: Noise, start: Tensor | None = None, likelihood: Likelihood | None = None
+) -> Iterator[Tensor]:
     """Sample ``x ~ p(x | y)`` by samples of the likelihood and of the prior in turn; yield x after each noise level.
 
     At one level sigma the chain's stationary law is that of ``p(x) N(u; x, sigma² I) N(y; A u, sigma_y² I)``, whose
     x-marginal is the posterior under a measurement noise of covariance ``sigma_y² I + sigma² A A^T``; annealing sigma
     towards 0 leads it to the posterior itself (Vono et al. 2019; Wu et al. 2024, PnP-DM).
 
-    The likelihood sample is ``u ~ N(m(x), H)``, ``H = (A^T A / sigma_y² + I / sigma²)^-1``, by perturbation and prox.
-    ``start`` ``[B, C, H, W]`` is the image near which the first one is made, gray by default. What ``few_step`` adds:
+    For a linear A and white noise the likelihood sample is ``u ~ N(m(x), H)``,
+    ``H = (A^T A / sigma_y² + I / sigma²)^-1``, by perturbation and prox; for the rest ``likelihood`` makes it, without
+    re-noising and over-relaxation. ``start`` ``[B, C, H, W]`` is the image near which the first one is made, gray by
+    default. What ``few_step`` adds:
 
     - re-noising r: at the first level u gets ``r W N(0, sigma² I)`` on top, ``W = I - H / sigma²`` being near 1 for
       what is measured well at this level and 0 for what is not measured. At r = 1 the noise of u about a perfect x is
@@ -50,10 +57,13 @@ def split_gibbs(problem: Problem, noise: Noise, start: Tensor | None = None) -> 
     - sigma inflation: the prior is given a higher noise level, see :class:`GenerativeDenoiser`.
     """
     few_step = problem.few_step
-    near = problem.y.new_zeros(len(problem.y), *problem.operator.in_shape) if start is None else start
+    near = problem.operator.blank(problem.y) if start is None else start
     x = x_out = last = start = None  # what is kept between steps: near, x, x_out and last, as far as they are in use
     for i, sigma in enumerate(problem.sigmas):
-        u, last = likelihood_sample(problem, near, sigma, 0.0 if i else few_step.renoise, noise, last)
+        if likelihood is None:
+            u, last = perturb_and_solve(problem, near, sigma, 0.0 if i else few_step.renoise, noise, last)
+        else:
+            u = likelihood.sample(near, sigma, noise)
         x_last, x = x, problem.prior.sample(u, sigma, noise, **over_noising(problem, i))
         near = x + few_step.momentum * (x - x_last) if few_step.momentum and i else x
         x_out = torch.lerp(x, x_out, few_step.output_ema) if few_step.output_ema and i else x
@@ -61,12 +71,12 @@ def split_gibbs(problem: Problem, noise: Noise, start: Tensor | None = None) -> 
         yield x_out
 
 
-def likelihood_sample(
+def perturb_and_solve(
     problem: Problem, near: Tensor, sigma: float, renoise: float, noise: Noise, last: Perturbed | None
 ) -> tuple[Tensor, Perturbed | None]:
     """``u ~ N(m(near), H)``, re-noised by ``renoise``; and what it was solved from, if the next is over-relaxed."""
     operator, sigma_y, a = problem.operator, problem.sigma_y, problem.few_step.overrelaxation
-    e_x, e_y = noise(operator.in_shape), noise(operator.out_shape) if sigma_y else 0.0
+    e_x, e_y = noise(operator.in_shape), normals(noise, problem.y) if sigma_y else 0.0
     if last is not None:
         e_x = math.sqrt(1 - a**2) * e_x - a * (last.x - near) / last.sigma
         e_y = math.sqrt(1 - a**2) * e_y - a * last.e_y

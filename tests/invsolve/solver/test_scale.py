@@ -30,7 +30,7 @@ def measured(name: str, x: torch.Tensor, sigma_y: float):
 @pytest.mark.parametrize("name", ["one mask", "a mask per image", "a kernel per image"])
 def test_other_scales_are_warned_of_and_the_right_one_is_not(name):
     x = picture()
-    with warnings.catch_warnings(action="error"):
+    with warnings.catch_warnings(action="error", category=ScaleWarning):
         operator, y = measured(name, x, 0.05)
         solve(y, operator, 1, prior=PRIOR, settings=Settings())
     _, y = measured(name, 127.5 * (x + 1), 6.0)
@@ -45,6 +45,6 @@ def test_other_scales_are_warned_of_and_the_right_one_is_not(name):
 
 @pytest.mark.parametrize("level", [-1.0, 0.0, 0.3, 1.0])
 def test_flat_pictures_are_not_warned_of(level):
-    with warnings.catch_warnings(action="error"):
+    with warnings.catch_warnings(action="error", category=ScaleWarning):
         operator, y = measured("blur", torch.full((1, 1, 16, 12), level), 0.05)
         solve(y, operator, 1, prior=PRIOR, settings=Settings())
