@@ -76,7 +76,7 @@ def objective(task: Task, truth: Tensor, prior: Prior, lpips: Metric, steps: int
     operator, y = measure(task, truth)
 
     def loss(settings: Settings) -> float:
-        restored = solve(y, operator, steps, task.sigma_y, prior, settings=settings)
+        restored = solve(y, operator, steps, task.sigma_y, prior, settings=settings, noise=task.noise(operator))
         distance, decibels = mean(lpips(restored, truth)), mean(p or math.inf for p in psnr(restored, truth))
         print(f"  {distance:.4f} {decibels:.2f} dB {in_use(settings)}", flush=True)
         return math.log(distance) - DECIBEL * decibels

@@ -48,7 +48,7 @@ def measure(task: Task, truth: Tensor) -> tuple[LinearOperator, Tensor]:
     """A task's operator and its measurements of some pictures, the same at every call."""
     operator = task.make_operator(tuple(truth.shape[1:])).to(truth.device)
     noise = NoiseStreams(0, [(i, MEASUREMENT) for i in range(len(truth))], truth.device)
-    return operator, operator.measure(truth, task.sigma_y, noise)
+    return operator, task.measure(operator, truth, noise)
 
 
 def search(

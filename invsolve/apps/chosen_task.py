@@ -44,6 +44,7 @@ def _refuse_what_is_of_no_use(task: Task, options: RunOptions, blurs: bool, enla
     masks, kernels = degradation.takes == "mask", degradation.takes == "kernel"
     brought = options.mask is not None or options.mask_color is not None
     taken = {
+        "--sigma": (options.sigma is not None, task.is_white),
         "--mask": (options.mask is not None, masks),
         "--mask-color": (options.mask_color is not None, masks and real),
         "--invert-mask": (options.invert_mask, masks and (real or brought)),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ..images.decoding import upright
 from ..images.files import resized
 from ..specs.options import RunOptions
 from ..specs.task import Task
@@ -30,6 +31,8 @@ class Finish:
     def __call__(self, result: Result) -> Result:
         if self.options.simulate:
             return result
+        if result.observed.jpeg is not None:
+            return self._of_jpeg(result)
         observed, flat = result.observed, flat_part(result.y, result.observed.mask, result.restored.shape[-3])
         images = {name: getattr(result, name) for name in ("restored", "samples", "mean")}
         done = {name: self._image(image, result, *flat) for name, image in images.items() if image is not None}
@@ -40,6 +43,17 @@ class Finish:
         if alpha is not None:
             alpha = resized(self._framed(alpha), done["restored"].shape[-2:]).clamp(0, 1)
         return replace(result, **done, observed=replace(observed, kept=replace(observed.kept, alpha=alpha)))
+
+    def _of_jpeg(self, result: Result) -> Result:
+        """Without what fills the last blocks, and the right way up; otherwise as it explains the file."""
+        jpeg, kept = result.observed.jpeg, result.observed.kept
+        images = {name: getattr(result, name) for name in ("restored", "samples", "mean", "std")}
+        done = {
+            name: upright(image[..., : jpeg.height, : jpeg.width], kept.orientation)
+            for name, image in images.items()
+            if image is not None
+        }
+        return replace(result, **done)
 
     def _image(self, image: Tensor, result: Result, flat: Tensor, value: Tensor) -> Tensor:
         """One image, or several ``[..., C, H, W]``."""

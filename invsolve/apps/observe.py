@@ -13,13 +13,17 @@ from torch import Tensor
 from ..images.decoding import Kept
 from ..images.encoding import FORMATS
 from ..images.files import in_channels, over, read_picture
+from ..images.jpeg_file import JpegFile, read_jpeg
 from ..images.mask_and_kernel import find_mask, fitted, mask_of_colour, mask_of_opacity, read_mask
+from ..specs.degradations import Jpeg
+from ..specs.noise import QuantizedNoise
 from ..specs.options import AUTO, RunOptions, noise_level
 from ..specs.task import Task
 from .jobs import Job
 
 MANY_MISSING = 0.6  # share of missing pixels beyond which a mask may be the wrong way round
 GRAY_LEVELS = 255 / 2  # of a noise level on [-1, 1]
+OFF_LEVEL, MANY_OFF = 0.25, 0.1  # steps from the nearest level, and share of the values that lie so far from it
 
 LEAST = 0.01  # noise level on [-1, 1], 1.3 of 255: what rounding and compression leave in the cleanest of files
 
@@ -39,12 +43,13 @@ class Observation:
     sigma_y: float  # noise level of y, on [-1, 1]
     mask: Tensor | None  # [h, w], 1 = observed; None: the task's own, if any
     kept: Kept  # of the picture's file
+    jpeg: JpegFile | None = None  # what was measured, of a task that restores JPEGs; y is the decoded picture
 
     @property
     def key(self) -> tuple[tuple[int, ...], str]:
         """The same for pictures that have one operator: shape, and a digest of the mask."""
         mask = "" if self.mask is None else hashlib.blake2b(self.mask.numpy().tobytes(), digest_size=16).hexdigest()
-        return tuple(self.y.shape), mask
+        return tuple(self.y.shape), mask if self.jpeg is None else self.jpeg.key
 
 
 def observe(job: Job, task: Task, options: RunOptions, estimate: Estimate, say: Say, note: Say) -> Observation:
@@ -55,7 +60,9 @@ def observe(job: Job, task: Task, options: RunOptions, estimate: Estimate, say: 
     Raises:
         ValueError: the picture or its mask cannot be read, or do not fit each other.
     """
-    picture = read_picture(job.source, options.keep_profile)
+    coded = isinstance(task.degradation, Jpeg) and not options.simulate
+    jpeg = read_jpeg(Path(job.source)) if coded else None
+    picture = read_picture(job.source, options.keep_profile or coded)  # a JPEG's coefficients are of its own colours
     if options.simulate:
         y = in_channels(over(picture, "white"), 3)
         mask = None if options.mask is None else _mask(job, y, None, options)
@@ -71,9 +78,14 @@ def observe(job: Job, task: Task, options: RunOptions, estimate: Estimate, say: 
         _say_share(job, mask, say, note)
     if kept.alpha is not None and FORMATS[job.restored.suffix.lower()] == "JPEG":
         note(f"{job.restored.name}: JPEG has no transparency; it is left out")
+    if jpeg is not None:
+        return Observation(job, in_channels(y, len(jpeg.tables)), 0.0, None, kept, jpeg)
     y = _channels(y, task)
     if len(y) != len(picture.image) and kept.profile is not None and options.keep_profile:
         kept = replace(kept, profile=None)
+    if not task.is_white:
+        _check_noise(job, task, y, note)
+        return Observation(job, y, 0.0, mask, kept)
     return Observation(job, y, _noise(job, y, mask, options, estimate, say), mask, kept)
 
 
@@ -112,6 +124,18 @@ def _say_share(job: Job, mask: Tensor, say: Say, note: Say) -> None:
 
 def _given_noise(options: RunOptions, task: Task) -> float:
     return task.sigma_y if options.sigma in (None, AUTO) else noise_level(options.sigma)
+
+
+def _check_noise(job: Job, task: Task, y: Tensor, note: Say) -> None:
+    """Note where a picture is not what the noise of its task makes."""
+    if isinstance(task.noise_kind, QuantizedNoise):
+        steps = (y + 1) / 2 * (task.noise_kind.levels - 1)
+        share = ((steps - steps.round()).abs() > OFF_LEVEL).float().mean().item()
+        if share > MANY_OFF:
+            note(
+                f"{job.source}: {share:.0%} of its values are none of {task.noise_kind.levels} levels from black to "
+                "white; if it was rounded to another number: --set noise.levels=N"
+            )
 
 
 def _noise(job: Job, y: Tensor, mask: Tensor | None, options: RunOptions, estimate: Estimate, say: Say) -> float:

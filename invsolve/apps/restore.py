@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from operators import LinearOperator, without_zero_border
+from operators import Operator, Quantized, without_zero_border
 
 from ..images.mask_and_kernel import read_kernel
 from ..networks.inference import Inference
@@ -35,6 +35,7 @@ Value = TypeVar("Value")
 
 TOGETHER = 2**21  # pixels of clean images, or samples, restored at a time on a CPU: more take more memory, no less time
 ALMOST_NONE = 1e-6  # noise level that stands for none where the last sample is not to be projected onto A x = y
+PROJECTIONS = 4  # onto what rounds to the measurement and onto [-1, 1]
 KEPT = 2**30  # bytes of operators that are kept for further pictures
 
 
@@ -80,13 +81,15 @@ class Restorer:
         self.prior: Prior = self.unwatched if seen is None else Watched(self.unwatched, seen)
         self.gray_prior = GrayPrior(self.prior)
         self.finish = Finish(task, options, self.kernel)
-        self._operators: Kept[LinearOperator] = Kept(lambda operator: sum(part.nbytes for part in operator.buffers()))
+        self._operators: Kept[Operator] = Kept(lambda operator: sum(part.nbytes for part in operator.buffers()))
         self._settings: Kept[Settings] = Kept(lambda settings: 0)
 
-    def operator_for(self, observed: Observation) -> LinearOperator:
+    def operator_for(self, observed: Observation) -> Operator:
         """The operator of a picture. Raises ValueError where mask, kernel and picture do not fit each other."""
 
-        def make() -> LinearOperator:
+        def make() -> Operator:
+            if observed.jpeg is not None:
+                return observed.jpeg.operator().to(self.device)
             shape: Shape = tuple(observed.y.shape)
             clean = shape if self.options.simulate else self.task.image_shape(shape, self.kernel)
             try:
@@ -103,17 +106,18 @@ class Restorer:
             return finest_level(y, mask)
         return estimate_sigma(y, self.unwatched)
 
-    def prior_for(self, operator: LinearOperator) -> Prior:
+    def prior_for(self, operator: Operator) -> Prior:
         return self.gray_prior if operator.in_shape[0] == 1 else self.prior
 
-    def settings_for(self, observed: Observation, operator: LinearOperator) -> Settings:
+    def settings_for(self, observed: Observation, operator: Operator) -> Settings:
         """The task's settings for the picture's noise, as far as the prior honours them, or else the solver's own."""
 
         def make() -> Settings:
             prior = self.prior_for(operator)
             tuned = self.task.settings(self.options.steps, observed.sigma_y)
             if tuned is None or not self.task.degradation.resembles(observed.mask):
-                return default_settings(operator, observed.sigma_y, prior)
+                model = self.task.noise(operator)
+                return default_settings(operator, observed.sigma_y if model is None else model, prior)
             kept = honoured(tuned, prior)
             if kept != tuned:
                 lacking = "has no over-noising: the task's gamma and sigma_inflation are left out"
@@ -122,7 +126,7 @@ class Restorer:
 
         return self._settings.get((observed.key, observed.sigma_y), make)
 
-    def together(self, operator: LinearOperator) -> int:
+    def together(self, operator: Operator) -> int:
         """How many clean images of one shape are restored at a time; at least one."""
         _, height, width = operator.in_shape
         on_cpu = self.device.type == "cpu"
@@ -135,31 +139,52 @@ class Restorer:
         names = [observed.job.name for observed in batch]
         keys = [stream_index(name) for name in names]
         images = torch.stack([observed.y for observed in batch]).to(self.device)
+        model = self.task.noise(operator)
         y, truth = images, [None] * len(images)
         if options.simulate:
             noise = NoiseStreams(options.seed, [(key, MEASUREMENT) for key in keys], self.device)
-            y, truth = operator.measure(images, first.sigma_y, noise), images
-        how = {"steps": options.steps, "sigma_y": first.sigma_y, "prior": self.prior_for(operator)}
+            y, truth = operator.measure(images, first.sigma_y if model is None else model, noise), images
+        elif first.jpeg is not None:
+            y = torch.stack([observed.jpeg.measurement(operator) for observed in batch])
+        how = {"steps": options.steps, "sigma_y": first.sigma_y, "prior": self.prior_for(operator), "noise": model}
         how |= {"seed": options.seed, "settings": self.settings_for(first, operator), "indices": keys}
         how["progress"] = progress and sys.stderr.isatty()
         blends = first.mask is not None and first.sigma_y == 0 and not options.simulate
         if blends:
             how["sigma_y"] = ALMOST_NONE
 
-        def blended(x: Tensor) -> Tensor:
+        def fitted(x: Tensor) -> Tensor:
+            if first.jpeg is not None:
+                return within(x, y, operator, model)
             return blend(x, y, operator, how["prior"]) if blends else x
 
+        pictures = [one.y for one in batch] if first.jpeg is not None else self._pictures(y, operator)
         if options.samples is None:
-            parts = zip(batch, blended(solve(y, operator, **how)), y, truth, strict=True)
+            parts = zip(batch, fitted(solve(y, operator, **how)), pictures, truth, strict=True)
         else:
             found = posterior(y, operator, options.samples, batch=self.together(operator), **how)
-            samples = torch.stack([blended(x) for x in found.samples], dim=1)  # [B, K, C, H, W]
+            samples = torch.stack([fitted(x) for x in found.samples], dim=1)  # [B, K, C, H, W]
             std, mean = torch.std_mean(samples, dim=1)
-            parts = zip(batch, samples[:, 0], y, truth, samples, mean, std, strict=True)
+            parts = zip(batch, samples[:, 0], pictures, truth, samples, mean, std, strict=True)
         return [self.finish(Result(*part)) for part in parts]
 
+    def _pictures(self, y: Tensor, operator: Operator) -> Tensor:
+        """Measurements as pictures: themselves, or of others the operator's first estimate."""
+        if y.ndim == 4 and not y.is_complex() and y.shape[1] in (1, 3):
+            return y
+        estimate = operator.estimate(y, NoiseStreams(self.options.seed, range(len(y)), self.device))
+        return y.new_zeros(len(y), 1, 1, 1) if estimate is None else estimate
 
-def blend(x: Tensor, y: Tensor, operator: LinearOperator, prior: Prior) -> Tensor:
+
+def within(x: Tensor, y: Tensor, operator: Operator, model: Quantized) -> Tensor:
+    """Images on [-1, 1] that round to their measurements: projected onto the one and the other in turn."""
+    half = model.steps(y) / 2
+    for _ in range(PROJECTIONS):
+        x = operator.project_within(x.clamp(-1, 1), y - half, y + half)
+    return x.clamp(-1, 1)
+
+
+def blend(x: Tensor, y: Tensor, operator: Operator, prior: Prior) -> Tensor:
     """Images made to fit what was measured without noise, without a step at the border of what was not.
 
     ``x + W (y - A x)``, W being the Wiener estimate: near the border it carries what x lacks of the observed pixels

@@ -118,13 +118,14 @@ def in_use(settings: object) -> dict[str, float | bool]:
 
 def _in_loop(name: str, prior: Prior, steps: int, task: Task, operator: LinearOperator, seed: int) -> Method:
     """``solve`` with the task's settings for ``steps`` evaluations, of which each is one sample of the prior here."""
-    settings = task.settings(steps) or default_settings(operator, task.sigma_y, prior)
+    model = task.noise(operator)
+    settings = task.settings(steps) or default_settings(operator, task.sigma_y if model is None else model, prior)
     settings, evaluations = honoured(settings, prior), steps * prior.evaluations
-    check_settings(settings, prior)
+    check_settings(settings, prior, model is None and isinstance(operator, LinearOperator))
     sample = {"sample": prior.evaluations} if prior.evaluations > 1 else {}
 
     def restore(y: Tensor, streams: Sequence[Index]) -> Tensor:
-        return solve(y, operator, evaluations, task.sigma_y, prior, seed, settings, streams)
+        return solve(y, operator, evaluations, task.sigma_y, prior, seed, settings, streams, noise=model)
 
     return Method(name, steps, evaluations, restore, {**in_use(settings), **sample, "revision": REVISION})
 

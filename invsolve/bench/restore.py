@@ -59,7 +59,7 @@ def restore(bench: Bench, positions: Sequence[int], due: AbstractSet[store.Key])
         if not any(chosen):
             continue
         noise = NoiseStreams(bench.options.seed, [(stream_index(name), MEASUREMENT) for name in names], bench.device)
-        y = job.operator.measure(truth, job.task.sigma_y, noise)
+        y = job.task.measure(job.operator, truth, noise)
         for method, some in zip(job.methods, chosen, strict=True):
             if some:
                 yield _restore_by(method, bench, job.task, [positions[b] for b in some], truth[some], y[some])

@@ -7,6 +7,7 @@ import math
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from ..priors.training_record import largest_sigma
 from ..runtime import random_streams
 from ..runtime.processes import alone, count, joined, own_device, rank
 from ..specs.options import BenchOptions
-from ..specs.task import list_tasks, load_task
+from ..specs.task import Task, list_tasks, load_task
 from .methods import Tools, make_method, network_of
 from .pictures import Pictures
 from .restore import Bench, Job, restore
@@ -160,7 +161,7 @@ def _record(
         "data": options.data.resolve().name,
         "tasks": [job.task.name for job in jobs],
         "degradations": {
-            job.task.name: {"type": job.task.kind, **job.task.parameters, "sigma_y": job.task.sigma_y} for job in jobs
+            job.task.name: {"type": job.task.kind, **job.task.parameters, **_noise_record(job.task)} for job in jobs
         },
         "methods": list(dict.fromkeys(options.methods)),
         "definitions": definitions(jobs, networks, options.precision),
@@ -174,6 +175,13 @@ def _record(
         "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} threads",
         "batch": options.batch,
     }
+
+
+def _noise_record(task: Task) -> Record:
+    """The noise of a task's measurements, as ``run.json`` says it."""
+    kind = task.noise_kind
+    other = {} if kind is None else {"noise": {"type": type(kind).__name__, **asdict(kind)}}
+    return {"sigma_y": task.sigma_y, **other}
 
 
 def _version(package: str) -> str | None:

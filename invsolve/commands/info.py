@@ -30,10 +30,14 @@ def _show(name: str) -> None:
     task = load_task(name)
     print(f"{task.name}: {task.description}")
     print(f"  operator: {task.kind}; change its parameters by invsolve run {name} --set NAME=VALUE")
-    hints = field_types(type(task.degradation))
-    for key, value in task.parameters.items():
-        print(f"    operator.{key:<12} {value!s:<10} {described(hints[key])}")
-    print(f"    {'sigma_y':<21} {task.sigma_y!s:<10} {described(NoiseLevel)}; noise, for images on [-1, 1]; or --sigma")
+    for group, part in (("operator", task.degradation), ("noise", task.noise_kind)):
+        hints = {} if part is None else field_types(type(part))
+        for key, hint in hints.items():
+            name = f"{group}.{key}"
+            print(f"    {name:<21} {getattr(part, key)!s:<10} {described(hint)}")
+    if task.is_white:
+        level = f"{described(NoiseLevel)}; noise, for images on [-1, 1]; or --sigma"
+        print(f"    {'sigma_y':<21} {task.sigma_y!s:<10} {level}")
     takes = {"mask": "--mask FILE, --mask-color or transparent pixels", "kernel": "--kernel FILE"}
     if task.degradation.takes:
         print(f"  a degraded picture brings its own {task.degradation.takes}: {takes[task.degradation.takes]}")
@@ -51,7 +55,8 @@ def _list() -> None:
     print("Tasks (noise levels are for images on [-1, 1]):")
     for name in list_tasks():
         task = load_task(name)
-        print(f"  {name:<16} {task.description}; sigma_y {task.sigma_y:g}")
+        noise = f"; sigma_y {task.sigma_y:g}" if task.is_white else ""
+        print(f"  {name:<16} {task.description}{noise}")
     print("Priors:")
     for name, description in list_priors():
         absent = "" if resolve(name).is_file() else " (its file is not here)"

@@ -51,6 +51,7 @@ class Kept:
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     frames: int = 1  # of an animation or pages, of which the first is the picture
+    orientation: int = 1  # EXIF's of the file; what is kept is the right way up
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ def _decode(opened: Image.Image, file: Path | BinaryIO, name: str, keep_profile:
             xmp=_xmp(opened),
             dpi=_dpi(opened),
             frames=frames,
+            orientation=_orientation(opened),
         ),
     )
 
@@ -213,10 +215,23 @@ def _rewound(file: BinaryIO) -> BinaryIO:
 
 def _upright(picture: Image.Image):
     """What turns the pixels as the EXIF orientation says; nothing where the EXIF cannot be read."""
+    return UPRIGHT.get(_orientation(picture), np.asarray)
+
+
+def _orientation(picture: Image.Image) -> int:
     try:
-        return UPRIGHT.get(picture.getexif().get(ORIENTATION), np.asarray)
+        return picture.getexif().get(ORIENTATION, 1)
     except DAMAGE:
-        return np.asarray
+        return 1
+
+
+def upright(image: torch.Tensor, orientation: int) -> torch.Tensor:
+    """Images ``[..., H, W]`` as they are stored, turned as an EXIF orientation says."""
+    turn = UPRIGHT.get(orientation)
+    if turn is None:
+        return image
+    pixels = turn(image.movedim((-2, -1), (0, 1)).cpu().numpy())
+    return torch.from_numpy(np.ascontiguousarray(pixels)).movedim((0, 1), (-2, -1)).to(image)
 
 
 def _exif(picture: Image.Image) -> bytes | None:

@@ -136,7 +136,7 @@ def _restore(
 
     Of several runs of each the one with the least residual is kept.
     """
-    runs = request.restarts
+    runs = 1 + request.restarts
     if runs == 1:
         return _run(request, streams, seed, batch, progress)
     keys = [stream if isinstance(stream, tuple) else (stream,) for stream in streams]

@@ -16,7 +16,7 @@ from .fields import Bounds, Checked, Count, Positive, Share
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from operators import LinearOperator
+    from operators import NoiseModel, Operator
 
 Shape = tuple[int, int, int]  # (C, H, W)
 THIN = 6  # pixels from the nearest observed one, at most, in what counts as a scratch
@@ -32,8 +32,9 @@ class Degradation(Checked):
     channels: ClassVar[int] = 3  # of a degraded picture
     takes: ClassVar[str | None] = None  # "mask" or "kernel": what the user can bring
     random: ClassVar[bool] = False  # the mask or kernel is random, unless the user brings it
+    own_noise: ClassVar[bool] = False  # the noise comes with the operator
 
-    def operator(self, shape: Shape, given: Tensor | None = None, seed: int = 0) -> LinearOperator:
+    def operator(self, shape: Shape, given: Tensor | None = None, seed: int = 0) -> Operator:
         """The operator on clean images of a shape.
 
         ``given`` is the user's mask ``[H, W]`` (1 = observed) or kernel ``[h, w]``, ``seed`` that of a random one.
@@ -42,9 +43,13 @@ class Degradation(Checked):
 
         return self.build(operators, shape, given, seed)
 
-    def build(self, operators: ModuleType, shape: Shape, given: Tensor | None, seed: int) -> LinearOperator:
+    def build(self, operators: ModuleType, shape: Shape, given: Tensor | None, seed: int) -> Operator:
         """:meth:`operator`, from the package ``operators``, which is not imported before."""
         raise NotImplementedError
+
+    def noise(self, operator: Operator) -> NoiseModel | None:
+        """The noise that comes with an operator of this kind; None: that is the task's to say."""
+        return None
 
     def image_shape(self, measured: Shape, given: Tensor | None = None) -> Shape:
         """Shape of the clean image behind a measurement."""
@@ -182,6 +187,33 @@ class MotionBlur(Blur):
         return operators.blur(shape, kernel, self.boundary)
 
 
+@dataclass(frozen=True)
+class Clip(Degradation):
+    """More contrast than there is room for: highlights and shadows are cut off."""
+
+    factor: Positive  # of the contrast
+
+    def build(self, operators, shape, given, seed):
+        return operators.Clip(shape, float(self.factor))
+
+
+@dataclass(frozen=True)
+class Jpeg(Degradation):
+    """A JPEG file. Its quality and subsampling are those of simulations: a file says its own."""
+
+    quality: Annotated[int, Bounds(at_least=1, at_most=100)]
+    subsampling: Literal["4:4:4", "4:2:2", "4:2:0", "4:4:0", "4:1:1"]
+    own_noise = True
+
+    def build(self, operators, shape, given, seed):
+        from operators.jpeg import SUBSAMPLING, quality_tables
+
+        return operators.JPEG(shape, quality_tables(self.quality, shape[0]), SUBSAMPLING[self.subsampling])
+
+    def noise(self, operator):
+        return operator.rounding
+
+
 DEGRADATIONS: dict[str, type[Degradation]] = {
     "denoise": Denoise,
     "grayscale": Grayscale,
@@ -190,4 +222,6 @@ DEGRADATIONS: dict[str, type[Degradation]] = {
     "inpaint_random": InpaintRandom,
     "gaussian_blur": GaussianBlur,
     "motion_blur": MotionBlur,
+    "clip": Clip,
+    "jpeg": Jpeg,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .fields import BelowOne, Checked, Count, NotNegative, Positive, Share, check_sigmas
+from .fields import BelowOne, Checked, Index, NotNegative, Positive, Share, check_sigmas
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Settings(Checked):
     warm_start: bool = False  # make the first likelihood sample near the Wiener estimate instead of near gray
     gamma: NotNegative | None = None  # over-noising of a generative denoiser; None: what it was trained with
     few_step: FewStep = FewStep()
-    restarts: Count = 1  # independent runs, of which the one that explains the measurement best is kept
+    restarts: Index = 0  # further runs; of all, the one that explains the measurement best is kept
 
     def __post_init__(self) -> None:
         super().__post_init__()

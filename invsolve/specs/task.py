@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..runtime.shipped import shipped
 from .degradations import DEGRADATIONS, Degradation, Margins, Shape
 from .fields import Checked, Count, NoiseLevel, check, from_mapping, suggestion
+from .noise import NOISES, NoiseKind
 from .settings import Settings
 from .yaml_file import read_value, read_yaml
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from operators import LinearOperator
+    from operators import NoiseModel, Operator
 
+
+Kind = TypeVar("Kind")
 
 TUNED_WITHIN = 1.5  # factor of the noise level that settings were tuned at, within which they hold
 
@@ -43,7 +46,8 @@ class Task:
         name, description: as ``invsolve info`` shows them.
         kind: a key of ``DEGRADATIONS``.
         degradation: of that kind, with its parameters.
-        sigma_y: standard deviation of the measurement noise, for images on [-1, 1].
+        sigma_y: standard deviation of white measurement noise, for images on [-1, 1]; 0 where the noise is another.
+        noise_kind: another kind of noise; None: white noise, or what comes with the degradation.
         stages: tuned settings, in rising order of steps; none where the task is not as they were tuned for.
     """
 
@@ -53,11 +57,26 @@ class Task:
     degradation: Degradation
     sigma_y: float
     stages: tuple[Stage, ...]
+    noise_kind: NoiseKind | None = None
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The degradation's, as the YAML gives them."""
         return asdict(self.degradation)
+
+    @property
+    def is_white(self) -> bool:
+        """Whether the noise is white, of level ``sigma_y``."""
+        return self.noise_kind is None and not self.degradation.own_noise
+
+    def noise(self, operator: Operator) -> NoiseModel | None:
+        """How measurements scatter about those of the task's operator; None: white noise of level ``sigma_y``."""
+        return self.degradation.noise(operator) if self.noise_kind is None else self.noise_kind.model()
+
+    def measure(self, operator: Operator, x: Tensor, noise: Callable[[tuple[int, ...]], Tensor]) -> Tensor:
+        """A measurement of images by the task's operator, with its noise, of normals ``noise(shape)``."""
+        model = self.noise(operator)
+        return operator.measure(x, self.sigma_y if model is None else model, noise)
 
     def settings(self, steps: int, sigma_y: float | None = None) -> Settings | None:
         """The solver's tuned settings for ``steps`` network evaluations: of the last stage that ``steps`` reaches.
@@ -79,7 +98,7 @@ class Task:
 
     def make_operator(
         self, image_shape: Shape, mask: Tensor | None = None, kernel: Tensor | None = None, seed: int = 0
-    ) -> LinearOperator:
+    ) -> Operator:
         """The task's operator for clean images of one shape.
 
         Args:
@@ -110,15 +129,16 @@ class TaskFile(Checked):
     name: str
     description: str
     operator: object  # {type: of DEGRADATIONS, and its parameters}
-    sigma_y: NoiseLevel
+    sigma_y: NoiseLevel = 0.0
+    noise: object = None  # {type: of NOISES, and its parameters}, in place of white noise of level sigma_y
     settings: object = None  # a list of {steps: from which on they serve, sigma_y: at which noise level, and Settings}
 
 
 def load_task(name_or_path: str | Path, changes: Sequence[str] = ()) -> Task:
     """Read a task from a YAML path, or a shipped one by its name.
 
-    ``changes`` are ``operator.KEY=VALUE`` or ``sigma_y=VALUE``, in place of what the file says. Settings that the file
-    has were tuned for its operator: they are left out where it is changed.
+    ``changes`` are ``operator.KEY=VALUE``, ``noise.KEY=VALUE`` or ``sigma_y=VALUE``, in place of what the file says.
+    Settings that the file has were tuned for its operator: they are left out where it, or its ``noise``, is changed.
 
     Raises:
         ValueError: one line naming the file and the key: there is no such task, a key is unknown or missing, or a
@@ -132,41 +152,45 @@ def load_task(name_or_path: str | Path, changes: Sequence[str] = ()) -> Task:
         path = shipped("tasks") / f"{name}.yaml"
     file = from_mapping(TaskFile, read_yaml(path), str(path))
     stages = () if file.settings is None else _stages(file.settings, float(file.sigma_y), f"{path}: settings")
-    kind, degradation = _degradation(file.operator, f"{path}: operator")
-    changed = asdict(degradation)
-    sigma_y = float(file.sigma_y)
+    kind, degradation = typed(file.operator, DEGRADATIONS, f"{path}: operator")
+    noise_kind, noise = (None, None) if file.noise is None else typed(file.noise, NOISES, f"{path}: noise")
+    if noise is not None and file.sigma_y:
+        raise ValueError(f"{path}: sigma_y and noise both say how noisy measurements are: give one of them")
+    operator_values, noise_values, sigma_y = asdict(degradation), asdict(noise) if noise else {}, float(file.sigma_y)
+    known = [*(f"operator.{key}" for key in operator_values), *(f"noise.{key}" for key in noise_values)]
     for change in changes:
-        name, value = _change(change, changed)
-        if name == "sigma_y":
+        name, value = _change(change, known if noise is not None else [*known, "sigma_y"])
+        group, _, key = name.partition(".")
+        if group == "sigma_y":
             check("sigma_y", value, NoiseLevel)
             sigma_y = float(value)
         else:
-            changed[name] = value
-    if changed != asdict(degradation):
-        kind, degradation = _degradation({"type": kind, **changed}, f"{file.name} with {' '.join(changes)}")
-        stages = ()
-    return Task(file.name, file.description, kind, degradation, sigma_y, stages)
+            (operator_values if group == "operator" else noise_values)[key] = value
+    if operator_values != asdict(degradation) or (noise is not None and noise_values != asdict(noise)):
+        where, stages = f"{file.name} with {' '.join(changes)}", ()
+        _, degradation = typed({"type": kind, **operator_values}, DEGRADATIONS, where)
+        noise = None if noise is None else typed({"type": noise_kind, **noise_values}, NOISES, where)[1]
+    return Task(file.name, file.description, kind, degradation, sigma_y, stages, noise)
 
 
-def _change(text: str, parameters: Mapping[str, object]) -> tuple[str, object]:
-    """Name and value of ``operator.KEY=VALUE`` or ``sigma_y=VALUE``. Raises ValueError for any other text."""
+def _change(text: str, known: Sequence[str]) -> tuple[str, object]:
+    """Name and value of ``NAME=VALUE``. Raises ValueError for any other text."""
     name, equals, value = text.partition("=")
-    known = [*(f"operator.{key}" for key in parameters), "sigma_y"]
     if not equals:
         raise ValueError(f"{text!r} changes nothing: expected NAME=VALUE, NAME being one of {', '.join(known)}")
     if name not in known:
         raise ValueError(f"{text!r}: unknown parameter {name!r}{suggestion(name, known)}")
-    return name.removeprefix("operator."), read_value(value)
+    return name, read_value(value)
 
 
-def _degradation(spec: object, where: str) -> tuple[str, Degradation]:
-    """Of ``{type: ..., key: ...}``."""
+def typed(spec: object, kinds: Mapping[str, type[Kind]], where: str) -> tuple[str, Kind]:
+    """Of ``{type: ..., key: ...}``, the type and the dataclass of that type."""
     if not isinstance(spec, dict) or "type" not in spec:
         raise ValueError(f"{where}: expected a mapping with the key 'type'")
     kind = spec["type"]
-    if not isinstance(kind, str) or kind not in DEGRADATIONS:
-        raise ValueError(f"{where}: unknown type {kind!r}{suggestion(kind, DEGRADATIONS)}")
-    return kind, from_mapping(DEGRADATIONS[kind], {key: spec[key] for key in spec if key != "type"}, where)
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ValueError(f"{where}: unknown type {kind!r}{suggestion(kind, kinds)}")
+    return kind, from_mapping(kinds[kind], {key: spec[key] for key in spec if key != "type"}, where)
 
 
 def _stages(entries: object, task_sigma_y: float, where: str) -> tuple[Stage, ...]:
