@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from scipy.fft import dct
 from torch import Tensor
@@ -84,10 +85,14 @@ class JPEG(LinearOperator):
             )
         self.plane_shapes = [(height // fy, width // fx) for fy, fx in self.sampling]
         super().__init__(in_shape, (sum(math.prod(shape) for shape in self.plane_shapes),))
-        ycc = torch.tensor(TO_YCC, dtype=torch.float64, device="cpu") if channels == 3 else torch.ones(1, 1).double()
+        ycc = (
+            torch.tensor(TO_YCC, dtype=torch.float64, device="cpu")
+            if channels == 3
+            else torch.ones(1, 1, dtype=torch.float64, device="cpu")
+        )
         self.register_exact("to_planes", ycc)
         self.register_exact("to_image", torch.linalg.inv(ycc))
-        self.register_exact("cosines", torch.from_numpy(dct(torch.eye(BLOCK).double().numpy(), axis=0, norm="ortho")))
+        self.register_exact("cosines", torch.from_numpy(dct(np.eye(BLOCK), axis=0, norm="ortho")))
         # Coefficients are rounded of pixels less 128, while 0 on [-1, 1] is 127.5.
         origins = [torch.zeros(BLOCK, BLOCK, dtype=torch.float64, device="cpu") for _ in tables]
         origins[0][0, 0] = BLOCK * (128 - GRAY)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from operators import (
+    JPEG,
     BlurDecimate,
     CircularConvolution,
     Convolution,
@@ -20,6 +21,7 @@ from operators import (
     Resize,
     SeparableOperator,
     Stack,
+    Weighted,
     motion_kernel,
     random_mask,
 )
@@ -47,6 +49,15 @@ def masks(batch: int, channels: int, height: int, width: int) -> Tensor:
 def gradient(x: Tensor) -> Tensor:
     """Horizontal differences: a user's function with an output of another shape."""
     return x[..., 1:] - 0.5 * x[..., :-1]
+
+
+def tables(planes: int) -> list[Tensor]:
+    """Steps of a JPEG's coefficients."""
+    return [random(8, 8, seed=k).abs() + 1 for k in range(planes)]
+
+
+def weights(*shape: int) -> Tensor:
+    return (random(*shape, seed=3).abs() + 0.2).float()
 
 
 CASES = {
@@ -107,6 +118,14 @@ CASES = {
         Mask((2, 5, 4), masks(1, 2, 5, 4)[0])
         @ Stack([CircularConvolution((1, 5, 4), kernel(3, 3)), 2 * Identity((1, 5, 4))])
     ),
+    "weighted": lambda: Weighted(Identity((2, 5, 4)), weights(2, 5, 4)),
+    "weighted mask, per image": lambda: Weighted(Mask((1, 5, 4), masks(1, 1, 5, 4)), weights(BATCH, 1, 5, 4)),
+    "weighted, one number per image": lambda: Weighted(Resize((1, 8, 6), 2), weights(BATCH, 1, 1, 1)),
+    "weighted hadamard": lambda: Weighted(MaskedHadamard((1, 4, 8), masks(1, 1, 4, 8)), weights(1, 4, 8)),
+    "weighted convolution": lambda: Weighted(CircularConvolution((1, 6, 5), kernel(3, 3)), weights(1, 6, 5)),
+    "jpeg": lambda: JPEG((3, 8, 8), tables(3), (1, 1)),
+    "jpeg, averaged chroma": lambda: JPEG((3, 16, 8), tables(3), (2, 1)),
+    "jpeg, gray": lambda: JPEG((1, 8, 16), tables(1), (1, 1)),
     "mask of blur, both per image": lambda: (
         Mask((1, 6, 6), masks(BATCH, 1, 6, 6)) @ CircularConvolution((1, 6, 6), kernel(BATCH, 1, 3, 3))
     ),
