@@ -85,11 +85,8 @@ class JPEG(LinearOperator):
             )
         self.plane_shapes = [(height // fy, width // fx) for fy, fx in self.sampling]
         super().__init__(in_shape, (sum(math.prod(shape) for shape in self.plane_shapes),))
-        ycc = (
-            torch.tensor(TO_YCC, dtype=torch.float64, device="cpu")
-            if channels == 3
-            else torch.ones(1, 1, dtype=torch.float64, device="cpu")
-        )
+        to_planes = TO_YCC if channels == 3 else ((1.0,),)
+        ycc = torch.tensor(to_planes, dtype=torch.float64, device="cpu")
         self.register_exact("to_planes", ycc)
         self.register_exact("to_image", torch.linalg.inv(ycc))
         self.register_exact("cosines", torch.from_numpy(dct(np.eye(BLOCK), axis=0, norm="ortho")))
