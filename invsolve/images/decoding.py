@@ -106,7 +106,8 @@ class _UnknownRange(ValueError):
 def _decode(opened: Image.Image, file: Path | BinaryIO, name: str, keep_profile: bool) -> Picture:
     frames = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)  # MPO: a photograph with its preview
     samples = _deep_samples(opened, file) or _samples(opened, name)
-    turn = _upright(opened)
+    orientation = _orientation(opened)
+    turn = UPRIGHT.get(orientation, np.asarray)
     values = turn(samples.values).astype(np.float32) / samples.white
     alpha = None if samples.alpha is None else turn(samples.alpha).astype(np.float32) / samples.alpha_white
     profile = None if opened.mode == "CMYK" else opened.info.get("icc_profile")
@@ -128,7 +129,7 @@ def _decode(opened: Image.Image, file: Path | BinaryIO, name: str, keep_profile:
             xmp=_xmp(opened),
             dpi=_dpi(opened),
             frames=frames,
-            orientation=_orientation(opened),
+            orientation=orientation,
         ),
     )
 
@@ -213,12 +214,8 @@ def _rewound(file: BinaryIO) -> BinaryIO:
     return file
 
 
-def _upright(picture: Image.Image):
-    """What turns the pixels as the EXIF orientation says; nothing where the EXIF cannot be read."""
-    return UPRIGHT.get(_orientation(picture), np.asarray)
-
-
 def _orientation(picture: Image.Image) -> int:
+    """That of its EXIF; 1, the right way up, where that cannot be read."""
     try:
         return picture.getexif().get(ORIENTATION, 1)
     except DAMAGE:

@@ -52,6 +52,8 @@ def default_settings(operator: Operator, sigma_y: float | NoiseModel, prior: Pri
     spectrum = getattr(prior, "spectrum", None)
     if spectrum is None:
         return Settings()
+    if is_linear_and_white(operator, model) and isinstance(model.sigma, Tensor):
+        operator, model = whitened(operator, model.sigma), Gaussian(1.0)
     like = next((buffer for buffer in operator.buffers() if buffer.is_floating_point()), spectrum)
     operator, like = to_float32(operator, like)
     key = (key_of(model), spectrum.data_ptr(), spectrum._version, like.dtype, like.device)
@@ -80,9 +82,8 @@ def measured_settings(operator: Operator, model: NoiseModel, prior: Prior, like:
     )
     if not is_linear_and_white(operator, model):
         return settings
-    assumed = None if isinstance(model.sigma, Tensor) else LIKELIHOOD * model.sigma
     few_step = FewStep(renoise=1.0, sigma_inflation=SIGMA_INFLATION)
-    return replace(settings, sigma_likelihood=assumed, few_step=few_step)
+    return replace(settings, sigma_likelihood=LIKELIHOOD * model.sigma, few_step=few_step)
 
 
 def first_estimate(y: Tensor, operator: Operator, model: NoiseModel, prior: Prior, noise: Noise) -> Tensor | None:
@@ -91,10 +92,16 @@ def first_estimate(y: Tensor, operator: Operator, model: NoiseModel, prior: Prio
     spectrum = getattr(prior, "spectrum", None)
     if estimate is not None or not isinstance(operator, LinearOperator) or spectrum is None:
         return estimate
-    if is_linear_and_white(operator, model) and not isinstance(model.sigma, Tensor):
+    if is_linear_and_white(operator, model):
         return wiener_estimate(y, operator, model.sigma, spectrum)
     weights = 1 / torch.as_tensor(model.deviation(y)).to(y).expand_as(y)
     return wiener_estimate(weights * y, Weighted(operator, weights), 1.0, spectrum)
+
+
+def whitened(operator: LinearOperator, sigma: Tensor) -> Weighted:
+    """The operator in units of the noise: of one level for each image, or of a map."""
+    weights = 1 / sigma
+    return Weighted(operator, weights if sigma.ndim != 1 else weights.reshape(-1, *[1] * len(operator.out_shape)))
 
 
 def is_linear_and_white(operator: Operator, model: NoiseModel) -> bool:

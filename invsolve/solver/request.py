@@ -21,7 +21,7 @@ from ..priors.schedule import karras
 from ..runtime.random_streams import NoiseStreams
 from ..specs.fields import check_integer, check_number
 from ..specs.settings import Settings
-from .defaults import check_acts_on_images, default_settings, first_estimate, honoured, to_float32
+from .defaults import check_acts_on_images, default_settings, first_estimate, honoured, to_float32, whitened
 from .noise_level import estimate_sigma, warn_of_more_noise
 from .sampler import Problem, split_gibbs
 from .scale import warn_of_scale
@@ -122,7 +122,7 @@ def checked(
     noise.check(y)
     unit = 1.0  # what settings count noise levels of the measurement in
     if isinstance(noise, Gaussian) and isinstance(noise.sigma, Tensor) and isinstance(operator, LinearOperator):
-        operator, y, noise, unit = whitened(operator, y, noise)
+        operator, y, noise, unit = white(operator, y, noise)
     linear_and_white = isinstance(noise, Gaussian) and isinstance(operator, LinearOperator)
     settings = default_settings(operator, noise, prior) if settings is None else settings
     check_settings(settings, prior, linear_and_white)
@@ -134,7 +134,7 @@ def checked(
     return Request(problem, noise, settings.warm_start, settings.restarts, indices)
 
 
-def whitened(operator: LinearOperator, y: Tensor, noise: Gaussian) -> tuple[Weighted, Tensor, Gaussian, float]:
+def white(operator: LinearOperator, y: Tensor, noise: Gaussian) -> tuple[Weighted, Tensor, Gaussian, float]:
     """The same problem with noise of level 1, from noise of another level for each image or value, all positive.
 
     Also the root mean square of these levels.
@@ -142,9 +142,8 @@ def whitened(operator: LinearOperator, y: Tensor, noise: Gaussian) -> tuple[Weig
     sigma = noise.deviation(y)
     if y.device.type == "cpu" and not (sigma > 0).all():
         raise ValueError("sigma_y has zeros but levels of several values or images must be positive")
-    weighted = Weighted(operator, 1 / sigma)
-    unit = sigma.square().mean().sqrt().item() if y.device.type == "cpu" else 1.0
-    return weighted, operator.observed(y / sigma), Gaussian(1.0), unit
+    unit = sigma.square().mean().sqrt().item()
+    return whitened(operator, sigma), operator.observed(y / sigma), Gaussian(1.0), unit
 
 
 def check_settings(settings: Settings, prior: Prior, linear_and_white: bool = True) -> None:
