@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ NEIGHBOURHOOD = 16.0  # pixels, standard deviation of the window that an error i
 FIRST, LARGEST_LAST = 12.0, 0.1  # the first level, in units of the largest error; the last one is at most so much
 LIKELIHOOD = 0.5  # noise that likelihood samples assume, in units of sigma_y
 SIGMA_INFLATION = 0.1
+# The same for other noise and operators that are not linear, from JPEGs and photon counts.
+OTHER_FIRST, OTHER_LAST, EXPONENT, OUTPUT_EMA = 1.8, 0.5, 2.5, 0.4
 
 
 @torch.no_grad()
@@ -39,7 +41,8 @@ def default_settings(operator: Operator, sigma_y: float | NoiseModel, prior: Pri
     It begins at 12 times its largest average over a neighbourhood, which in a large hole is much more than over the
     picture as a whole. The start is warm and under white noise, a generative denoiser samples without over-noising
     (``gamma`` 0). One linear solve, no network evaluation; measured once for an operator and noise. One with parameters
-    per image gets settings that serve its worst image.
+    per image gets settings that serve its worst image. For other noise, and operators that are not linear, the levels
+    are 1.8 and 0.5 times these errors, and the result is an average (``output_ema``).
 
     ``sigma_y`` is the level of white noise or a noise model. A prior without a spectrum, and an operator without a
     first estimate, get ``Settings()``.
@@ -73,17 +76,23 @@ def measured_settings(operator: Operator, model: NoiseModel, prior: Prior, like:
     square = (estimate - x).square().mean(dim=1)  # over the channels: [B, H, W]
     largest = cosine_filter(averaging(NEIGHBOURHOOD, square))(square).max()
     overall, largest = torch.stack([square.mean(dim=(-2, -1)).max(), largest]).sqrt().tolist()
-    settings = Settings(
+    if not is_linear_and_white(operator, model):
+        return Settings(
+            sigma_max=OTHER_FIRST * largest,
+            sigma_min=OTHER_LAST * overall,
+            exponent=EXPONENT,
+            warm_start=True,
+            gamma=0.0,
+            few_step=FewStep(output_ema=OUTPUT_EMA),
+        )
+    return Settings(
         sigma_max=max(FIRST * largest, overall),
         sigma_min=min(overall, LARGEST_LAST),
+        sigma_likelihood=LIKELIHOOD * model.sigma,
         warm_start=True,
         gamma=0.0,
-        few_step=FewStep(sigma_inflation=SIGMA_INFLATION),
+        few_step=FewStep(renoise=1.0, sigma_inflation=SIGMA_INFLATION),
     )
-    if not is_linear_and_white(operator, model):
-        return settings
-    few_step = FewStep(renoise=1.0, sigma_inflation=SIGMA_INFLATION)
-    return replace(settings, sigma_likelihood=LIKELIHOOD * model.sigma, few_step=few_step)
 
 
 def first_estimate(y: Tensor, operator: Operator, model: NoiseModel, prior: Prior, noise: Noise) -> Tensor | None:

@@ -24,6 +24,7 @@ TASKS = {
     "Scratched": "inpaint_random",
     "Torn or with holes": "inpaint_box",
     "Without colour": "colorize",
+    "Compressed (JPEG)": "jpeg",
 }
 FLAGS = {"inputs": "--input", "changes": "--set"}  # of fields that are called otherwise
 
@@ -31,6 +32,11 @@ FLAGS = {"inputs": "--input", "changes": "--set"}  # of fields that are called o
 def takes(wrong: str) -> str | None:
     """ "mask" or "kernel": what a task of :data:`TASKS` can be given beside the picture."""
     return load_task(TASKS[wrong]).degradation.takes
+
+
+def has_level(wrong: str) -> bool:
+    """Whether the noise of a task of :data:`TASKS` is white, of some level."""
+    return load_task(TASKS[wrong]).is_white
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class Form:
             samples=self.samples if self.samples > 1 else None,
             prior=app.prior,
             kernel=kernel,
-            sigma=None if self.estimate else f"{self.gray_levels:g}/255",
+            sigma=f"{self.gray_levels:g}/255" if task.is_white and not self.estimate else None,
             changes=changes,
             factor=self.factor if enlarges else None,
             format=self.format,

@@ -17,7 +17,7 @@ from torch import Tensor
 from ...images.files import in_channels, over, read_image, read_picture, resized, to_bytes
 from ...specs.options import AppOptions, Format, RunOptions
 from .desk import Desk, Progress, Restored
-from .form import TASKS, Form, command, takes
+from .form import TASKS, Form, command, has_level, takes
 
 SHOWN = 1024  # pixels per side, at most, of pictures that are only looked at or painted on
 CLEANING = (600, 7200)  # seconds between looks for old files, and the age at which they are removed
@@ -128,7 +128,8 @@ def _fields(examples: Sequence[Path]) -> dict[str, Component]:
             factor: TASKS[wrong] == "sr4x",
             std: TASKS[wrong] == "deblur_gaussian",
             kernel: given == "kernel",
-            gray_levels: not estimated,
+            estimate: has_level(wrong),
+            gray_levels: has_level(wrong) and not estimated,
         }
         return {part: gr.update(visible=is_so) for part, is_so in visible.items()}
 
@@ -138,8 +139,9 @@ def _fields(examples: Sequence[Path]) -> dict[str, Component]:
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     picture.change(look, [picture, wrong], [preview, painted], **quiet)
     thumbnails.select(take, None, [picture, simulate], **quiet)
+    asked = [preview, painted, factor, std, kernel, estimate, gray_levels]
     for part in (wrong, estimate):
-        part.change(ask, [picture, wrong, estimate], [preview, painted, factor, std, kernel, gray_levels], **quiet)
+        part.change(ask, [picture, wrong, estimate], asked, **quiet)
     return {
         "picture": picture,
         "wrong": wrong,

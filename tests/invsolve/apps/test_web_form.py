@@ -45,6 +45,7 @@ CASES = {
     "painted": {"wrong": "Scratched", "painted": stroke(), "steps": 8},
     "spoilt": {"wrong": "Torn or with holes", "simulate": True},
     "gray": {"wrong": "Without colour"},
+    "compressed": {"wrong": "Compressed (JPEG)", "estimate": False},
 }
 
 
