@@ -23,6 +23,7 @@ EVALUATIONS = 8  # of the prior, at most
 ENOUGH = 0.02  # relative change of the level that ends the search
 FLATTEST, LONGEST = -0.05, math.log(2)  # slope that is believed, and step in the logarithm of the level
 MEDIAN = 0.6745  # of the absolute value of a standard normal
+ENOUGH_PIXELS = 64  # differences whose median tells a level
 MORE, DETAIL = 3.0, 0.04  # times the level that was told, or that of fine detail, from which on noise is too much
 
 
@@ -70,8 +71,12 @@ def estimate_sigma(y: Tensor, prior: Prior, seed: int = 0) -> float:
 
 def warn_of_more_noise(y: Tensor, operator: Operator, sigma_y: float) -> None:
     """Warn of pictures ``y`` whose finest wavelets are far more than noise of level ``sigma_y`` and detail explain."""
-    whole = bool(operator.observed(torch.ones_like(y[: operator.batch_size or 1])).all())
-    if whole and (found := finest_level(y)) > MORE * max(sigma_y, DETAIL):
+    if operator.batch_size is None:
+        observed = operator.observed(torch.ones_like(y[:1]))[0].amin(0)
+        found = finest_level(y, None if observed.all() else observed, ENOUGH_PIXELS)
+    else:
+        found = finest_level(y) if operator.observed(torch.ones_like(y)).all() else 0.0
+    if found > MORE * max(sigma_y, DETAIL):
         warnings.warn(
             f"y looks like a picture with noise of level {found:.2g}, not sigma_y = {sigma_y:g}: is that level wrong?",
             MismatchWarning,
@@ -79,11 +84,11 @@ def warn_of_more_noise(y: Tensor, operator: Operator, sigma_y: float) -> None:
         )
 
 
-def finest_level(y: Tensor, observed: Tensor | None = None) -> float:
+def finest_level(y: Tensor, observed: Tensor | None = None, least: int = 1) -> float:
     """The noise level by the median size of the diagonal differences of 2x2 pixels, the finest Haar wavelets.
 
     Of pictures ``[B, C, H, W]``; ``observed`` ``[H, W]``, 1 or 0, says which pixels are. What is finer than noise
-    makes it too high (Donoho and Johnstone 1994).
+    makes it too high (Donoho and Johnstone 1994). 0 where there are less than ``least`` such differences.
     """
     height, width = (side // 2 * 2 for side in y.shape[-2:])
     sign = y.new_tensor([[1.0, -1.0], [-1.0, 1.0]]).tile(height // 2, width // 2)
@@ -91,4 +96,4 @@ def finest_level(y: Tensor, observed: Tensor | None = None) -> float:
     if observed is not None:
         whole = avg_pool2d(observed[None, None, :height, :width].to(y), 2) == 1
         differences = differences[whole.expand_as(differences)]
-    return differences.median().item() / MEDIAN if differences.numel() else 0.0
+    return differences.median().item() / MEDIAN if differences.numel() >= least else 0.0
