@@ -129,7 +129,7 @@ class TaskFile(Checked):
     name: str
     description: str
     operator: object  # {type: of DEGRADATIONS, and its parameters}
-    sigma_y: NoiseLevel = 0.0
+    sigma_y: NoiseLevel | None = None  # of white noise
     noise: object = None  # {type: of NOISES, and its parameters}, in place of white noise of level sigma_y
     settings: object = None  # a list of {steps: from which on they serve, sigma_y: at which noise level, and Settings}
 
@@ -151,12 +151,15 @@ def load_task(name_or_path: str | Path, changes: Sequence[str] = ()) -> Task:
             raise ValueError(f"no task {name!r}{suggestion(name, list_tasks())} (or give the path of a .yaml file)")
         path = shipped("tasks") / f"{name}.yaml"
     file = from_mapping(TaskFile, read_yaml(path), str(path))
-    stages = () if file.settings is None else _stages(file.settings, float(file.sigma_y), f"{path}: settings")
+    stages = () if file.settings is None else _stages(file.settings, float(file.sigma_y or 0.0), f"{path}: settings")
     kind, degradation = typed(file.operator, DEGRADATIONS, f"{path}: operator")
     noise_kind, noise = (None, None) if file.noise is None else typed(file.noise, NOISES, f"{path}: noise")
-    if noise is not None and file.sigma_y:
-        raise ValueError(f"{path}: sigma_y and noise both say how noisy measurements are: give one of them")
-    operator_values, noise_values, sigma_y = asdict(degradation), asdict(noise) if noise else {}, float(file.sigma_y)
+    if file.sigma_y is None and noise is None and not degradation.own_noise:
+        raise ValueError(f"{path}: the key 'sigma_y' is missing")
+    if file.sigma_y is not None and (noise is not None or degradation.own_noise):
+        raise ValueError(f"{path}: its noise is not white, of some level sigma_y: leave that out")
+    operator_values, noise_values = asdict(degradation), asdict(noise) if noise else {}
+    sigma_y = float(file.sigma_y or 0.0)
     known = [*(f"operator.{key}" for key in operator_values), *(f"noise.{key}" for key in noise_values)]
     for change in changes:
         name, value = _change(change, known if noise is not None else [*known, "sigma_y"])

@@ -41,11 +41,11 @@ def restored(case: str) -> torch.Tensor:
     task_name, _, rest = case.partition("-")
     task = load_task("sr4x" if task_name == "posterior" else task_name)
     operator = task.make_operator(shape)
-    y = operator.measure(truth, task.sigma_y, noise)
+    y, model = task.measure(operator, truth, noise), task.noise(operator)
     if task_name == "posterior":
         return getattr(posterior(y, operator, 3, prior=prior, settings=task.settings(4)), rest)
     steps = int(rest)
-    return solve(y, operator, steps, task.sigma_y, prior, settings=task.settings(steps))
+    return solve(y, operator, steps, task.sigma_y, prior, settings=task.settings(steps), noise=model)
 
 
 def numbers(images: torch.Tensor) -> list[list[float]]:

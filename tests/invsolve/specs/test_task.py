@@ -6,12 +6,14 @@ import pytest
 import torch
 import yaml
 
+from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.runtime.shipped import shipped
 from invsolve.solver.solve import Settings
 from invsolve.specs.task import list_tasks, load_task
 
 SHAPE = (3, 256, 256)
-SHIPPED = ["colorize", "deblur_gaussian", "deblur_motion", "denoise", "inpaint_box", "inpaint_random", "sr4x"]
+PUBLISHED = ["colorize", "deblur_gaussian", "deblur_motion", "denoise", "inpaint_box", "inpaint_random", "sr4x"]
+SHIPPED = sorted([*PUBLISHED, "declip", "dequantize", "jpeg", "poisson"])
 VALID = yaml.safe_load(
     """
     name: mine
@@ -34,12 +36,32 @@ def test_shipped_tasks():
     for name in SHIPPED:
         task = load_task(name)
         assert task.name == name
-        assert task.sigma_y == 0.05
-        published = task.settings(50)
-        assert (published.sigma_max, published.sigma_min, published.exponent) == (80, 0.002, 2)
+        assert task.sigma_y == (0.05 if task.is_white else 0.0)
+        if name in PUBLISHED:
+            published = task.settings(50)
+            assert (published.sigma_max, published.sigma_min, published.exponent) == (80, 0.002, 2)
         operator = task.make_operator((3, 96, 64))
-        assert task.image_shape(operator.out_shape) == (3, 96, 64)
+        if len(operator.out_shape) == 3:
+            assert task.image_shape(operator.out_shape) == (3, 96, 64)
         assert load_task(shipped("tasks") / f"{name}.yaml") == task
+
+
+@pytest.mark.parametrize(("name", "kind"), [("poisson", "Poisson"), ("dequantize", "Quantized"), ("jpeg", "Quantized")])
+def test_a_task_has_the_noise_that_its_file_says(name, kind):
+    task = load_task(name)
+    operator = task.make_operator((3, 32, 32))
+    assert type(task.noise(operator)).__name__ == kind
+    noise = NoiseStreams(0, [0])
+    y = task.measure(operator, torch.zeros(1, 3, 32, 32), noise)
+    assert torch.equal(y, operator.measure(torch.zeros(1, 3, 32, 32), task.noise(operator), NoiseStreams(0, [0])))
+
+
+def test_the_noise_of_a_task_can_be_changed():
+    assert load_task("poisson", ["noise.gain=5"]).noise_kind.gain == 5
+    assert load_task("poisson", ["noise.gain=5"]).stages == ()
+    assert load_task("poisson").stages
+    with pytest.raises(ValueError, match=r"'noise.levels=5': unknown parameter 'noise.levels'"):
+        load_task("poisson", ["noise.levels=5"])
 
 
 def test_sr4x_reduces_as_pillow_does_inside():
@@ -210,6 +232,8 @@ def changed(path: str, value: object) -> dict:
         ("sigma_y", -0.05, "sigma_y is -0.05 but must be finite and at least 0 and at most 2"),
         ("sigma_y", float("nan"), "sigma_y is nan but must be finite"),
         ("sigma_y", None, "the key 'sigma_y' is missing"),
+        ("noise", {"type": "poisson", "gain": 30}, "its noise is not white, of some level sigma_y: leave that out"),
+        ("noise", {"type": "poison", "gain": 30}, r"noise: unknown type 'poison'; did you mean 'poisson'\?"),
         ("name", 3, "name is 3 but must be text"),
         ("operator", "blur", "operator: expected a mapping with the key 'type'"),
         ("operator.type", "super_resolutoin", r"unknown type 'super_resolutoin'; did you mean 'super_resolution'\?"),
