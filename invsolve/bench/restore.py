@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +15,13 @@ from operators import LinearOperator
 
 from ..images.files import STD_WHITE, write_image
 from ..images.metrics import Metric
+from ..runtime.peak_memory import PeakMemory
 from ..runtime.random_streams import MEASUREMENT, NoiseStreams, stream_index
 from ..specs.options import BenchOptions
 from ..specs.task import Task
 from . import store
 from .methods import Method
-from .pictures import Pictures
+from .pictures import Pictures, Size
 from .scores import score, score_samples
 
 Row = dict[str, Any]
@@ -28,7 +29,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Job:
-    """One task with its operator for the pictures' size and its methods."""
+    """One task with its operator for pictures of one size and its methods."""
 
     task: Task
     operator: LinearOperator
@@ -41,24 +42,27 @@ class Bench:
 
     options: BenchOptions
     pictures: Pictures
-    jobs: Sequence[Job]
+    jobs: Callable[[Size], Sequence[Job]]  # of pictures of one size
     metrics: Mapping[str, Metric]
     device: torch.device
 
 
 def restore(bench: Bench, positions: Sequence[int], due: AbstractSet[store.Key]) -> Iterator[list[Row]]:
-    """Restore the pictures at ``positions`` together, for each (task, method, image) in ``due``.
+    """Restore the pictures at ``positions``, of one size, together, for each (task, method, image) in ``due``.
 
+    What a task cannot take of the size, because its sides must be multiples, is cut off at the right and the bottom.
     Yields lists of lines, one list for each task and method as it is done. The noise of a picture is keyed by its name
     (see ``stream_index``): as by ``invsolve run --simulate`` and, of several samples, by ``--samples``.
     """
     names = [bench.pictures.names[position] for position in positions]
-    truth = torch.stack([bench.pictures.read(name) for name in names]).to(bench.device)
-    for job in bench.jobs:
+    whole = torch.stack([bench.pictures.read(name) for name in names]).to(bench.device)
+    for job in bench.jobs(bench.pictures.sizes[names[0]]):
         chosen = [[b for b, name in enumerate(names) if (job.task.name, m.name, name) in due] for m in job.methods]
         if not any(chosen):
             continue
         noise = NoiseStreams(bench.options.seed, [(stream_index(name), MEASUREMENT) for name in names], bench.device)
+        _, height, width = job.operator.in_shape
+        truth = whole[..., :height, :width]
         y = job.task.measure(job.operator, truth, noise)
         for method, some in zip(job.methods, chosen, strict=True):
             if some:
@@ -73,10 +77,11 @@ def _restore_by(
     streams = [[stream_index(name) for name in names]]
     if bench.options.samples and method.random:
         streams = [[(index, k) for index in streams[0]] for k in range(bench.options.samples)]
-    start = _now(bench.device)
+    start, memory = _now(bench.device), PeakMemory(bench.device)
     with torch.no_grad():
         x = torch.stack([method.restore(y, indices) for indices in streams])  # [K, B, C, H, W]
     seconds = (_now(bench.device) - start) / (len(x) * len(names))
+    cost = {"seconds": seconds, "memory": memory.bytes()}
 
     # What is not finite, of a method that diverged, counts as gray: a failure must cost, not be left out.
     x = x.nan_to_num(nan=0.0, posinf=1.0, neginf=-1.0)
@@ -86,7 +91,8 @@ def _restore_by(
     rows = []
     for b, (position, name) in enumerate(zip(positions, names, strict=True)):
         where = {"image": name, "index": position, "seed": bench.options.seed}
-        rows.append(common | where | figures[b] | {"seconds": seconds})
+        size = {"width": truth.shape[3], "height": truth.shape[2]}
+        rows.append(common | where | size | figures[b] | cost)
         if position < bench.options.pictures:
             file = store.file_name(method.name)
             pictures = {store.TRUTH: truth[b], store.MEASUREMENT: y[b], file: x[0, b]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from .store import Pair, drop, has_results, read_results
 
 RECORD = "run.json"
 GROWING = ("tasks", "methods")  # that a later run in the same directory may add to
+TREATMENT = ("size", "reduce")  # options of which only what they come to must stay, see _treatments
 NETWORKS = ("prior", "denoiser")
 TYPES = dict.fromkeys(GROWING, list) | {"lpips": bool, "device": str}
 TYPES |= dict.fromkeys(("degradations", "definitions", "options", "images"), dict)
@@ -28,7 +29,8 @@ Definition = Mapping[str, Any]  # names and values, see :func:`difference`
 def open_folder(folder: Path, record: Record, pictures: Pictures, redo: AbstractSet[Pair] = frozenset()) -> None:
     """Make the benchmark's directory, or check that what lies there fits the run, drop ``redo``, write ``run.json``.
 
-    Of ``record`` these must stay as the first run wrote them: ``options``, ``lpips``, the digests of files, and the
+    Of ``record`` these must stay as the first run wrote them: ``options`` (but other ones for the size of the pictures
+    may come to the same), ``lpips``, the digests of files, and the
     values of ``degradations`` (task: what defines its measurements) and of ``definitions`` (method: task: its settings
     and a digest of its network) where there are results, see :func:`difference`. A later run may add ``tasks`` and
     ``methods``, and for all of them more ``images``, of which the first are the same (a larger ``limit``); another
@@ -80,7 +82,8 @@ def check_folder(
 def pictures_record(pictures: Pictures, first: int) -> Record:
     """What a record says of the first pictures."""
     names = digest("\n".join(pictures.names[:first]).encode())
-    return {"images": {"count": first, "names_sha256": names}, "pictures_sha256": pictures.digest(first)}
+    count = {"images": {"count": first, "names_sha256": names}, "pictures_sha256": pictures.digest(first)}
+    return count | {"sizes": pictures.file_sizes}
 
 
 def digest(content: bytes) -> str:
@@ -112,7 +115,7 @@ def _check_same(folder: Path, before: Record, now: Record) -> None:
     if now["lpips"] and not before["lpips"]:
         raise ValueError(f"{folder} has no LPIPS, which this run can compute: choose another --out")
     was, is_ = (
-        {"noise": 1, **one["options"], "images": one["images"]}
+        {"noise": 1, **{name: v for name, v in one["options"].items() if name not in TREATMENT}, "images": one["images"]}
         | {f"digest of the {what}": one[name] for name, what in DIGESTS.items() if before.get(name) and now.get(name)}
         for one in (before, now)
     )
@@ -121,12 +124,29 @@ def _check_same(folder: Path, before: Record, now: Record) -> None:
         for name in was
         if name in is_ and is_[name] != was[name]
     ]
+    for size, treatment in _treatments(before["options"], now["sizes"]).items():
+        if treatment != (today := _treatments(now["options"], [size])[size]):
+            changes.append(f"its pictures of {size} pixels were {treatment} and now are {today}")
     for task in before["degradations"].keys() & now["degradations"].keys():
         change = difference(before["degradations"][task], now["degradations"][task])
         changes += [f"at {task} its {change}"] if change else []
     if changes:
         hint = "repeat the options of that run, or choose another --out"
         raise ValueError(f"{folder} holds another run: {changes[0]}; {hint}")
+
+
+def _treatments(options: Mapping[str, Any], sizes: Iterable[str]) -> Mapping[str, str]:
+    """What is done to files of each size, in words, whatever the options that say so.
+
+    Records without ``reduce`` are of a time when square pictures were averaged over blocks down to ``size``.
+    """
+    found = {}
+    for size in sizes:
+        sides = [int(side) for side in size.split("x")]
+        reduce = options.get("reduce", min(sides) // (options["size"] or min(sides)))
+        width, height = (options["size"] or side // reduce for side in sides)
+        found[size] = f"restored at {width}x{height}" + (f" after --reduce {reduce}" if reduce > 1 else "")
+    return found
 
 
 def _check_definitions(folder: Path, before: Record, now: Record, redo: AbstractSet[Pair]) -> None:
@@ -161,7 +181,7 @@ def _grown(before: Record, now: Record) -> Record:
         if name in now and now[name]["sha256"] != before.get(name, {}).get("sha256"):
             grown[name] = now[name]
     if now["images"]["count"] > before["images"]["count"]:
-        grown |= {name: now[name] for name in ("images", "pictures_sha256", "options")}
+        grown |= {name: now[name] for name in ("images", "pictures_sha256", "sizes", "options")}
     return {**now, **before, **grown}
 
 

@@ -6,8 +6,9 @@ import hashlib
 import math
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -25,13 +26,14 @@ from ..runtime.processes import alone, count, joined, own_device, rank
 from ..specs.options import BenchOptions
 from ..specs.task import Task, list_tasks, load_task
 from .methods import Tools, make_method, network_of
-from .pictures import Pictures
+from .pictures import Pictures, Size, written
 from .restore import Bench, Job, restore
 from .run_file import Definition, Record, check_folder, digest, open_folder, pictures_record
 from .store import RESULTS, append, is_last_writer, merge, own_path, read_results
 from .summary import write_markdown, write_summary
 
-RECORDED = ("steps", "size", "limit", "seed", "samples", "pictures")  # options that the results depend on
+RECORDED = ("steps", "size", "reduce", "limit", "seed", "samples", "pictures")  # options that the results depend on
+KEPT = 8  # sizes of pictures
 
 
 def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
@@ -52,11 +54,11 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
         if name not in options.methods:
             raise ValueError(f"--redo: {name} is not among --methods, which are {', '.join(options.methods)}")
     device = own_device(options.device)
-    pictures = Pictures(options.data, options.size, options.limit)
+    pictures = Pictures(options.data, options.size, options.reduce, options.limit)
     jobs, networks = prepare(options, device)
     metrics = load_metrics(options.lpips_trunk, device, say)
     record = _record(options, device, jobs, pictures, networks, "lpips" in metrics)
-    redo = {(job.task.name, name) for job in jobs for name in options.redo}
+    redo = {(task.name, name) for task in jobs.tasks for name in options.redo}
     with alone(options.out):
         if redo:
             check_folder(options.out, record, pictures, redo)  # each for itself, so that none waits for one that failed
@@ -64,10 +66,34 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
                 if rank() == 0:
                     open_folder(options.out, record, pictures, redo)
         open_folder(options.out, record, pictures)
-        _complete(Bench(options, pictures, jobs, metrics, device), say)
+        _complete(Bench(options, pictures, jobs.at, metrics, device), jobs, say)
 
 
-def prepare(options: BenchOptions, device: torch.device) -> tuple[list[Job], dict[str, Record]]:
+class Jobs:
+    """The tasks with their operators and methods, made once for each size of pictures that comes up.
+
+    Those of the last ``KEPT`` sizes are kept: operators of large pictures hold much memory.
+    """
+
+    def __init__(self, tasks: Sequence[Task], methods: Sequence[str], tools: Tools, device: torch.device):
+        self.tasks, self.methods, self._tools, self._device = tasks, methods, tools, device
+        self.at = lru_cache(maxsize=KEPT)(self._at)
+
+    def _at(self, size: Size) -> list[Job]:
+        """Those for pictures of a size. Raises ValueError where a task or a method cannot be had at it."""
+        return [self._job(task, size) for task in self.tasks]
+
+    def _job(self, task: Task, size: Size) -> Job:
+        unit = task.degradation.multiple
+        height, width = (side - side % unit for side in size)
+        try:
+            operator = task.make_operator((3, height, width), seed=self._tools.seed)
+        except ValueError as error:
+            raise ValueError(f"{task.name} of pictures of {written(size)} pixels: {error}") from None
+        return Job(task, operator.to(self._device), [make_method(m, task, operator, self._tools) for m in self.methods])
+
+
+def prepare(options: BenchOptions, device: torch.device) -> tuple[Jobs, dict[str, Record]]:
     """The tasks with their methods, and what ``run.json`` says of each network that these take."""
     names = {network: getattr(options, network) for method in options.methods if (network := network_of(method))}
     loaded = {network: load_prior(name, device, Inference(options.precision)) for network, name in names.items()}
@@ -78,38 +104,44 @@ def prepare(options: BenchOptions, device: torch.device) -> tuple[list[Job], dic
     networks = {network: _provenance(name) for network, name in names.items()}
     largest = largest_sigma(networks["denoiser"]["record"]) if "denoiser" in networks else math.inf
     tools = Tools(options.steps, options.seed, **loaded, largest_sigma=largest)
-    tasks = dict.fromkeys(name for word in options.tasks for name in (list_tasks() if word == "all" else [word]))
-    jobs: dict[str, Job] = {}
-    for name in tasks:
+    tasks: dict[str, Task] = {}
+    for name in dict.fromkeys(name for word in options.tasks for name in (list_tasks() if word == "all" else [word])):
         task = load_task(name)
-        if task.name in jobs:
+        if task.name in tasks:
             raise ValueError(f"--tasks: {name} is a second task of the name {task.name}")
-        try:
-            operator = task.make_operator((3, options.size, options.size), seed=options.seed)
-        except ValueError as error:
-            raise ValueError(f"{task.name} at --size {options.size}: {error}") from None
-        methods = [make_method(method, task, operator, tools) for method in dict.fromkeys(options.methods)]
-        jobs[task.name] = Job(task, operator.to(device), methods)
-    return list(jobs.values()), networks
+        tasks[task.name] = task
+    return Jobs(list(tasks.values()), list(dict.fromkeys(options.methods)), tools, device), networks
 
 
 def definitions(
-    jobs: Sequence[Job], networks: Mapping[str, Record], precision: str
+    jobs: Jobs, sizes: Iterable[Size], networks: Mapping[str, Record], precision: str
 ) -> dict[str, dict[str, Definition]]:
-    """What each method's figures at each task depend on beside the measurements and the options of the run."""
-    found: dict[str, dict[str, Definition]] = {}
-    for job in jobs:
-        for method in job.methods:
-            network = network_of(method.name)
-            weights = {network: networks[network]["sha256"][:12], "precision": precision} if network else {}
-            found.setdefault(method.name, {})[job.task.name] = {**weights, **method.settings}
-    return found
+    """What each method's figures at each task depend on beside the measurements and the options of the run.
+
+    Settings that are chosen for an operator may differ between the sizes of the pictures: then by size.
+    """
+    found: dict[str, dict[str, dict[str, Definition]]] = {}  # method, task, size
+    for size in sizes:
+        for job in jobs.at(size):
+            for method in job.methods:
+                network = network_of(method.name)
+                weights = {network: networks[network]["sha256"][:12], "precision": precision} if network else {}
+                by_size = found.setdefault(method.name, {}).setdefault(job.task.name, {})
+                by_size[written(size)] = {**weights, **method.settings}
+    return {
+        method: {task: _one_if_alike(by_size) for task, by_size in tasks.items()} for method, tasks in found.items()
+    }
 
 
-def _complete(work: Bench, say: Callable[[str], None]) -> None:
+def _one_if_alike(by_size: Mapping[str, Definition]) -> Definition:
+    first = next(iter(by_size.values()))
+    return first if all(definition == first for definition in by_size.values()) else by_size
+
+
+def _complete(work: Bench, jobs: Jobs, say: Callable[[str], None]) -> None:
     """Do what is missing of this process's share, and finish the benchmark if nothing is missing then."""
-    out, names, batch = work.options.out, work.pictures.names, work.options.batch
-    wanted = {(job.task.name, method.name, name) for job in work.jobs for method in job.methods for name in names}
+    out, names = work.options.out, work.pictures.names
+    wanted = {(task.name, method, name) for task in jobs.tasks for method in jobs.methods for name in names}
     missing = wanted - read_results(out).keys()
     mine = set(names[rank() :: count()])
     share = {key for key in missing if key[2] in mine}
@@ -117,8 +149,8 @@ def _complete(work: Bench, say: Callable[[str], None]) -> None:
     positions = [position for position, name in enumerate(names) if name in due]
     own = own_path(out, rank(), count())
     with tqdm(total=len(share), unit="restoration", disable=True if rank() > 0 else None) as bar:
-        for first in range(0, len(positions), batch):
-            for rows in restore(work, positions[first : first + batch], share):
+        for some in _batches(positions, work.pictures, work.options.batch):
+            for rows in restore(work, some, share):
                 append(own, rows)
                 bar.set_postfix_str(f"{rows[-1]['task']} {rows[-1]['method']}", refresh=False)
                 bar.update(len(rows))
@@ -128,6 +160,16 @@ def _complete(work: Bench, say: Callable[[str], None]) -> None:
         say(f"{left} of {len(wanted)} restorations are missing: other processes are at them, or repeat the command")
     elif is_last_writer(out, own) if share else rank() == 0 and not missing:
         _finish(out, say)
+
+
+def _batches(positions: Sequence[int], pictures: Pictures, count: int) -> Iterator[list[int]]:
+    """At most ``count`` pictures of one size at a time: all of the first one's size, then all of the next's."""
+    of_size: dict[Size, list[int]] = {}
+    for position in positions:
+        of_size.setdefault(pictures.sizes[pictures.names[position]], []).append(position)
+    for alike in of_size.values():
+        for first in range(0, len(alike), count):
+            yield alike[first : first + count]
 
 
 def _finish(folder: Path, say: Callable[[str], None]) -> None:
@@ -149,7 +191,7 @@ def _provenance(name: str) -> Record:
 def _record(
     options: BenchOptions,
     device: torch.device,
-    jobs: Sequence[Job],
+    jobs: Jobs,
     pictures: Pictures,
     networks: Mapping[str, Record],
     lpips: bool,
@@ -159,12 +201,12 @@ def _record(
     trunk = options.lpips_trunk or os.environ.get(TRUNK_VARIABLE)
     return {
         "data": options.data.resolve().name,
-        "tasks": [job.task.name for job in jobs],
+        "tasks": [task.name for task in jobs.tasks],
         "degradations": {
-            job.task.name: {"type": job.task.kind, **job.task.parameters, **_noise_record(job.task)} for job in jobs
+            task.name: {"type": task.kind, **task.parameters, **_noise_record(task)} for task in jobs.tasks
         },
-        "methods": list(dict.fromkeys(options.methods)),
-        "definitions": definitions(jobs, networks, options.precision),
+        "methods": jobs.methods,
+        "definitions": definitions(jobs, dict.fromkeys(pictures.sizes.values()), networks, options.precision),
         "options": {**{name: getattr(options, name) for name in RECORDED}, "noise": random_streams.VERSION},
         **pictures_record(pictures, len(pictures)),
         "lpips": lpips,

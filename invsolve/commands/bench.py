@@ -17,7 +17,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     parser.set_defaults(command=_bench)
     add = argument_adder(parser, BenchOptions)
-    add("--data", "DIR|ZIP", "clean square pictures, in any layout of FFHQ")
+    add("--data", "DIR|ZIP", "clean pictures of any sizes, flat or in folders")
     add("--out", "DIR", "for the results and the report")
     add("--tasks", "A,B,...", "of invsolve info (default all)")
     methods = (
@@ -32,7 +32,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     add("--redo", "A,B,...", redo)
     add("--steps", "N", "of ncvsd and teacher")
     add("--limit", "N", "take the first N pictures, in name order")
-    add("--size", "N", "pixels per side")
+    add("--size", "N", "take the central N x N pixels of each picture (default: the whole picture)")
+    add("--reduce", "N", "before that, average pictures over blocks of N x N pixels: FFHQ's 1024 to 256 by 4")
     add("--batch", "N", "pictures at a time")
     add("--prior", "NAME|PATH", "of ncvsd")
     add("--denoiser", "NAME|PATH", "of teacher and the peers")

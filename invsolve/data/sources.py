@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -69,6 +70,16 @@ class Source:
             return (self.path / name).read_bytes()
         with self._readable():
             return self._archive.read(name)
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """A file of it, of which a part may be read."""
+        if not self._archive:
+            with (self.path / name).open("rb") as file:
+                yield file
+            return
+        with self._readable(), self._archive.open(name) as file:
+            yield file
 
     def decoded(self) -> Iterator[np.ndarray]:
         """Every picture, in colour, as uint8 ``[3, H, W]``. Raises ValueError where one cannot be read."""

@@ -6,6 +6,8 @@ import math
 import re
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -82,12 +84,30 @@ def decode(file: Path | BinaryIO, name: str, keep_profile: bool = False) -> Pict
     Raises:
         ValueError: it is truncated, no picture, or holds values without a known range (floats, 32-bit integers).
     """
+    with _open(file, name) as opened:
+        return _decode(opened, file, name, keep_profile)
+
+
+def decode_size(file: Path | BinaryIO, name: str) -> tuple[int, int]:
+    """Height and width of the image that :func:`decode` gives, from the head of the file. Raises ValueError as it does."""
+    with _open(file, name) as opened:
+        width, height = opened.size
+        try:
+            lies = opened.getexif().get(ORIENTATION, 1) >= 5
+        except DAMAGE:
+            lies = False
+        return (width, height) if lies else (height, width)
+
+
+@contextmanager
+def _open(file: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
+    """The picture, opened by Pillow; what is wrong with it becomes a ValueError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             _register_heif()
             with Image.open(file) as opened:
-                return _decode(opened, file, name, keep_profile)
+                yield opened
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise ValueError(f"{name}: more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
     except _UnknownRange as error:

@@ -55,6 +55,11 @@ class Degradation(Checked):
         """Shape of the clean image behind a measurement."""
         return measured
 
+    @property
+    def multiple(self) -> int:
+        """What the sides of a clean image are multiples of."""
+        return 1
+
     def resembles(self, given: Tensor | None) -> bool:
         """Whether settings that were tuned for the degradation's own mask or kernel serve for the user's too."""
         return True
@@ -99,6 +104,10 @@ class SuperResolution(Degradation):
     def image_shape(self, measured, given=None):
         channels, height, width = measured
         return channels, height * self.factor, width * self.factor
+
+    @property
+    def multiple(self):
+        return self.factor
 
 
 @dataclass(frozen=True)

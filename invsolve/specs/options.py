@@ -121,7 +121,8 @@ class BenchOptions(Checked):
     methods: tuple[str, ...] = ("baseline", "ncvsd", "teacher")
     steps: Count = 4
     limit: Count | None = None
-    size: Count = 256
+    size: Count | None = None  # pixels a side of the central crop; None: whole pictures
+    reduce: Count = 1  # side of the blocks whose means are the pixels, before the crop
     batch: Count = 1
     prior: str = "default"
     denoiser: str = "teacher"
