@@ -1,8 +1,20 @@
-"""What a user has without the product: a simple picture made of the measurement, by the kind of degradation."""
+"""What a user has without the product: `baseline`, a simple picture made of the measurement, and classical methods.
+
+=======================  =============================================================================================
+``baseline``             by the kind of degradation: bicubic, measurement, nearest, gray, elsewhere least_squares
+``baseline:NAME``        one of ``BASELINES``, at the kinds of degradations that it is made for
+=======================  =============================================================================================
+
+What a baseline of ``BASELINES`` can be tuned by is one number, chosen per task on training pictures by
+``benchmarks/tune_baselines.py``; the values are in ``baselines.yaml``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import scipy.ndimage
@@ -12,15 +24,30 @@ from torch.nn import functional as F
 
 from operators import LinearOperator
 
+from ..images.files import resized
+from ..specs.fields import suggestion
+from ..specs.task import Task
+from ..specs.yaml_file import read_yaml
+from . import classical
+
 DAMPING = 0.01
+TUNED = Path(__file__).with_name("baselines.yaml")
+REVISION = 1  # of the classical methods: raised when one changes
+
+BLURS, HOLES = ("gaussian_blur", "motion_blur"), ("inpaint_random", "inpaint_box")
 
 # From measurements [B, *operator.out_shape] to images [B, *operator.in_shape].
-Baseline = Callable[[Tensor, LinearOperator], Tensor]
+Restore = Callable[[Tensor, LinearOperator], Tensor]
 
 
 def bicubic(y: Tensor, operator: LinearOperator) -> Tensor:
     """Bicubic upsampling to the size of the clean image."""
     return F.interpolate(y, size=operator.in_shape[1:], mode="bicubic", align_corners=False)
+
+
+def lanczos(y: Tensor, operator: LinearOperator) -> Tensor:
+    """Upsampling to the size of the clean image by Pillow's Lanczos filter."""
+    return resized(y, operator.in_shape[1:])
 
 
 def measurement(y: Tensor, operator: LinearOperator) -> Tensor:
@@ -59,17 +86,70 @@ def least_squares(y: Tensor, operator: LinearOperator) -> Tensor:
     return operator.prox(torch.zeros_like(v), y, DAMPING * gain)
 
 
-def baseline_for(kind: str) -> Baseline:
-    """The baseline of a task's kind; least squares for one that has none of its own."""
-    return BASELINES.get(kind, least_squares)
+@dataclass(frozen=True)
+class Baseline:
+    """A baseline, the kinds of degradations that it is made for, and what it is tuned by.
+
+    ``restore`` takes ``(y, operator)``; where there is a ``parameter`` it is made for an operator by
+    ``restore(operator, sigma_y, value)`` and takes ``y``. No ``kinds``: any linear operator.
+    """
+
+    restore: Callable
+    kinds: tuple[str, ...] = ()
+    parameter: str | None = None
+    default: float = 0.0  # of the parameter, at tasks that nothing was tuned for
+
+    def serves(self, kind: str) -> bool:
+        return not self.kinds or kind in self.kinds
 
 
 BASELINES: dict[str, Baseline] = {
-    "super_resolution": bicubic,
-    "gaussian_blur": measurement,
-    "motion_blur": measurement,
-    "denoise": measurement,
-    "grayscale": gray,
-    "inpaint_random": nearest_observed,
-    "inpaint_box": nearest_observed,
+    "measurement": Baseline(measurement, (*BLURS, "denoise")),
+    "bicubic": Baseline(bicubic, ("super_resolution",)),
+    "lanczos": Baseline(lanczos, ("super_resolution",)),
+    "nearest": Baseline(nearest_observed, HOLES),
+    "gray": Baseline(gray, ("grayscale",)),
+    "least_squares": Baseline(least_squares),
+    "biharmonic": Baseline(classical.biharmonic, HOLES),
+    "wiener": Baseline(classical.wiener, BLURS, "balance", 1.0),
+    "richardson_lucy": Baseline(classical.richardson_lucy, BLURS, "iterations", 20),
+    "nlm": Baseline(classical.non_local_means, ("denoise", "grayscale"), "strength", 0.8),
+    "bm3d": Baseline(classical.bm3d, ("denoise", "grayscale"), "sigma_factor", 1.0),
+    "tv": Baseline(classical.total_variation, (), "weight", 0.1),
 }
+SIMPLE = {  # the baseline of a kind of degradation
+    "super_resolution": "bicubic",
+    "gaussian_blur": "measurement",
+    "motion_blur": "measurement",
+    "denoise": "measurement",
+    "grayscale": "gray",
+    "inpaint_random": "nearest",
+    "inpaint_box": "nearest",
+}
+
+
+def make_baseline(
+    name: str | None, task: Task, operator: LinearOperator, value: float | None = None
+) -> tuple[Callable[[Tensor], Tensor], dict[str, float]]:
+    """A baseline at a task, from ``y`` to images, and the settings that it has; None: the simple one of its kind.
+
+    ``value`` is that of its parameter, by default the tuned one. Raises ValueError where there is none of that name,
+    or it is not made for the task.
+    """
+    baseline = BASELINES[name or SIMPLE.get(task.kind, "least_squares")] if name in (None, *BASELINES) else None
+    fit = [known for known, each in BASELINES.items() if each.serves(task.kind)]
+    if baseline is None:
+        raise ValueError(f"no baseline {name!r}{suggestion(name, fit)}")
+    if not baseline.serves(task.kind):
+        raise ValueError(f"is made for {', '.join(baseline.kinds)}, not for {task.kind}, which has {', '.join(fit)}")
+    if baseline.parameter is None:
+        return lambda y: baseline.restore(y, operator), {}
+    if value is None:
+        value = tuned_values().get(name, {}).get(task.name, {}).get(baseline.parameter, baseline.default)
+    return baseline.restore(operator, task.sigma_y, value), {baseline.parameter: value, "revision": REVISION}
+
+
+@cache
+def tuned_values() -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+    """``baselines.yaml``: baseline, task, parameter."""
+    return read_yaml(TUNED) or {}

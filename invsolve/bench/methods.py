@@ -1,7 +1,8 @@
 """The methods of a benchmark, by name.
 
 =========================  ===========================================================================================
-``baseline``               what a user has without the product, see ``baselines.py``
+``baseline``               a simple picture made of the measurement, see ``baselines.py``
+``baseline:tv``            a classical method, where it is made for the task's degradation
 ``ncvsd``, ``ncvsd:16``    the prior (``--prior``) in the product's loop, with ``--steps`` or 16 network evaluations
 ``teacher``, ``:16``       the plain denoiser (``--denoiser``) in the same loop, its posterior mean taken for a sample
 ``teacher-diffusion:5``    ``teacher`` with ``--steps`` evaluations, each replaced by a sample by reverse diffusion in 5
@@ -29,7 +30,7 @@ from ..solver.request import Index, check_settings
 from ..solver.solve import solve
 from ..specs.fields import suggestion
 from ..specs.task import Task
-from .baselines import baseline_for
+from .baselines import make_baseline
 
 # The methods that are no peers, and the network that each needs.
 NETWORKS = {"baseline": None, "ncvsd": "prior", "teacher": "denoiser", "teacher-diffusion": "denoiser"}
@@ -66,13 +67,12 @@ class Method:
 
 def make_method(name: str, task: Task, operator: LinearOperator, tools: Tools) -> Method:
     """The method of a name at a task. Raises ValueError where its steps, or the operator, are none it can have."""
-    kind, number = split_name(name)
-    if kind == "baseline":
-        if number is not None:
-            raise ValueError(f"method {name!r}: the baseline takes no number of steps")
-        baseline = baseline_for(task.kind)
-        return Method(name, 0, 0, lambda y, streams: baseline(y, operator), {}, random=False)
+    kind, variant = split_name(name)
+    number = variant if isinstance(variant, int) else None
     try:
+        if kind == "baseline":
+            restore, settings = make_baseline(variant, task, operator)
+            return Method(name, 0, 0, lambda y, streams: restore(y), settings, random=False)
         if kind == "ncvsd":
             return _in_loop(name, tools.prior, number or tools.steps, task, operator, tools.seed)
         if kind == "teacher":
@@ -96,9 +96,11 @@ def network_of(name: str) -> str | None:
     return "denoiser"
 
 
-def split_name(name: str) -> tuple[str, int | None]:
-    """``"ddrm:20"`` -> ``("ddrm", 20)``; ``"dps"`` -> ``("dps", None)``."""
+def split_name(name: str) -> tuple[str, int | str | None]:
+    """``"ddrm:20"`` -> ``("ddrm", 20)``, ``"dps"`` -> ``("dps", None)``, ``"baseline:tv"`` -> ``("baseline", "tv")``."""
     kind, colon, number = name.partition(":")
+    if kind == "baseline":
+        return kind, number if colon else None
     if colon and not (number.isdecimal() and int(number) >= 1):
         raise ValueError(f"method {name!r}: {number!r} is not a number of steps")
     return kind, int(number) if colon else None

@@ -115,7 +115,11 @@ def _check_same(folder: Path, before: Record, now: Record) -> None:
     if now["lpips"] and not before["lpips"]:
         raise ValueError(f"{folder} has no LPIPS, which this run can compute: choose another --out")
     was, is_ = (
-        {"noise": 1, **{name: v for name, v in one["options"].items() if name not in TREATMENT}, "images": one["images"]}
+        {
+            "noise": 1,
+            **{name: v for name, v in one["options"].items() if name not in TREATMENT},
+            "images": one["images"],
+        }
         | {f"digest of the {what}": one[name] for name, what in DIGESTS.items() if before.get(name) and now.get(name)}
         for one in (before, now)
     )

@@ -89,7 +89,7 @@ def decode(file: Path | BinaryIO, name: str, keep_profile: bool = False) -> Pict
 
 
 def decode_size(file: Path | BinaryIO, name: str) -> tuple[int, int]:
-    """Height and width of the image that :func:`decode` gives, from the head of the file. Raises ValueError as it does."""
+    """Height and width of the image that :func:`decode` gives, from the file's head. Raises ValueError as it does."""
     with _open(file, name) as opened:
         width, height = opened.size
         try:

@@ -17,6 +17,7 @@ from invsolve.priors.denoiser import Denoiser
 from invsolve.priors.file import save_denoiser
 
 SIZE = 32
+COSTS = ("seconds", "memory")
 ALEXNET = {0: (64, 3, 11, 11), 3: (192, 64, 5, 5), 6: (384, 192, 3, 3), 8: (256, 384, 3, 3), 10: (256, 256, 3, 3)}
 
 
@@ -82,8 +83,8 @@ def make_bench(folder: Path, prior: Path, count: int = 5) -> Bench:
 
 
 def figures(out: Path) -> dict[tuple, dict[str, Any]]:
-    """The lines of a benchmark by task, method and image, without the seconds they took."""
-    return {key: {k: v for k, v in row.items() if k != "seconds"} for key, row in read_results(out).items()}
+    """The lines of a benchmark by task, method and image, without what they cost."""
+    return {key: {k: v for k, v in row.items() if k not in COSTS} for key, row in read_results(out).items()}
 
 
 def assert_same_figures(found: Path, expected: Path, tolerance: float = 1e-4) -> None:

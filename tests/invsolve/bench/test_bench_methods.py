@@ -8,7 +8,7 @@ import pytest
 import torch
 from bench_cases import Bench, figures, photograph, write_denoiser
 
-from invsolve.bench.baselines import baseline_for, nearest_observed
+from invsolve.bench.baselines import least_squares, nearest_observed
 from invsolve.bench.methods import Method, Tools, in_use, make_method, network_of, split_name
 from invsolve.bench.runner import prepare
 from invsolve.images.metrics import psnr
@@ -83,8 +83,8 @@ def test_peers_have_the_settings_of_the_kind_of_task_and_start_at_a_level_that_t
 def test_peers_start_at_the_largest_noise_level_of_the_denoisers_training(tmp_path):
     record = {"recipe": {"sigma_max": 0.7}, "license": "none", "data": "none"}
     denoiser = str(write_denoiser(tmp_path / "denoiser.safetensors", record=record))
-    options = BenchOptions(tmp_path, tmp_path, ("colorize",), ("dps:20",), size=32, denoiser=denoiser)
-    ((job,), _) = prepare(options, torch.device("cpu"))
+    options = BenchOptions(tmp_path, tmp_path, ("colorize",), ("dps:20",), denoiser=denoiser)
+    (job,) = prepare(options, torch.device("cpu"))[0].at((32, 32))
     assert job.methods[0].settings["sigma_max"] == 0.7
 
 
@@ -169,7 +169,7 @@ def test_damped_least_squares_is_that_of_the_dense_matrix():
     v = matrix.T @ y[0].flatten()
     damping = 0.01 * (matrix @ v).square().sum() / v.square().sum()
     expected = torch.linalg.solve(matrix.T @ matrix + damping * identity, v)
-    found = baseline_for("of no known kind")(y, operator)
+    found = least_squares(y, operator)
     assert (found[0].flatten() - expected).abs().max() < 1e-10 * expected.abs().max()
     assert torch.equal(found[1], torch.zeros(1, 8, 8, dtype=torch.float64))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from bench_cases import SIZE, assert_same_figures, figures, photograph, write_pictures
+from PIL import Image
 from scipy.stats import t as student
 
 from invsolve.bench.pictures import Pictures
@@ -74,32 +76,106 @@ def test_every_layout_of_ffhq_gives_the_same(bench, undisturbed):
         large = photograph(i).repeat_interleave(4, 1).repeat_interleave(4, 2)
         write_image(large, thousands / f"{i // 3:02d}000" / f"{i:05d}.png")
     assert_same_figures(bench("zip", "--data", packed), undisturbed, tolerance=0)
-    assert_same_figures(bench("thousands", "--data", thousands), undisturbed)
+    assert_same_figures(bench("thousands", "--data", thousands, "--reduce", 4), undisturbed)
 
 
-def test_pictures_are_reduced_by_the_mean_over_blocks(tmp_path):
-    write_image(photograph(0, 2 * SIZE), tmp_path / "large.png")
+def test_pictures_are_reduced_by_the_mean_over_blocks_and_then_cropped_never_stretched(tmp_path):
+    write_image(read_image("skimage:astronaut")[:, :65, :50], tmp_path / "large.png")
     whole = read_image(tmp_path / "large.png").numpy()
-    mean = whole.reshape(3, SIZE, 2, SIZE, 2).mean((2, 4))
-    assert np.abs(Pictures(tmp_path, SIZE).read("large").numpy() - mean).max() < 1e-6
+    mean = whole[:, :64, :].reshape(3, 32, 2, 25, 2).mean((2, 4))
+    reduced = Pictures(tmp_path, reduce=2)
+    assert (reduced.sizes, reduced.file_sizes) == ({"large": (32, 25)}, {"50x65": 1})
+    assert np.abs(reduced.read("large").numpy() - mean).max() < 1e-6
+    both = Pictures(tmp_path, size=10, reduce=2)
+    assert both.sizes == {"large": (10, 10)}
+    assert np.abs(both.read("large").numpy() - mean[:, 11:21, 7:17]).max() < 1e-6
+    assert np.array_equal(Pictures(tmp_path).read("large").numpy(), whole)
+
+
+def test_a_size_is_that_of_the_picture_the_right_way_up(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6  # lies on its side
+    Image.new("RGB", (20, 30)).save(tmp_path / "lies.jpg", exif=exif)
+    pictures = Pictures(tmp_path)
+    assert pictures.sizes["lies"] == tuple(pictures.read("lies").shape[1:]) == (20, 30)
 
 
 @pytest.mark.parametrize(
-    ("shape", "found"), [((64, 32), "32x64"), ((48, 48), "48x48"), ((16, 16), "16x16")], ids=lambda value: str(value)
+    ("shape", "found", "more", "wanted"),
+    [
+        ((64, 31), "31x64", (), "at least 32 pixels a side for --size 32"),
+        ((64, 64), "64x64", ("--reduce", 3), "at least 96 pixels a side for --size 32 (--reduce 3)"),
+    ],
 )
-def test_a_picture_of_another_shape_is_refused(shape, found, bench, tmp_path, capsys):
+def test_a_picture_too_small_for_the_crop_is_refused(shape, found, more, wanted, bench, tmp_path, capsys):
     write_image(torch.zeros(3, *shape), tmp_path / "odd.png")
-    assert main(bench.arguments("odd", "--data", tmp_path)) == 2
-    expected = f"{tmp_path}/odd.png: is {found} but must be square with a side that is a multiple of 32 (--size)"
+    assert main(bench.arguments("odd", "--data", tmp_path, *more)) == 2
+    expected = f"{tmp_path}/odd.png: is {found} but must have {wanted}"
     assert capsys.readouterr().err == f"invsolve: error: {expected}\n"
     assert not (bench.folder / "odd").exists()
+
+
+@pytest.fixture(scope="module")
+def mixed(bench, tmp_path_factory) -> Path:
+    """Pictures on end and on their side, of sides that are no multiples of 4, between ones of 32 pixels."""
+    folder = tmp_path_factory.mktemp("mixed")
+    image = read_image("skimage:astronaut")
+    for name, (height, width) in {"a": (45, 38), "b": (38, 45), "c": (32, 32), "d": (45, 38)}.items():
+        write_image(image[:, 60 : 60 + height, 180 : 180 + width], folder / f"{name}.png")
+    return folder
+
+
+def test_pictures_of_mixed_sizes_are_restored_whole_in_one_run(bench, mixed, tmp_path):
+    """Each as alone, whatever the batch; for 4x super-resolution less the pixels that are no multiple of 4."""
+    arguments = bench.arguments("mixed", "--data", mixed, "--batch", 4)
+    del arguments[(at := arguments.index("--size")) : at + 2]
+    assert main(arguments) == 0
+    out = bench.folder / "mixed"
+    rows = figures(out)
+    sizes = {key[0] + key[2]: (row["width"], row["height"]) for key, row in rows.items()}
+    whole = {"a": (38, 45), "b": (45, 38), "c": (32, 32), "d": (38, 45)}
+    assert sizes == {"inpaint_random" + name: size for name, size in whole.items()} | {
+        "sr4x" + name: (width - width % 4, height - height % 4) for name, (width, height) in whole.items()
+    }
+    record = json.loads((out / "run.json").read_text())
+    assert record["sizes"] == {"38x45": 2, "45x38": 1, "32x32": 1}
+    assert (record["options"]["size"], record["options"]["reduce"]) == (None, 1)
+    truth = read_image(out / "pictures" / "sr4x" / "a" / "truth.png")
+    assert torch.equal(truth, read_image(mixed / "a.png")[:, :44, :36])
+    shutil.copy(mixed / "d.png", tmp_path / "d.png")
+    arguments[arguments.index("--data") + 1], arguments[arguments.index("--out") + 1] = (
+        str(tmp_path),
+        str(tmp_path / "o"),
+    )
+    assert main(arguments) == 0
+    alone = figures(tmp_path / "o")
+    for key, row in alone.items():
+        assert row["psnr"] == pytest.approx(rows[key]["psnr"], abs=1e-3)
+
+
+def test_the_size_of_older_records_stands_for_what_it_did(bench, undisturbed, capsys):
+    """Then larger pictures were averaged down to it; of pictures of that size nothing has changed."""
+    for name, size in (("same", SIZE), ("larger", 16)):
+        out = shutil.copytree(undisturbed, bench.folder / name)
+        record = json.loads((out / "run.json").read_text())
+        del record["sizes"], record["options"]["reduce"]
+        record["options"]["size"] = size
+        (out / "run.json").write_text(json.dumps(record))
+    assert_same_figures(bench("same"), undisturbed, tolerance=0)
+    arguments = bench.arguments("same")
+    del arguments[(at := arguments.index("--size")) : at + 2]
+    assert main(arguments) == 0  # whole, they are of that size, too
+    capsys.readouterr()
+    assert main(bench.arguments("larger", "--size", 16)) == 2
+    expected = "its pictures of 32x32 pixels were restored at 16x16 after --reduce 2 and now are restored at 16x16"
+    assert expected in capsys.readouterr().err
 
 
 def test_two_pictures_of_one_name_are_refused(tmp_path):
     write_pictures(tmp_path / "a", 1)
     write_pictures(tmp_path / "b", 1)
     with pytest.raises(ValueError, match=r"a/00000\.png and b/00000\.png have one name, 00000"):
-        Pictures(tmp_path, SIZE)
+        Pictures(tmp_path)
 
 
 def test_means_and_intervals_are_those_of_the_lines(bench, undisturbed, capsys):
@@ -157,7 +233,19 @@ def test_a_plain_denoiser_can_draw_by_reverse_diffusion(bench):
     [
         (["--methods", "ncvds"], "no method 'ncvds'; did you mean 'ncvsd'?"),
         (["--methods", "ncvsd:four"], "method 'ncvsd:four': 'four' is not a number of steps"),
-        (["--methods", "baseline:4"], "method 'baseline:4': the baseline takes no number of steps"),
+        (
+            ["--methods", "baseline:4"],
+            "baseline:4 at sr4x: no baseline '4'; expected one of bicubic, lanczos, least_squares, tv",
+        ),
+        (["--methods", "baseline:bicubik"], "baseline:bicubik at sr4x: no baseline 'bicubik'; did you mean 'bicubic'?"),
+        (
+            ["--methods", "baseline:wiener"],
+            "baseline:wiener at sr4x: is made for gaussian_blur, motion_blur, not for super_resolution, which has bic",
+        ),
+        (
+            ["--tasks", "reflect.yaml", "--methods", "baseline:wiener"],
+            "baseline:wiener at reflect: needs a blur of the whole picture that goes on at its opposite edge",
+        ),
         (
             ["--denoiser", "default"],
             "--denoiser default: is a generative denoiser but must be a plain one, as teacher is",
@@ -165,7 +253,7 @@ def test_a_plain_denoiser_can_draw_by_reverse_diffusion(bench):
         (["--tasks", "sr4"], "no task 'sr4'; did you mean 'sr4x'?"),
         (["--tasks", ""], "--tasks: the list is empty"),
         (["--methods", " ,"], "--methods: the list is empty"),
-        (["--tasks", "all"], "deblur_motion at --size 32: kernel is 61x61 but the image is only 32x32"),
+        (["--tasks", "all"], "deblur_motion of pictures of 32x32 pixels: kernel is 61x61 but the image is only 32x32"),
         (
             ["--tasks", "sr4x,reflect.yaml", "--methods", "baseline,ddrm:3"],
             "ddrm:3 at reflect: the spectrum of Convolution is not known",

@@ -22,7 +22,8 @@ def test_they_were_measured_with_what_is_here(folder):
     run = json.loads((folder / "run.json").read_text())
     networks = {name: run[name]["name"] for name in ("prior", "denoiser") if name in run}
     options = BenchOptions(folder, folder, (*run["tasks"],), (*run["methods"],), run["options"]["steps"], **networks)
-    found = definitions(*prepare(options, torch.device("cpu")), "any")
+    jobs, networks = prepare(options, torch.device("cpu"))
+    found = definitions(jobs, [(run["options"]["size"],) * 2], networks, "any")
     recorded = run["definitions"]
     assert recorded.keys() == found.keys()
     for method, tasks in recorded.items():  # a method may have been run at some of the tasks alone
