@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,12 @@ SIMPLE = {  # the baseline of a kind of degradation
     "inpaint_random": "nearest",
     "inpaint_box": "nearest",
 }
+
+
+def baselines_of(task: Task) -> list[str]:
+    """The names of those that are made for a task, and installed."""
+    names = [name for name, baseline in BASELINES.items() if baseline.serves(task.kind)]
+    return [name for name in names if name != "bm3d" or find_spec("bm3d")]
 
 
 def make_baseline(

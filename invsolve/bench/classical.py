@@ -1,7 +1,7 @@
 """Classical restoration without a network: total variation, BM3D, non-local means, deconvolution, inpainting.
 
-Images are [B, C, H, W] in [-1, 1]; the libraries have them in [0, 1], where noise is half as large. A method with a number
-to tune is made for an operator, a noise level and that number, and maps measurements to images.
+Images are [B, C, H, W] in [-1, 1]; the libraries have them in [0, 1], where noise is half as large. A method with a
+number to tune is made for an operator, a noise level and that number, and maps measurements to images.
 """
 
 from __future__ import annotations
@@ -69,14 +69,12 @@ def _gradient_adjoint(p: Tensor) -> Tensor:
 
 
 def richardson_lucy(operator: LinearOperator, sigma_y: float, iterations: float) -> Method:
-    """u <- u A^T(y / A u) / A^T 1, of images in [0, 1], ``iterations`` times (Richardson 1972, Lucy 1974)."""
-    ones = torch.ones(1, *operator.in_shape)
+    """u <- u A^T(y / A u) / A^T 1, of images in [0, 1], ``iterations`` times from gray (Richardson 1972, Lucy 1974)."""
 
     def restore(y: Tensor) -> Tensor:
-        one = ones.to(y)
-        total = operator.adjoint(operator(one))
-        y = ((y + operator(one)) / 2).clamp(min=LEAST_NOISE)
-        u = (operator.adjoint(y) / total).clamp(LEAST_NOISE, 1)
+        total = operator.adjoint(torch.ones_like(y)).clamp(min=LEAST_NOISE)
+        u = torch.full_like(total, 0.5)
+        y = ((y + operator(torch.ones_like(u))) / 2).clamp(min=LEAST_NOISE)
         for _ in range(round(iterations)):
             u = u * operator.adjoint(y / operator(u).clamp(min=LEAST_NOISE)) / total
         return 2 * u - 1
@@ -91,13 +89,13 @@ def wiener(operator: LinearOperator, sigma_y: float, balance: float) -> Method:
     """
     from skimage.restoration import wiener as deconvolve
 
-    transfer = transfer_function(operator)
+    kernel = circular_kernel(operator)
     lam = balance * max(sigma_y, LEAST_NOISE) ** 2
-    return lambda y: _each_channel(y, lambda channel: deconvolve(channel, transfer, lam, clip=False))
+    return lambda y: _each_channel(y, lambda channel: deconvolve(channel, kernel, lam, clip=False))
 
 
-def transfer_function(operator: LinearOperator) -> np.ndarray:
-    """The real FFT ``[H, W // 2 + 1]`` of a circular blur's impulse response.
+def circular_kernel(operator: LinearOperator) -> np.ndarray:
+    """The kernel of a circular blur as large as the image, ``[H, W]``, its centre at (H // 2, W // 2).
 
     Raises ValueError for an operator that is none: another boundary, another size, other kernels per channel.
     """
@@ -106,12 +104,11 @@ def transfer_function(operator: LinearOperator) -> np.ndarray:
     impulse = torch.zeros_like(x)
     impulse[..., 0, 0] = 1
     device = next((buffer.device for buffer in operator.buffers()), x.device)
-    response, found = operator(impulse.to(device)).cpu(), operator(x.to(device)).cpu()
-    transfer = torch.fft.rfft2(response[:, :1].double())
+    kernel, found = operator(impulse.to(device)).cpu()[:, :1].double(), operator(x.to(device)).cpu()
     if found.shape == x.shape:
-        expected = torch.fft.irfft2(transfer * torch.fft.rfft2(x.double()), s=x.shape[2:])
+        expected = torch.fft.irfft2(torch.fft.rfft2(kernel) * torch.fft.rfft2(x.double()), s=x.shape[2:])
         if (expected - found).abs().max() <= 1e-3 * found.abs().max():
-            return transfer[0, 0].numpy()
+            return np.fft.fftshift(kernel[0, 0].numpy())
     raise ValueError("needs a blur of the whole picture that goes on at its opposite edge (boundary: circular)")
 
 

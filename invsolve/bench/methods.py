@@ -2,7 +2,8 @@
 
 =========================  ===========================================================================================
 ``baseline``               a simple picture made of the measurement, see ``baselines.py``
-``baseline:tv``            a classical method, where it is made for the task's degradation
+``baseline:tv``            a baseline by its name, where it is made for the task's degradation
+``baselines``              of each task every baseline that is made for its degradation
 ``ncvsd``, ``ncvsd:16``    the prior (``--prior``) in the product's loop, with ``--steps`` or 16 network evaluations
 ``teacher``, ``:16``       the plain denoiser (``--denoiser``) in the same loop, its posterior mean taken for a sample
 ``teacher-diffusion:5``    ``teacher`` with ``--steps`` evaluations, each replaced by a sample by reverse diffusion in 5
@@ -15,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -30,10 +32,16 @@ from ..solver.request import Index, check_settings
 from ..solver.solve import solve
 from ..specs.fields import suggestion
 from ..specs.task import Task
-from .baselines import make_baseline
+from .baselines import baselines_of, make_baseline
 
 # The methods that are no peers, and the network that each needs.
-NETWORKS = {"baseline": None, "ncvsd": "prior", "teacher": "denoiser", "teacher-diffusion": "denoiser"}
+NETWORKS = {
+    "baseline": None,
+    "baselines": None,
+    "ncvsd": "prior",
+    "teacher": "denoiser",
+    "teacher-diffusion": "denoiser",
+}
 SAMPLE = 5  # evaluations of a sample of teacher-diffusion
 REVISION = 1  # of solve: raised when its results change though the settings do not
 
@@ -86,6 +94,12 @@ def make_method(name: str, task: Task, operator: LinearOperator, tools: Tools) -
         raise ValueError(f"{name} at {task.name}: {error}") from None
 
 
+def methods_at(task: Task, words: Sequence[str]) -> list[str]:
+    """The methods of a list at a task, where ``baselines`` stands for those that there are."""
+    names = ([f"baseline:{each}" for each in baselines_of(task)] if word == "baselines" else [word] for word in words)
+    return list(dict.fromkeys(chain.from_iterable(names)))
+
+
 def network_of(name: str) -> str | None:
     """``prior``, ``denoiser`` or None: what the method needs. Raises ValueError for an unknown name."""
     kind = split_name(name)[0]
@@ -97,7 +111,7 @@ def network_of(name: str) -> str | None:
 
 
 def split_name(name: str) -> tuple[str, int | str | None]:
-    """``"ddrm:20"`` -> ``("ddrm", 20)``, ``"dps"`` -> ``("dps", None)``, ``"baseline:tv"`` -> ``("baseline", "tv")``."""
+    """``"ddrm:20"`` -> ``("ddrm", 20)``, ``"dps"`` -> ``("dps", None)``, ``"baseline:tv"`` -> ``(..., "tv")``."""
     kind, colon, number = name.partition(":")
     if kind == "baseline":
         return kind, number if colon else None

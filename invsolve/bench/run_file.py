@@ -180,6 +180,7 @@ def _grown(before: Record, now: Record) -> Record:
         method: before["definitions"].get(method, {}) | now["definitions"].get(method, {})
         for method in grown["methods"]
     }
+    grown["cut"] = before.get("cut", {}) | now["cut"]
     grown["device"] = "; ".join(dict.fromkeys([*before["device"].split("; "), now["device"]]))
     for name in NETWORKS:
         if name in now and now[name]["sha256"] != before.get(name, {}).get("sha256"):

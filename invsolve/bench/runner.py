@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ from ..runtime import random_streams
 from ..runtime.processes import alone, count, joined, own_device, rank
 from ..specs.options import BenchOptions
 from ..specs.task import Task, list_tasks, load_task
-from .methods import Tools, make_method, network_of
+from .methods import Tools, make_method, methods_at, network_of
 from .pictures import Pictures, Size, written
 from .restore import Bench, Job, restore
 from .run_file import Definition, Record, check_folder, digest, open_folder, pictures_record
@@ -58,7 +59,7 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
     jobs, networks = prepare(options, device)
     metrics = load_metrics(options.lpips_trunk, device, say)
     record = _record(options, device, jobs, pictures, networks, "lpips" in metrics)
-    redo = {(task.name, name) for task in jobs.tasks for name in options.redo}
+    redo = {(task.name, name) for task in jobs.tasks for name in methods_at(task, options.redo)}
     with alone(options.out):
         if redo:
             check_folder(options.out, record, pictures, redo)  # each for itself, so that none waits for one that failed
@@ -75,22 +76,38 @@ class Jobs:
     Those of the last ``KEPT`` sizes are kept: operators of large pictures hold much memory.
     """
 
-    def __init__(self, tasks: Sequence[Task], methods: Sequence[str], tools: Tools, device: torch.device):
-        self.tasks, self.methods, self._tools, self._device = tasks, methods, tools, device
+    def __init__(self, tasks: Sequence[Task], words: Sequence[str], tools: Tools, device: torch.device):
+        self.tasks, self._tools, self._device = tasks, tools, device
+        self.methods = {task.name: methods_at(task, words) for task in tasks}
         self.at = lru_cache(maxsize=KEPT)(self._at)
 
     def _at(self, size: Size) -> list[Job]:
         """Those for pictures of a size. Raises ValueError where a task or a method cannot be had at it."""
         return [self._job(task, size) for task in self.tasks]
 
+    def cut(self, sizes: Iterable[Size]) -> dict[str, dict[str, str]]:
+        """Of each task the sizes of pictures that it cannot take, and what is left of them."""
+        found: dict[str, dict[str, str]] = {}
+        for task in self.tasks:
+            for size in sizes:
+                if (kept := _kept(task, size)) != size:
+                    found.setdefault(task.name, {})[written(size)] = written(kept)
+        return found
+
     def _job(self, task: Task, size: Size) -> Job:
-        unit = task.degradation.multiple
-        height, width = (side - side % unit for side in size)
         try:
-            operator = task.make_operator((3, height, width), seed=self._tools.seed)
+            operator = task.make_operator((3, *_kept(task, size)), seed=self._tools.seed)
         except ValueError as error:
             raise ValueError(f"{task.name} of pictures of {written(size)} pixels: {error}") from None
-        return Job(task, operator.to(self._device), [make_method(m, task, operator, self._tools) for m in self.methods])
+        methods = [make_method(name, task, operator, self._tools) for name in self.methods[task.name]]
+        return Job(task, operator.to(self._device), methods)
+
+
+def _kept(task: Task, size: Size) -> Size:
+    """What a task takes of pictures of a size: their sides down to its multiples."""
+    unit = task.degradation.multiple
+    height, width = (side - side % unit for side in size)
+    return height, width
 
 
 def prepare(options: BenchOptions, device: torch.device) -> tuple[Jobs, dict[str, Record]]:
@@ -110,7 +127,7 @@ def prepare(options: BenchOptions, device: torch.device) -> tuple[Jobs, dict[str
         if task.name in tasks:
             raise ValueError(f"--tasks: {name} is a second task of the name {task.name}")
         tasks[task.name] = task
-    return Jobs(list(tasks.values()), list(dict.fromkeys(options.methods)), tools, device), networks
+    return Jobs(list(tasks.values()), options.methods, tools, device), networks
 
 
 def definitions(
@@ -141,7 +158,7 @@ def _one_if_alike(by_size: Mapping[str, Definition]) -> Definition:
 def _complete(work: Bench, jobs: Jobs, say: Callable[[str], None]) -> None:
     """Do what is missing of this process's share, and finish the benchmark if nothing is missing then."""
     out, names = work.options.out, work.pictures.names
-    wanted = {(task.name, method, name) for task in jobs.tasks for method in jobs.methods for name in names}
+    wanted = {(task, method, name) for task, methods in jobs.methods.items() for method in methods for name in names}
     missing = wanted - read_results(out).keys()
     mine = set(names[rank() :: count()])
     share = {key for key in missing if key[2] in mine}
@@ -205,10 +222,11 @@ def _record(
         "degradations": {
             task.name: {"type": task.kind, **task.parameters, **_noise_record(task)} for task in jobs.tasks
         },
-        "methods": jobs.methods,
+        "methods": list(dict.fromkeys(chain.from_iterable(jobs.methods.values()))),
         "definitions": definitions(jobs, dict.fromkeys(pictures.sizes.values()), networks, options.precision),
         "options": {**{name: getattr(options, name) for name in RECORDED}, "noise": random_streams.VERSION},
         **pictures_record(pictures, len(pictures)),
+        "cut": jobs.cut(dict.fromkeys(pictures.sizes.values())),
         "lpips": lpips,
         "lpips_sha256": digest(Path(trunk).read_bytes()) if lpips and trunk else None,
         **networks,

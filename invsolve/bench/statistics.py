@@ -26,6 +26,7 @@ SPREAD = (  # of several samples, see scores.py
     ("lpips_std", "Deviation of LPIPS", 3),
     ("spearman", "Spearman", 2),
 )
+SIZES_SHOWN = 4  # of pictures, in words
 FEW = 20  # evaluations: the budget within which a second "best" is marked
 
 
@@ -45,7 +46,8 @@ class Mean:
 class Entry:
     """One method on one task: its results, and their means, None of what no result has.
 
-    ``evaluations``, ``seconds``: per image. ``scores`` and ``spread`` have the keys of ``COLUMNS`` and ``SPREAD``.
+    ``evaluations``, ``seconds``: per image. ``memory``: the most bytes at a time (see ``runtime.peak_memory``).
+    ``scores`` and ``spread`` have the keys of ``COLUMNS`` and ``SPREAD``.
     ``calibration``: (predicted standard deviation, rms error) per bin, pooled over the images.
     """
 
@@ -54,6 +56,7 @@ class Entry:
     rows: tuple[Row, ...]
     evaluations: float | None
     seconds: float | None
+    memory: float | None
     scores: Mapping[str, Mean | None]
     spread: Mapping[str, Mean | None]
     calibration: tuple[tuple[float, float], ...]
@@ -113,6 +116,27 @@ def option(run: Mapping[str, Any], name: str) -> Any:
     return run.get(name, options.get(name) if isinstance(options, dict) else None)
 
 
+def treatment(run: Mapping[str, Any]) -> str | None:
+    """What sizes the pictures have, and what was cut off before they were restored; None of a run that does not say."""
+    sizes = option(run, "sizes")
+    if not isinstance(sizes, Mapping) or not sizes:
+        return None
+    names = sorted(sizes, key=lambda name: (-sizes[name], name))
+    shown = ", ".join(f"{sizes[name]} of {name}" for name in names[:SIZES_SHOWN])
+    more = sum(sizes[name] for name in names[SIZES_SHOWN:])
+    said = f"Pictures: {shown}{f', {more} of other sizes' if more else ''} pixels"
+    reduce, size = option(run, "reduce") or 1, option(run, "size")
+    if reduce > 1:
+        said += f", averaged over blocks of {reduce}x{reduce}"
+    cropped = size is not None and any(name != f"{size * reduce}x{size * reduce}" for name in sizes)
+    said += f", of each the central {size}x{size}." if cropped else ", restored whole."
+    for task, cut in (option(run, "cut") or {}).items():
+        pairs = [f"{kept} of {whole}" for whole, kept in cut.items()]
+        some = ", ".join([*pairs[:SIZES_SHOWN], *(["..."] if len(pairs) > SIZES_SHOWN else [])])
+        said += f" At {task} the right and bottom edges were cut off: {some}."
+    return said
+
+
 def _in_order(names: Sequence[str], wanted: Sequence[str] | None) -> tuple[str, ...]:
     """Distinct names: first those of ``wanted``, in its order, then the others as they come."""
     return tuple(dict.fromkeys([*(name for name in wanted or () if name in names), *names]))
@@ -122,7 +146,8 @@ def _entry(task: str, method: str, rows: Sequence[Row]) -> Entry:
     evaluations, seconds = _mean(rows, "evaluations"), _mean(rows, "seconds")
     scores, spread = ({name: _mean(rows, name) for name, _, _ in columns} for columns in (COLUMNS, SPREAD))
     curves = [row["calibration"] for row in rows if row.get("calibration")]
-    costs = evaluations and evaluations.value, seconds and seconds.value
+    memory = max((row["memory"] for row in rows if _finite(row.get("memory"))), default=None)
+    costs = evaluations and evaluations.value, seconds and seconds.value, memory
     return Entry(task, method, tuple(rows), *costs, scores, spread, pool_calibration(curves))
 
 

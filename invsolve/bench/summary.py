@@ -8,21 +8,24 @@ from pathlib import Path
 
 from ..images.files import write_atomically
 from ..runtime.printing import counted
-from .statistics import COLUMNS, FEW, SPREAD, Benchmark, Entry, Mean, behind, best, chance, read_benchmark
+from .statistics import COLUMNS, FEW, SPREAD, Benchmark, Entry, Mean, behind, best, chance, read_benchmark, treatment
 
 INTERVAL = "95 % interval of the mean over the images, by Student's t"
 
 LEGEND = (
     f"Means, ± half of the {INTERVAL}. LPIPS behind the best: mean of the differences on the same pictures from the "
-    "method of the task's lowest mean LPIPS."
+    "method of the task's lowest mean LPIPS. Seconds: per image. MB: the most memory in use at a time, networks "
+    "included; on a CPU that of the whole process."
 )
+MEGABYTE = 1e6
 
 
 def write_summary(folder: Path) -> Path:
     """Write ``summary.json``: for each task and method the means over its images, with their intervals.
 
     Per restored picture: ``evaluations``, ``seconds``, ``psnr``, ``ssim``, ``lpips``, and of several samples
-    ``psnr_mean``, ``psnr_std``, ``lpips_std``, ``spearman`` (see ``scores.py``) and the pooled ``calibration``.
+    ``psnr_mean``, ``psnr_std``, ``lpips_std``, ``spearman`` (see ``scores.py``) and the pooled ``calibration``;
+    ``memory``, the most bytes in use at a time, where that is known.
     ``lpips_behind`` is the difference from the lowest LPIPS of the task on the same pictures (see ``behind``).
     """
     entries = []
@@ -39,7 +42,8 @@ def write_markdown(folder: Path) -> Path:
     benchmark = read_benchmark(folder)
     legend = f"PSNR in dB / LPIPS; in bold the lowest mean LPIPS of the methods of at most {FEW} evaluations"
     legend += ", † the lowest of all where another has it."
-    blocks = [legend, overview(benchmark), *winners(benchmark), LEGEND, table(benchmark)]
+    sizes = treatment(benchmark.run)
+    blocks = [*([sizes] if sizes else []), legend, overview(benchmark), *winners(benchmark), LEGEND, table(benchmark)]
     write_atomically(folder / "summary.md", lambda file: file.write(("\n\n".join(blocks) + "\n").encode()))
     return folder / "summary.md"
 
@@ -86,26 +90,35 @@ def table(benchmark: Benchmark) -> str:
     spread = [column for column in SPREAD if column[0] != "samples" and any(e.spread[column[0]] for e in entries)]
     columns = [*COLUMNS, *spread]
     headings = ["Task", "Method", "Evaluations", *(heading for _, heading, _ in columns)]
-    lines = [[*headings, "LPIPS behind the best", "Seconds", "Images"]]
+    measured = any(entry.memory for entry in entries)
+    lines = [[*headings, "LPIPS behind the best", "Seconds", *(["MB"] if measured else []), "Images"]]
     for entry in entries:
         means = entry.scores | entry.spread
         figures = [_mean(means[name], decimals) for name, _, decimals in columns]
         lag = lags[entry.task].get(entry.method)
         behind_best = _mean(lag, 4) if lag else "–"
         costs = _number(entry.evaluations), _number(entry.seconds, 3)
-        lines.append([entry.task, entry.method, costs[0], *figures, behind_best, costs[1], str(len(entry.rows))])
+        memory = [megabytes(entry.memory)] if measured else []
+        lines.append(
+            [entry.task, entry.method, costs[0], *figures, behind_best, costs[1], *memory, str(len(entry.rows))]
+        )
     return _markdown(lines)
 
 
 def _summary(entry: Entry, lag: Mean | None) -> dict:
     figures = {"task": entry.task, "method": entry.method, "images": len(entry.rows)}
     figures |= {"steps": entry.rows[0].get("steps"), "evaluations": entry.evaluations, "seconds": entry.seconds}
+    figures |= {"memory": entry.memory} if entry.memory else {}
     means = entry.scores | {name: mean for name, mean in entry.spread.items() if mean and name != "samples"}
     means |= {"lpips_behind": lag} if lag else {}
     figures |= {name: mean and {"mean": mean.value, "half": mean.half} for name, mean in means.items()}
     if entry.calibration:
         figures |= {"samples": entry.rows[0]["samples"], "calibration": entry.calibration}
     return figures
+
+
+def megabytes(value: float | None) -> str:
+    return "n/a" if value is None else f"{value / MEGABYTE:.0f}"
 
 
 def _mean(mean: Mean | None, decimals: int) -> str:

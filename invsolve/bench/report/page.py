@@ -16,7 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ...images.files import STD_WHITE, write_atomically
-from ..statistics import COLUMNS, FEW, SPREAD, Benchmark, Entry, behind, best, chance, option, read_benchmark
+from ..statistics import COLUMNS, FEW, SPREAD, Benchmark, Entry, behind, best, chance, option, read_benchmark, treatment
+from ..summary import megabytes
 from .pictures import BIG, QUALITY, read_pictures
 from .plots import Look, calibration_plot, cost_plot, family_looks
 
@@ -42,14 +43,14 @@ def render(benchmark: Benchmark) -> str:
     looks = family_looks(benchmark)
     loader = PackageLoader(__package__, "")
     page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page.globals |= {"looks": looks, "breakable": breakable, "seconds": seconds}
+    page.globals |= {"looks": looks, "breakable": breakable, "seconds": seconds, "megabytes": megabytes}
     page.globals |= {"COLUMNS": COLUMNS, "SPREAD": SPREAD, "STD_WHITE": STD_WHITE, "FEW": FEW}
     page.globals |= {"BIG": BIG, "QUALITY": QUALITY, "SHORT": SHORT}
     tasks = enumerate(benchmark.tasks.values())
     return page.get_template("page.html").render(
         benchmark=benchmark,
         sections=[section(benchmark.directory, f"task-{i}", entries, looks) for i, entries in tasks],
-        progress=progress(benchmark),
+        progress=" ".join(filter(None, [progress(benchmark), treatment(benchmark.run)])),
         facts={name: brief(value) for name in SHOWN if (value := option(benchmark.run, name)) is not None},
         record=json.dumps(benchmark.run, indent=2, ensure_ascii=False),
     )
@@ -66,6 +67,7 @@ def section(directory: Path, anchor: str, entries: Sequence[Entry], looks: Mappi
         "anchor": anchor,
         "task": entries[0].task,
         "entries": entries,
+        "memory": any(entry.memory for entry in entries),
         "full": max(len(entry.rows) for entry in entries),
         "marks": {key: marks(entries, key) for key, _, _ in COLUMNS},
         "plots": {title: plot for title, plot in plots.items() if plot},
@@ -82,10 +84,16 @@ def progress(benchmark: Benchmark) -> str:
     images = (option(benchmark.run, "images") or {}).get("count") or len({row["image"] for row in rows})
     tasks = option(benchmark.run, "tasks") or benchmark.tasks
     methods = option(benchmark.run, "methods") or benchmark.methods
-    wanted = len(tasks) * len(methods) * images
+    wanted = images * pairs(benchmark.run, len(tasks) * len(methods))
     counts = ((images, "picture"), (len(tasks), "task"), (len(methods), "method"))
     said = ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
     return f"{said}." + (f" Unfinished: {len(rows)} of {wanted} results." if len(rows) < wanted else "")
+
+
+def pairs(run: Mapping[str, Any], unless: int) -> int:
+    """How many pairs of method and task a run is of, by its definitions; ``unless`` it has none."""
+    found = option(run, "definitions")
+    return sum(len(tasks) for tasks in found.values()) if isinstance(found, Mapping) else unless
 
 
 def brief(value: Any) -> str:
