@@ -112,11 +112,11 @@ BASELINES: dict[str, Baseline] = {
     "gray": Baseline(gray, ("grayscale",)),
     "least_squares": Baseline(least_squares),
     "biharmonic": Baseline(classical.biharmonic, HOLES),
-    "wiener": Baseline(classical.wiener, BLURS, "balance", 1.0),
-    "richardson_lucy": Baseline(classical.richardson_lucy, BLURS, "iterations", 20),
-    "nlm": Baseline(classical.non_local_means, ("denoise", "grayscale"), "strength", 0.8),
+    "wiener": Baseline(classical.wiener, BLURS, "balance", 30.0),
+    "richardson_lucy": Baseline(classical.richardson_lucy, BLURS, "iterations", 16),
+    "nlm": Baseline(classical.non_local_means, ("denoise", "grayscale"), "strength", 0.3),
     "bm3d": Baseline(classical.bm3d, ("denoise", "grayscale"), "sigma_factor", 1.0),
-    "tv": Baseline(classical.total_variation, (), "weight", 0.1),
+    "tv": Baseline(classical.total_variation, (), "weight", 0.2),
 }
 SIMPLE = {  # the baseline of a kind of degradation
     "super_resolution": "bicubic",

@@ -10,8 +10,10 @@ from ..images.files import write_atomically
 from .statistics import COLUMNS, SPREAD, Benchmark, Entry, Mean, behind, best, chance, read_benchmark
 
 SPECIAL = str.maketrans({character: f"\\{character}" for character in "_%&#$"})  # in LaTeX
-HEADER = r"""% Needs \usepackage{booktabs}. PSNR in dB / LPIPS, means over the pictures; bold: the task's lowest mean LPIPS,
-% $^\approx$: behind it by what may be chance (95 % interval of the differences on the same pictures)."""
+HEADER = r"""
+% Needs \usepackage{booktabs}. PSNR in dB / LPIPS, means over the pictures; bold: the lowest LPIPS of the task,
+% $^\approx$: behind it by what may be chance (95 % interval of the differences on the same pictures).
+""".strip()
 
 
 def write_csv(directory: Path) -> Path:

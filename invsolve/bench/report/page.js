@@ -111,10 +111,10 @@ function tileNamed(grid, name) {
 
 function makeLightbox(dialog) {
   const view = dialog.querySelector(".view");
-  const image = view.querySelector("img");
   const pointers = new Map();
-  const place = { scale: 1, x: 0, y: 0 }; // of the picture's pixels on the screen; x, y its corner
-  let tiles = [], current = 0, fit = 1;
+  const place = { scale: 1, x: 0, y: 0 }; // of the picture's pixels on the screen; x, y its corner: the same in every pane
+  let panes = [view.querySelector(".pane")];
+  let tiles = [], current = 0, fit = 1, width = 1, height = 1, together = false;
 
   const actions = {
     previous: () => show(current - 1),
@@ -122,9 +122,15 @@ function makeLightbox(dialog) {
     in: () => zoom(1.5),
     out: () => zoom(1 / 1.5),
     reset: () => whole(),
+    full: () => zoom(1 / devicePixelRatio / place.scale),
+    together: () => {
+      together = !together;
+      show(current);
+      whole();
+    },
     close: () => dialog.close(),
   };
-  const keys = { ArrowLeft: "previous", ArrowRight: "next", "+": "in", "=": "in", "-": "out", 0: "reset" };
+  const keys = { ArrowLeft: "previous", ArrowRight: "next", "+": "in", "=": "in", "-": "out", 0: "reset", 1: "full", s: "together" };
 
   for (const button of document.querySelectorAll(".zoom")) {
     button.addEventListener("click", () => {
@@ -137,26 +143,47 @@ function makeLightbox(dialog) {
 
   function show(index) {
     current = (index + tiles.length) % tiles.length;
-    const source = tiles[current].querySelector("img");
-    image.src = source.src;
-    image.alt = source.alt;
-    image.width = source.getAttribute("width"); // the truth's, so that every method lies at the same place
-    image.height = source.getAttribute("height");
-    image.dataset.coarse = source.classList.contains("coarse");
-    const score = tiles[current].querySelector(".score");
-    const name = tiles[current].querySelector(".name").textContent;
-    dialog.querySelector(".caption").textContent = score ? `${name}: ${score.textContent}` : name;
+    const shown = together ? tiles : [tiles[current]];
+    while (panes.length < shown.length) panes.push(view.appendChild(panes[0].cloneNode(true)));
+    for (const pane of panes.splice(shown.length)) pane.remove();
+    shown.forEach((tile, i) => fill(panes[i], tile));
+    view.style.setProperty("--columns", columns(shown.length));
+    dialog.querySelector("[data-do=together]").setAttribute("aria-pressed", together);
+    dialog.querySelector(".caption").textContent = together ? "" : caption(tiles[current]);
     draw();
   }
 
+  function fill(pane, tile) {
+    const image = pane.querySelector("img");
+    const source = tile.querySelector("img");
+    image.src = source.src;
+    image.alt = source.alt;
+    image.width = width = Number(source.getAttribute("width")); // the truth's, so that every method lies at the same place
+    image.height = height = Number(source.getAttribute("height"));
+    image.dataset.coarse = source.classList.contains("coarse");
+    pane.querySelector(".label").textContent = caption(tile);
+  }
+
+  function caption(tile) {
+    const score = tile.querySelector(".score");
+    const name = tile.querySelector(".name").textContent;
+    return score ? `${name}: ${score.textContent}` : name;
+  }
+
+  function columns(count) { // so many that the pictures are as large as they can be
+    const scale = (n) => Math.min(view.clientWidth / n / width, view.clientHeight / Math.ceil(count / n) / height);
+    return Array.from({ length: count }, (_, i) => i + 1).reduce((best, n) => (scale(n) > scale(best) ? n : best), 1);
+  }
+
   function whole() {
-    fit = Math.min(view.clientWidth / image.width, view.clientHeight / image.height);
+    fit = Math.min(panes[0].clientWidth / width, panes[0].clientHeight / height);
     Object.assign(place, { scale: fit, x: 0, y: 0 });
     draw();
   }
 
-  function zoom(factor, x = view.clientWidth / 2, y = view.clientHeight / 2) {
-    const scale = Math.min(fit * 24, Math.max(fit, place.scale * factor));
+  function zoom(factor, x = panes[0].clientWidth / 2, y = panes[0].clientHeight / 2) {
+    const least = Math.min(fit, 1 / devicePixelRatio);
+    const scale = Math.min(Math.max(fit, 1) * 24, Math.max(least, place.scale * factor));
     const by = scale / place.scale;
     Object.assign(place, { scale, x: x - (x - place.x) * by, y: y - (y - place.y) * by });
     draw();
@@ -167,11 +194,21 @@ function makeLightbox(dialog) {
   }
 
   function draw() {
-    place.x = inside(place.x, image.width * place.scale, view.clientWidth);
-    place.y = inside(place.y, image.height * place.scale, view.clientHeight);
-    image.style.transform = `translate(${place.x}px, ${place.y}px) scale(${place.scale})`;
-    image.classList.toggle("coarse", image.dataset.coarse === "true" || place.scale * devicePixelRatio >= 6);
-    dialog.querySelector(".scale").textContent = `${Math.round(100 * place.scale)} %`;
+    place.x = inside(place.x, width * place.scale, panes[0].clientWidth);
+    place.y = inside(place.y, height * place.scale, panes[0].clientHeight);
+    for (const pane of panes) {
+      const image = pane.querySelector("img");
+      image.style.transform = `translate(${place.x}px, ${place.y}px) scale(${place.scale})`;
+      image.classList.toggle("coarse", image.dataset.coarse === "true" || place.scale * devicePixelRatio >= 6);
+    }
+    dialog.querySelector("[data-do=reset]").textContent = `${Math.round(100 * place.scale)} %`;
+  }
+
+  function within(point) { // a point of the screen, in the pane that it lies in
+    const boxes = panes.map((pane) => pane.getBoundingClientRect());
+    const holds = (box) => point.clientX >= box.left && point.clientX < box.right && point.clientY >= box.top && point.clientY < box.bottom;
+    const box = boxes.find(holds) || boxes[0];
+    return [point.clientX - box.left, point.clientY - box.top];
   }
 
   dialog.addEventListener("click", (event) => {
@@ -185,13 +222,11 @@ function makeLightbox(dialog) {
   });
   view.addEventListener("wheel", (event) => {
     event.preventDefault();
-    const box = view.getBoundingClientRect();
-    zoom(Math.exp(-event.deltaY / 300), event.clientX - box.left, event.clientY - box.top);
+    zoom(Math.exp(-event.deltaY / 300), ...within(event));
   }, { passive: false });
   view.addEventListener("dblclick", (event) => {
-    const box = view.getBoundingClientRect();
     if (place.scale > fit * 1.01) whole();
-    else zoom(4, event.clientX - box.left, event.clientY - box.top);
+    else zoom(4, ...within(event));
   });
   view.addEventListener("pointerdown", (event) => {
     event.preventDefault();
@@ -205,13 +240,16 @@ function makeLightbox(dialog) {
     const after = grip();
     place.x += after.x - before.x;
     place.y += after.y - before.y;
-    const box = view.getBoundingClientRect();
-    zoom(before.spread ? after.spread / before.spread : 1, after.x - box.left, after.y - box.top);
+    zoom(before.spread ? after.spread / before.spread : 1, ...within({ clientX: after.x, clientY: after.y }));
   });
   for (const end of ["pointerup", "pointercancel"]) {
     view.addEventListener(end, (event) => pointers.delete(event.pointerId));
   }
-  addEventListener("resize", () => dialog.open && whole());
+  addEventListener("resize", () => {
+    if (!dialog.open) return;
+    show(current);
+    whole();
+  });
 
   function grip() { // the middle of the fingers, and how far they are apart
     const points = [...pointers.values()];

@@ -176,6 +176,39 @@ def test_the_wheel_zooms_about_the_pointer_and_dragging_moves(page):
     assert page.execute_script(LIGHTBOX) == pytest.approx([left + 40, top - 30, zoomed], abs=0.01)
 
 
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+def test_all_methods_are_seen_side_by_side_at_the_same_place(page, width):
+    """Each in its pane; what zooms and moves one of them does so with all."""
+    panes = """return [...document.querySelectorAll('#lightbox .pane')].map(p => {
+        const [b, i] = [p, p.querySelector('img')].map(e => e.getBoundingClientRect());
+        return [i.left - b.left, i.top - b.top, i.width, b.left, b.top, b.width, b.height, p.querySelector('img').alt,
+                p.querySelector('.label').textContent]})"""
+    resize(page, width)
+    find(page, ".grid .zoom").click()
+    assert len(page.execute_script(panes)) == 1
+    press(page, "s")
+    found = page.execute_script(panes)
+    names = ["True picture", "Measurement", *METHODS, *(f"Standard deviation of {name}" for name in ("ncvsd", "dps"))]
+    assert [alt for *_, alt, _ in found] == [f"{name}: picture 00000, sr4x" for name in names]
+    assert found[3][-1] == "ncvsd: LPIPS 0.150, 25.0 dB"
+    first, room = found[0][:3], found[0][5:7]
+    assert [pane[:3] for pane in found] == [pytest.approx(first, abs=0.01)] * len(found)
+    assert first[2] == pytest.approx(min(room), abs=1)  # whole
+    assert page.execute_script("return document.getElementById('lightbox').scrollWidth <= innerWidth")
+    x, y = found[4][3] + first[0] + 0.25 * first[2], found[4][4] + first[1] + 0.75 * first[2]
+    wheel = "new WheelEvent('wheel', {deltaY: -300, clientX: arguments[0], clientY: arguments[1], cancelable: true})"
+    page.execute_script(f"document.querySelector('.view').dispatchEvent({wheel})", x, y)
+    zoomed = page.execute_script(panes)
+    left, top, size = zoomed[4][:3]
+    assert size == pytest.approx(2.71828 * first[2], rel=1e-3)
+    assert ((x - found[4][3] - left) / size, (y - found[4][4] - top) / size) == pytest.approx((0.25, 0.75), abs=2e-3)
+    assert [pane[:3] for pane in zoomed] == [pytest.approx([left, top, size], abs=0.01)] * len(found)
+    press(page, "1")
+    assert page.execute_script(panes)[2][2] == pytest.approx(SIDE / page.execute_script("return devicePixelRatio"))
+    find(page, "[data-do=together]").click()
+    assert len(page.execute_script(panes)) == 1
+
+
 def test_two_fingers_zoom_the_picture(page):
     resize(page, PHONE)
     find(page, ".grid .zoom").click()
