@@ -71,6 +71,8 @@ def _lines(entries: tuple[Entry, ...]) -> list[dict[str, object]]:
         for name, _, _ in COLUMNS:
             line |= _with_half(name, entry.scores[name])
             line |= _with_half(f"{name}_behind", lags[name].get(entry.method))
+        for name, mean in entry.further.items():
+            line |= _with_half(name, mean)
         for name, _, _ in SPREAD:
             line |= _with_half(name, entry.spread[name]) if entry.spread[name] else {}
         lines.append(line)

@@ -26,14 +26,25 @@ from ..runtime import random_streams
 from ..runtime.processes import alone, count, joined, own_device, rank
 from ..specs.options import BenchOptions
 from ..specs.task import Task, list_tasks, load_task
+from .further import FID, Fid, fids, load_fid, load_further
 from .methods import Tools, make_method, methods_at, network_of
 from .pictures import Pictures, Size, written
 from .restore import Bench, Job, restore
 from .run_file import Definition, Record, check_folder, digest, open_folder, pictures_record
+from .statistics import read_benchmark
 from .store import RESULTS, append, is_last_writer, merge, own_path, read_results
 from .summary import write_markdown, write_summary
 
-RECORDED = ("steps", "size", "reduce", "limit", "seed", "samples", "pictures")  # options that the results depend on
+RECORDED = (
+    "steps",
+    "size",
+    "reduce",
+    "limit",
+    "seed",
+    "samples",
+    "pictures",
+    "metrics",
+)  # options that the results depend on
 KEPT = 8  # sizes of pictures
 
 
@@ -56,8 +67,12 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
             raise ValueError(f"--redo: {name} is not among --methods, which are {', '.join(options.methods)}")
     device = own_device(options.device)
     pictures = Pictures(options.data, options.size, options.reduce, options.limit)
+    further = load_further(options.metrics, device)
+    fid = load_fid(device) if FID in options.metrics else None
+    if fid and options.pictures < len(pictures):
+        raise ValueError(f"--metrics {FID}: is measured on the written pictures: add --pictures {len(pictures)}")
     jobs, networks = prepare(options, device)
-    metrics = load_metrics(options.lpips_trunk, device, say)
+    metrics = load_metrics(options.lpips_trunk, device, say) | further
     record = _record(options, device, jobs, pictures, networks, "lpips" in metrics)
     redo = {(task.name, name) for task in jobs.tasks for name in methods_at(task, options.redo)}
     with alone(options.out):
@@ -67,7 +82,7 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
                 if rank() == 0:
                     open_folder(options.out, record, pictures, redo)
         open_folder(options.out, record, pictures)
-        _complete(Bench(options, pictures, jobs.at, metrics, device), jobs, say)
+        _complete(Bench(options, pictures, jobs.at, metrics, device), jobs, fid, say)
 
 
 class Jobs:
@@ -155,7 +170,7 @@ def _one_if_alike(by_size: Mapping[str, Definition]) -> Definition:
     return first if all(definition == first for definition in by_size.values()) else by_size
 
 
-def _complete(work: Bench, jobs: Jobs, say: Callable[[str], None]) -> None:
+def _complete(work: Bench, jobs: Jobs, fid: Fid | None, say: Callable[[str], None]) -> None:
     """Do what is missing of this process's share, and finish the benchmark if nothing is missing then."""
     out, names = work.options.out, work.pictures.names
     wanted = {(task, method, name) for task, methods in jobs.methods.items() for method in methods for name in names}
@@ -176,7 +191,7 @@ def _complete(work: Bench, jobs: Jobs, say: Callable[[str], None]) -> None:
     if left:
         say(f"{left} of {len(wanted)} restorations are missing: other processes are at them, or repeat the command")
     elif is_last_writer(out, own) if share else rank() == 0 and not missing:
-        _finish(out, say)
+        _finish(out, fid, say)
 
 
 def _batches(positions: Sequence[int], pictures: Pictures, count: int) -> Iterator[list[int]]:
@@ -189,11 +204,12 @@ def _batches(positions: Sequence[int], pictures: Pictures, count: int) -> Iterat
             yield alike[first : first + count]
 
 
-def _finish(folder: Path, say: Callable[[str], None]) -> None:
+def _finish(folder: Path, fid: Fid | None, say: Callable[[str], None]) -> None:
     from .report.page import write_report
 
     merge(folder)
-    written = [write_summary(folder), write_markdown(folder), write_report(folder)]
+    distances = fids(read_benchmark(folder), fid) if fid else {}
+    written = [write_summary(folder, distances), write_markdown(folder, distances), write_report(folder)]
     say(written[1].read_text(encoding="utf-8"))
     say(f"wrote {', '.join(map(str, [folder / RESULTS, *written]))}")
 
@@ -224,7 +240,8 @@ def _record(
         },
         "methods": list(dict.fromkeys(chain.from_iterable(jobs.methods.values()))),
         "definitions": definitions(jobs, dict.fromkeys(pictures.sizes.values()), networks, options.precision),
-        "options": {**{name: getattr(options, name) for name in RECORDED}, "noise": random_streams.VERSION},
+        "options": {name: getattr(options, name) for name in RECORDED}
+        | {"metrics": list(options.metrics), "noise": random_streams.VERSION},
         **pictures_record(pictures, len(pictures)),
         "cut": jobs.cut(dict.fromkeys(pictures.sizes.values())),
         "lpips": lpips,

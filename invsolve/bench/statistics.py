@@ -47,7 +47,7 @@ class Entry:
     """One method on one task: its results, and their means, None of what no result has.
 
     ``evaluations``, ``seconds``: per image. ``memory``: the most bytes at a time (see ``runtime.peak_memory``).
-    ``scores`` and ``spread`` have the keys of ``COLUMNS`` and ``SPREAD``.
+    ``scores`` and ``spread`` have the keys of ``COLUMNS`` and ``SPREAD``, ``further`` those that the run asked for.
     ``calibration``: (predicted standard deviation, rms error) per bin, pooled over the images.
     """
 
@@ -59,6 +59,7 @@ class Entry:
     memory: float | None
     scores: Mapping[str, Mean | None]
     spread: Mapping[str, Mean | None]
+    further: Mapping[str, Mean | None]
     calibration: tuple[tuple[float, float], ...]
 
 
@@ -83,8 +84,11 @@ def read_benchmark(directory: Path) -> Benchmark:
         groups.setdefault((row["task"], row["method"]), []).append(row)
     tasks = _in_order([task for task, _ in groups], option(run, "tasks"))
     methods = _in_order([method for _, method in groups], option(run, "methods"))
+    further = [name for name in option(run, "metrics") or () if any(name in row for row in rows)]
     entries = {
-        task: tuple(_entry(task, method, groups[task, method]) for method in methods if (task, method) in groups)
+        task: tuple(
+            _entry(task, method, groups[task, method], further) for method in methods if (task, method) in groups
+        )
         for task in tasks
     }
     return Benchmark(directory, run, entries, methods)
@@ -142,13 +146,14 @@ def _in_order(names: Sequence[str], wanted: Sequence[str] | None) -> tuple[str, 
     return tuple(dict.fromkeys([*(name for name in wanted or () if name in names), *names]))
 
 
-def _entry(task: str, method: str, rows: Sequence[Row]) -> Entry:
+def _entry(task: str, method: str, rows: Sequence[Row], further: Sequence[str]) -> Entry:
     evaluations, seconds = _mean(rows, "evaluations"), _mean(rows, "seconds")
     scores, spread = ({name: _mean(rows, name) for name, _, _ in columns} for columns in (COLUMNS, SPREAD))
     curves = [row["calibration"] for row in rows if row.get("calibration")]
     memory = max((row["memory"] for row in rows if _finite(row.get("memory"))), default=None)
     costs = evaluations and evaluations.value, seconds and seconds.value, memory
-    return Entry(task, method, tuple(rows), *costs, scores, spread, pool_calibration(curves))
+    asked = {name: _mean(rows, name) for name in further}
+    return Entry(task, method, tuple(rows), *costs, scores, spread, asked, pool_calibration(curves))
 
 
 def _mean(rows: Sequence[Row], name: str) -> Mean | None:

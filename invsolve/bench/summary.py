@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..images.files import write_atomically
 from ..runtime.printing import counted
 from .statistics import COLUMNS, FEW, SPREAD, Benchmark, Entry, Mean, behind, best, chance, read_benchmark, treatment
+from .store import Pair
 
 INTERVAL = "95 % interval of the mean over the images, by Student's t"
 
@@ -19,31 +21,41 @@ LEGEND = (
 )
 MEGABYTE = 1e6
 
+Fids = Mapping[Pair, float]  # Fréchet distances, where they were asked for
+NO_FIDS: Fids = {}
 
-def write_summary(folder: Path) -> Path:
+
+def write_summary(folder: Path, fids: Fids = NO_FIDS) -> Path:
     """Write ``summary.json``: for each task and method the means over its images, with their intervals.
 
     Per restored picture: ``evaluations``, ``seconds``, ``psnr``, ``ssim``, ``lpips``, and of several samples
     ``psnr_mean``, ``psnr_std``, ``lpips_std``, ``spearman`` (see ``scores.py``) and the pooled ``calibration``;
-    ``memory``, the most bytes in use at a time, where that is known.
+    ``memory``, the most bytes in use at a time, where it is known; further measures that were asked for, and ``fids``.
     ``lpips_behind`` is the difference from the lowest LPIPS of the task on the same pictures (see ``behind``).
     """
     entries = []
     for rivals in read_benchmark(folder).tasks.values():
         lags = behind(rivals, "lpips")
-        entries += [_summary(entry, lags.get(entry.method)) for entry in rivals]
+        entries += [_summary(entry, lags.get(entry.method), fids) for entry in rivals]
     text = json.dumps({"interval": INTERVAL, "entries": entries}, indent=2, allow_nan=False) + "\n"
     write_atomically(folder / "summary.json", lambda file: file.write(text.encode()))
     return folder / "summary.json"
 
 
-def write_markdown(folder: Path) -> Path:
+def write_markdown(folder: Path, fids: Fids = NO_FIDS) -> Path:
     """Write ``summary.md``: the overview, who is best, and the table of all figures."""
     benchmark = read_benchmark(folder)
     legend = f"PSNR in dB / LPIPS; in bold the lowest mean LPIPS of the methods of at most {FEW} evaluations"
     legend += ", † the lowest of all where another has it."
     sizes = treatment(benchmark.run)
-    blocks = [*([sizes] if sizes else []), legend, overview(benchmark), *winners(benchmark), LEGEND, table(benchmark)]
+    blocks = [
+        *([sizes] if sizes else []),
+        legend,
+        overview(benchmark),
+        *winners(benchmark),
+        LEGEND,
+        table(benchmark, fids),
+    ]
     write_atomically(folder / "summary.md", lambda file: file.write(("\n\n".join(blocks) + "\n").encode()))
     return folder / "summary.md"
 
@@ -83,17 +95,27 @@ def winners(benchmark: Benchmark) -> list[str]:
     return sentences
 
 
-def table(benchmark: Benchmark) -> str:
+def table(benchmark: Benchmark, fids: Fids = NO_FIDS) -> str:
     """Every figure, ``±`` half of the 95 % interval; with samples also what they say of the uncertainty."""
     entries = [entry for entries in benchmark.tasks.values() for entry in entries]
     lags = {task: behind(entries, "lpips") for task, entries in benchmark.tasks.items()}
     spread = [column for column in SPREAD if column[0] != "samples" and any(e.spread[column[0]] for e in entries)]
-    columns = [*COLUMNS, *spread]
+    further = [(name, name.upper(), 3) for name in (entries[0].further if entries else ())]
+    columns = [*COLUMNS, *further, *spread]
     headings = ["Task", "Method", "Evaluations", *(heading for _, heading, _ in columns)]
     measured = any(entry.memory for entry in entries)
-    lines = [[*headings, "LPIPS behind the best", "Seconds", *(["MB"] if measured else []), "Images"]]
+    lines = [
+        [
+            *headings,
+            *(["FID"] if fids else []),
+            "LPIPS behind the best",
+            "Seconds",
+            *(["MB"] if measured else []),
+            "Images",
+        ]
+    ]
     for entry in entries:
-        means = entry.scores | entry.spread
+        means = entry.scores | entry.spread | entry.further
         figures = [_mean(means[name], decimals) for name, _, decimals in columns]
         lag = lags[entry.task].get(entry.method)
         behind_best = _mean(lag, 4) if lag else "–"
@@ -105,11 +127,14 @@ def table(benchmark: Benchmark) -> str:
     return _markdown(lines)
 
 
-def _summary(entry: Entry, lag: Mean | None) -> dict:
+def _summary(entry: Entry, lag: Mean | None, fids: Fids) -> dict:
     figures = {"task": entry.task, "method": entry.method, "images": len(entry.rows)}
     figures |= {"steps": entry.rows[0].get("steps"), "evaluations": entry.evaluations, "seconds": entry.seconds}
     figures |= {"memory": entry.memory} if entry.memory else {}
-    means = entry.scores | {name: mean for name, mean in entry.spread.items() if mean and name != "samples"}
+    figures |= {"fid": fids[entry.task, entry.method]} if (entry.task, entry.method) in fids else {}
+    means = (
+        entry.scores | entry.further | {name: mean for name, mean in entry.spread.items() if mean and name != "samples"}
+    )
     means |= {"lpips_behind": lag} if lag else {}
     figures |= {name: mean and {"mean": mean.value, "half": mean.half} for name, mean in means.items()}
     if entry.calibration:

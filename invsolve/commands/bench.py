@@ -42,6 +42,11 @@ def add(commands: argparse._SubParsersAction) -> None:
     add("--samples", "K", "restore each picture K times; measure spread and calibration")
     add("--pictures", "M", "show the first M in the report")
     add("--precision", None, "of the network (default: fp32)")
+    add(
+        "--metrics",
+        "A,B,...",
+        "further: fid (needs all --pictures), and pyiqa's without reference, such as niqe or musiq",
+    )
     add("--device", None, DEVICE)
     add("--lpips-trunk", "FILE", "AlexNet's weights for LPIPS (else $INVSOLVE_LPIPS_TRUNK)")
 

@@ -132,4 +132,5 @@ class BenchOptions(Checked):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # not of the processor: figures must not depend on it
     device: Device = "auto"
     lpips_trunk: Path | None = None
+    metrics: tuple[str, ...] = ()  # further ones: fid, and those of pyiqa without reference
     redo: tuple[str, ...] = ()

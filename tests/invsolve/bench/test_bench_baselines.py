@@ -26,23 +26,37 @@ def measured(task: Task) -> tuple[torch.Tensor, LinearOperator, torch.Tensor]:
     return truth, operator, operator.measure(truth, task.sigma_y, NoiseStreams(0, [0, 1]))
 
 
-@pytest.mark.parametrize("task_name", list_tasks())
-def test_each_classical_method_is_nearer_the_truth_than_the_simple_one(task_name):
-    """In mean PSNR by its tuned number, where it is made for the task; and a picture alone is as in a batch."""
-    task = load_task(task_name)
+def gains(task: Task, names: list[str]) -> dict[str, float]:
+    """By how many dB each is nearer the truth than the simple baseline. A picture alone must be as in a batch."""
     truth, operator, y = measured(task)
     simple = np.mean(psnr(make_baseline(None, task, operator)[0](y), truth))
-    names = [n for n, b in BASELINES.items() if b.serves(task.kind) and n not in (*SIMPLE.values(), "least_squares")]
-    assert "tv" in names
+    found = {}
     for name in names:
-        if name == "bm3d":
-            pytest.importorskip("bm3d")
         restore, settings = make_baseline(name, task, operator)
-        found = restore(y)
-        assert found.shape == truth.shape
-        assert np.mean(psnr(found, truth)) > simple - 0.2, name
-        assert (restore(y[1:])[0] - found[1]).abs().max() < 1e-4, name
+        x = restore(y)
+        assert x.shape == truth.shape
+        assert (restore(y[1:])[0] - x[1]).abs().max() < 1e-4, name
         assert bool(settings) == (BASELINES[name].parameter is not None)
+        found[name] = np.mean(psnr(x, truth)) - simple
+    return found
+
+
+@pytest.mark.parametrize("task_name", list_tasks())
+def test_each_classical_method_is_nearer_the_truth_than_the_simple_one(task_name):
+    """Or about as near, by the number that was tuned for LPIPS, where it is made for the task."""
+    task = load_task(task_name)
+    simple = (*SIMPLE.values(), "least_squares", "bm3d")
+    names = [name for name, baseline in BASELINES.items() if baseline.serves(task.kind) and name not in simple]
+    assert "tv" in names
+    assert min(gains(task, names).values()) > -0.3
+    assert gains(task, ["tv"])["tv"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task_name", "gain"), [("denoise", 5), ("colorize", 0)])
+def test_bm3d_denoises(task_name, gain):
+    pytest.importorskip("bm3d")
+    assert gains(load_task(task_name), ["bm3d"])["bm3d"] > gain
 
 
 def test_the_tuned_numbers_are_of_baselines_at_tasks_that_they_are_made_for():
@@ -142,15 +156,16 @@ def test_biharmonic_leaves_what_was_observed_and_fills_a_ramp_exactly():
     assert (found - ramp).abs().max() < 1e-5
 
 
-def test_a_gray_measurement_is_denoised_to_a_gray_picture():
-    pytest.importorskip("bm3d")
+@pytest.mark.parametrize("name", ["nlm", pytest.param("bm3d", marks=pytest.mark.slow)])
+def test_a_gray_measurement_is_denoised_to_a_gray_picture(name):
+    if name == "bm3d":
+        pytest.importorskip("bm3d")
     operator = Grayscale((3, SIDE, SIDE))
     clean = operator(photograph(0, SIDE)[None])
     y = clean + 0.2 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-    for method in (classical.bm3d, classical.non_local_means):
-        found = method(operator, 0.2, 1.0)(y)
-        assert torch.equal(found[:, 0], found[:, 1])
-        assert (found[:, :1] - clean).square().mean() < 0.5 * (y - clean).square().mean()
+    found = BASELINES[name].restore(operator, 0.2, 1.0)(y)
+    assert torch.equal(found[:, 0], found[:, 1])
+    assert (found[:, :1] - clean).square().mean() < 0.5 * (y - clean).square().mean()
 
 
 def test_bm3d_says_how_to_install_its_package(monkeypatch):
