@@ -14,6 +14,7 @@ import torch
 
 from ..images.files import read_image, to_bytes
 from ..images.metrics import Metric
+from ..runtime.optional import import_with_torchvision
 from .statistics import Benchmark
 from .store import TRUTH, Pair, file_name, picture_folders
 
@@ -31,8 +32,8 @@ def load_further(names: Sequence[str], device: torch.device) -> dict[str, Metric
     if not wanted:
         return {}
     try:
-        import pyiqa
-    except ImportError as error:
+        pyiqa = import_with_torchvision("pyiqa")
+    except Exception as error:  # what the packages below it raise where they do not fit each other
         raise ValueError(f"--metrics {wanted[0]}: needs pyiqa, {INSTALL} ({_line(error)})") from None
     found: dict[str, Metric] = {}
     for name in wanted:
@@ -57,9 +58,8 @@ def _of_image(network: Callable[[torch.Tensor], torch.Tensor]) -> Metric:
 def load_fid(device: torch.device) -> Fid:
     """torchmetrics' FID on Inception's 2048 features. Raises ValueError where it, or its weights, are not to be had."""
     try:
-        from torchmetrics.image.fid import FrechetInceptionDistance
-
-        return FrechetInceptionDistance(feature=2048).to(device).set_dtype(torch.float64)
+        module = import_with_torchvision("torchmetrics.image.fid")
+        return module.FrechetInceptionDistance(feature=2048).to(device).set_dtype(torch.float64)
     except Exception as error:  # a missing package, or whatever a download raises
         needed = f"torchmetrics with torch-fidelity and Inception's weights, {INSTALL}"
         raise ValueError(f"--metrics {FID}: needs {needed} ({_line(error)})") from None
