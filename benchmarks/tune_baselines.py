@@ -104,9 +104,12 @@ def moves_of(name: str) -> Callable[[float, str, float], Iterator[float]]:
 
 
 def read_lines(path: Path) -> list[Line]:
-    """The whole lines of the output."""
+    """The whole lines of the output; one that an interruption cut off is removed from it."""
     text = path.read_text() if path.exists() else ""
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole)
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def as_yaml(lines: list[Line]) -> str:
