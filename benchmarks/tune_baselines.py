@@ -68,7 +68,7 @@ def tune(options: argparse.Namespace) -> None:
     lpips = load_lpips(options.lpips_trunk, options.device)
     for name in options.baselines:
         for task in map(load_task, options.tasks):
-            if BASELINES[name].serves(task.kind):
+            if BASELINES[name].serves(task):
                 known = tuned_values().get(name, {}).get(task.name, {})
                 start = known.get(BASELINES[name].parameter, BASELINES[name].default)
                 loss = objective(name, task, truth, lpips, options.out)

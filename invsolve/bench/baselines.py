@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from operators import LinearOperator
+from operators import LinearOperator, Operator
 
 from ..images.files import resized
 from ..specs.fields import suggestion
@@ -35,6 +35,7 @@ DAMPING = 0.01
 TUNED = Path(__file__).with_name("baselines.yaml")
 REVISION = 1  # of the classical methods: raised when one changes
 
+OTHERS = ("jpeg", "clip")  # kinds for which no method for linear operators and white noise is made
 BLURS, HOLES = ("gaussian_blur", "motion_blur"), ("inpaint_random", "inpaint_box")
 
 # From measurements [B, *operator.out_shape] to images [B, *operator.in_shape].
@@ -87,12 +88,18 @@ def least_squares(y: Tensor, operator: LinearOperator) -> Tensor:
     return operator.prox(torch.zeros_like(v), y, DAMPING * gain)
 
 
+def estimate(y: Tensor, operator: Operator) -> Tensor:
+    """The first image that the operator knows of: the decoded JPEG, the contrast undone; gray where it knows none."""
+    found = operator.estimate(y, lambda shape: torch.zeros(len(y), *shape).to(y))
+    return operator.blank(y) if found is None else found
+
+
 @dataclass(frozen=True)
 class Baseline:
     """A baseline, the kinds of degradations that it is made for, and what it is tuned by.
 
     ``restore`` takes ``(y, operator)``; where there is a ``parameter`` it is made for an operator by
-    ``restore(operator, sigma_y, value)`` and takes ``y``. No ``kinds``: any linear operator.
+    ``restore(operator, sigma_y, value)`` and takes ``y``, whose noise is white. No ``kinds``: any linear operator.
     """
 
     restore: Callable
@@ -100,8 +107,10 @@ class Baseline:
     parameter: str | None = None
     default: float = 0.0  # of the parameter, at tasks that nothing was tuned for
 
-    def serves(self, kind: str) -> bool:
-        return not self.kinds or kind in self.kinds
+    def serves(self, task: Task) -> bool:
+        if self.parameter and not task.is_white:
+            return False
+        return task.kind in self.kinds if self.kinds else task.kind not in OTHERS
 
 
 BASELINES: dict[str, Baseline] = {
@@ -110,6 +119,7 @@ BASELINES: dict[str, Baseline] = {
     "lanczos": Baseline(lanczos, ("super_resolution",)),
     "nearest": Baseline(nearest_observed, HOLES),
     "gray": Baseline(gray, ("grayscale",)),
+    "estimate": Baseline(estimate, OTHERS),
     "least_squares": Baseline(least_squares),
     "biharmonic": Baseline(classical.biharmonic, HOLES),
     "wiener": Baseline(classical.wiener, BLURS, "balance", 30.0),
@@ -126,29 +136,37 @@ SIMPLE = {  # the baseline of a kind of degradation
     "grayscale": "gray",
     "inpaint_random": "nearest",
     "inpaint_box": "nearest",
+    "jpeg": "estimate",
+    "clip": "estimate",
 }
 
 
 def baselines_of(task: Task) -> list[str]:
     """The names of those that are made for a task, and installed."""
-    names = [name for name, baseline in BASELINES.items() if baseline.serves(task.kind)]
+    names = [name for name, baseline in BASELINES.items() if baseline.serves(task)]
     return [name for name in names if name != "bm3d" or find_spec("bm3d")]
 
 
 def make_baseline(
-    name: str | None, task: Task, operator: LinearOperator, value: float | None = None
+    name: str | None, task: Task, operator: Operator, value: float | None = None
 ) -> tuple[Callable[[Tensor], Tensor], dict[str, float]]:
     """A baseline at a task, from ``y`` to images, and the settings that it has; None: the simple one of its kind.
 
     ``value`` is that of its parameter, by default the tuned one. Raises ValueError where there is none of that name,
     or it is not made for the task.
     """
-    baseline = BASELINES[name or SIMPLE.get(task.kind, "least_squares")] if name in (None, *BASELINES) else None
-    fit = [known for known, each in BASELINES.items() if each.serves(task.kind)]
-    if baseline is None:
+    if name is None:
+        unknown = "least_squares" if isinstance(operator, LinearOperator) else "estimate"
+        restore = BASELINES[SIMPLE.get(task.kind, unknown)].restore
+        return lambda y: restore(y, operator), {}
+    fit = [known for known, each in BASELINES.items() if each.serves(task)]
+    if name not in BASELINES:
         raise ValueError(f"no baseline {name!r}{suggestion(name, fit)}")
-    if not baseline.serves(task.kind):
-        raise ValueError(f"is made for {', '.join(baseline.kinds)}, not for {task.kind}, which has {', '.join(fit)}")
+    baseline = BASELINES[name]
+    if name not in fit:
+        kinds = ", ".join(baseline.kinds) or "linear operators"
+        made = f"{kinds} with white noise" if baseline.parameter else kinds
+        raise ValueError(f"is made for {made}, but {task.name} has {', '.join(fit)}")
     if baseline.parameter is None:
         return lambda y: baseline.restore(y, operator), {}
     if value is None:

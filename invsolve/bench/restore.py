@@ -20,6 +20,7 @@ from ..runtime.random_streams import MEASUREMENT, NoiseStreams, stream_index
 from ..specs.options import BenchOptions
 from ..specs.task import Task
 from . import store
+from .baselines import estimate
 from .methods import Method
 from .pictures import Pictures, Size
 from .scores import score, score_samples
@@ -64,15 +65,17 @@ def restore(bench: Bench, positions: Sequence[int], due: AbstractSet[store.Key])
         _, height, width = job.operator.in_shape
         truth = whole[..., :height, :width]
         y = job.task.measure(job.operator, truth, noise)
+        shown = y if y.ndim == 4 and y.shape[1] in (1, 3) else estimate(y, job.operator)
         for method, some in zip(job.methods, chosen, strict=True):
             if some:
-                yield _restore_by(method, bench, job.task, [positions[b] for b in some], truth[some], y[some])
+                those = [positions[b] for b in some]
+                yield _restore_by(method, bench, job.task, those, truth[some], y[some], shown[some])
 
 
 def _restore_by(
-    method: Method, bench: Bench, task: Task, positions: Sequence[int], truth: Tensor, y: Tensor
+    method: Method, bench: Bench, task: Task, positions: Sequence[int], truth: Tensor, y: Tensor, shown: Tensor
 ) -> list[Row]:
-    """Restore measurements by one method, write their pictures, and only then give their lines."""
+    """Restore measurements, ``shown`` as pictures, by one method, write its pictures, and only then give its lines."""
     names = [bench.pictures.names[position] for position in positions]
     streams = [[stream_index(name) for name in names]]
     if bench.options.samples and method.random:
@@ -95,7 +98,7 @@ def _restore_by(
         rows.append(common | where | size | figures[b] | cost)
         if position < bench.options.pictures:
             file = store.file_name(method.name)
-            pictures = {store.TRUTH: truth[b], store.MEASUREMENT: y[b], file: x[0, b]}
+            pictures = {store.TRUTH: truth[b], store.MEASUREMENT: shown[b], file: x[0, b]}
             if several:
                 pictures[file + store.STD] = x[:, b].std(0).mean(0, keepdim=True) / STD_WHITE * 2 - 1
             folder = store.picture_folder(bench.options.out, task.name, name)

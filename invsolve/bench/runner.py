@@ -120,8 +120,7 @@ class Jobs:
 
 def _kept(task: Task, size: Size) -> Size:
     """What a task takes of pictures of a size: their sides down to its multiples."""
-    unit = task.degradation.multiple
-    height, width = (side - side % unit for side in size)
+    height, width = (side - side % unit for side, unit in zip(size, task.degradation.multiples, strict=True))
     return height, width
 
 

@@ -56,9 +56,9 @@ class Degradation(Checked):
         return measured
 
     @property
-    def multiple(self) -> int:
-        """What the sides of a clean image are multiples of."""
-        return 1
+    def multiples(self) -> tuple[int, int]:
+        """What height and width of a clean image are multiples of."""
+        return 1, 1
 
     def resembles(self, given: Tensor | None) -> bool:
         """Whether settings that were tuned for the degradation's own mask or kernel serve for the user's too."""
@@ -106,8 +106,8 @@ class SuperResolution(Degradation):
         return channels, height * self.factor, width * self.factor
 
     @property
-    def multiple(self):
-        return self.factor
+    def multiples(self):
+        return self.factor, self.factor
 
 
 @dataclass(frozen=True)
@@ -218,6 +218,13 @@ class Jpeg(Degradation):
         from operators.jpeg import SUBSAMPLING, quality_tables
 
         return operators.JPEG(shape, quality_tables(self.quality, shape[0]), SUBSAMPLING[self.subsampling])
+
+    @property
+    def multiples(self):
+        from operators.jpeg import BLOCK, SUBSAMPLING
+
+        rows, columns = SUBSAMPLING[self.subsampling]
+        return BLOCK * rows, BLOCK * columns
 
     def noise(self, operator):
         return operator.rounding

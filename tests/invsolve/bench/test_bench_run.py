@@ -153,6 +153,23 @@ def test_pictures_of_mixed_sizes_are_restored_whole_in_one_run(bench, mixed, tmp
         assert row["psnr"] == pytest.approx(rows[key]["psnr"], abs=1e-3)
 
 
+def test_tasks_whose_measurements_are_no_pictures_show_their_estimates(bench, mixed):
+    """A JPEG's coefficients are shown decoded; its blocks take multiples of 16 pixels."""
+    tasks = ("--tasks", "jpeg,declip,dequantize,poisson", "--methods", "baseline,baselines,ncvsd", "--limit", 1)
+    arguments = bench.arguments("other", "--data", mixed, *tasks)
+    del arguments[(at := arguments.index("--size")) : at + 2]
+    assert main(arguments) == 0
+    rows = figures(bench.folder / "other")
+    simple = {"jpeg": "estimate", "declip": "estimate", "dequantize": "measurement", "poisson": "measurement"}
+    for task, name in simple.items():
+        assert rows[task, f"baseline:{name}", "a"]["psnr"] == rows[task, "baseline", "a"]["psnr"] > 14
+        width, height = (32, 32) if task == "jpeg" else (38, 45)
+        assert {(row["width"], row["height"]) for key, row in rows.items() if key[0] == task} == {(width, height)}
+    folder = bench.folder / "other" / "pictures" / "jpeg" / "a"
+    assert torch.equal(read_image(folder / "measurement.png"), read_image(folder / "baseline.png"))
+    assert read_image(folder / "truth.png").shape == (3, 32, 32)
+
+
 def test_the_size_of_older_records_stands_for_what_it_did(bench, undisturbed, capsys):
     """Then larger pictures were averaged down to it; of pictures of that size nothing has changed."""
     for name, size in (("same", SIZE), ("larger", 16)):
@@ -240,7 +257,7 @@ def test_a_plain_denoiser_can_draw_by_reverse_diffusion(bench):
         (["--methods", "baseline:bicubik"], "baseline:bicubik at sr4x: no baseline 'bicubik'; did you mean 'bicubic'?"),
         (
             ["--methods", "baseline:wiener"],
-            "baseline:wiener at sr4x: is made for gaussian_blur, motion_blur, not for super_resolution, which has bic",
+            "baseline:wiener at sr4x: is made for gaussian_blur, motion_blur with white noise, but sr4x has bicubic, ",
         ),
         (
             ["--tasks", "reflect.yaml", "--methods", "baseline:wiener"],
