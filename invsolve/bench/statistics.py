@@ -26,7 +26,7 @@ SPREAD = (  # of several samples, see scores.py
     ("lpips_std", "Deviation of LPIPS", 3),
     ("spearman", "Spearman", 2),
 )
-SIZES_SHOWN = 4  # of pictures, in words
+SIZES_SHOWN = 6  # of pictures, in words
 FEW = 20  # evaluations: the budget within which a second "best" is marked
 
 

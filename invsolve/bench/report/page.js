@@ -117,8 +117,8 @@ function makeLightbox(dialog) {
   let tiles = [], current = 0, fit = 1, width = 1, height = 1, together = false;
 
   const actions = {
-    previous: () => show(current - 1),
-    next: () => show(current + 1),
+    previous: () => step(-1),
+    next: () => step(1),
     in: () => zoom(1.5),
     out: () => zoom(1 / 1.5),
     reset: () => whole(),
@@ -141,6 +141,15 @@ function makeLightbox(dialog) {
     });
   }
 
+  function step(by) { // to another method, or with all of them to another picture
+    if (!together) return show(current + by);
+    const grid = tiles[0].parentNode;
+    const grids = [...grid.parentNode.querySelectorAll(".grid")];
+    tiles = [...grids[(grids.indexOf(grid) + by + grids.length) % grids.length].children];
+    show(0);
+    whole();
+  }
+
   function show(index) {
     current = (index + tiles.length) % tiles.length;
     const shown = together ? tiles : [tiles[current]];
@@ -149,7 +158,7 @@ function makeLightbox(dialog) {
     shown.forEach((tile, i) => fill(panes[i], tile));
     view.style.setProperty("--columns", columns(shown.length));
     dialog.querySelector("[data-do=together]").setAttribute("aria-pressed", together);
-    dialog.querySelector(".caption").textContent = together ? "" : caption(tiles[current]);
+    dialog.querySelector(".caption").textContent = together ? tiles[0].parentNode.dataset.picture : caption(tiles[current]);
     draw();
   }
 

@@ -205,6 +205,10 @@ def test_all_methods_are_seen_side_by_side_at_the_same_place(page, width):
     assert [pane[:3] for pane in zoomed] == [pytest.approx([left, top, size], abs=0.01)] * len(found)
     press(page, "1")
     assert page.execute_script(panes)[2][2] == pytest.approx(SIDE / page.execute_script("return devicePixelRatio"))
+    press(page, webdriver.Keys.ARROW_RIGHT)  # to the next picture
+    found = page.execute_script(panes)
+    assert [alt for *_, alt, _ in found] == [f"{name}: picture 00001, sr4x" for name in names]
+    assert find(page, "#lightbox .caption").text == "00001"
     find(page, "[data-do=together]").click()
     assert len(page.execute_script(panes)) == 1
 
