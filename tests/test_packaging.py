@@ -6,6 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+import yaml
 
 import invsolve
 
@@ -48,3 +49,23 @@ def test_the_licence_names_that_of_the_weights(pyproject):
 
 def test_the_version_is_that_of_the_installation(pyproject):
     assert invsolve.__version__ in (pyproject["project"]["version"], "0+unknown")
+
+
+def test_the_version_of_the_citation_is_that_of_the_package(pyproject):
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], citation["cff-version"]) == (pyproject["project"]["version"], "1.2.0")
+
+
+def test_the_hooks_check_the_style_by_the_pinned_ruff():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    assert {hook["id"] for hook in hooks} == {"ruff-check", "ruff-format"}
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    assert all(package in pins for hook in hooks for package in hook["additional_dependencies"])
+
+
+def test_the_workflows_test_every_python_that_is_supported(pyproject):
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    versions = jobs["test"]["strategy"]["matrix"]["python-version"]
+    assert versions == ["3.10", "3.11", "3.12", "3.13"]
+    assert pyproject["project"]["requires-python"] == f">={versions[0]}"
+    assert {"lint", "test", "docs", "wheel"} == {*jobs}
