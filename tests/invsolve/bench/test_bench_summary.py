@@ -111,7 +111,8 @@ def test_the_most_memory_of_a_method_is_shown_where_it_is_known(folder):
         ),
         (
             {"sizes": {f"{i}x9": 1 for i in range(10, 18)}},
-            "Pictures: 1 of 10x9, 1 of 11x9, 1 of 12x9, 1 of 13x9, 1 of 14x9, 1 of 15x9, 2 of other sizes pixels, restored whole.",
+            "Pictures: 1 of 10x9, 1 of 11x9, 1 of 12x9, 1 of 13x9, 1 of 14x9, 1 of 15x9, 2 of other sizes pixels, "
+            "restored whole.",
         ),
     ],
 )
