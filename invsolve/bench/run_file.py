@@ -30,12 +30,12 @@ def open_folder(folder: Path, record: Record, pictures: Pictures, redo: Abstract
     """Make the benchmark's directory, or check that what lies there fits the run, drop ``redo``, write ``run.json``.
 
     Of ``record`` these must stay as the first run wrote them: ``options`` (but other ones for the size of the pictures
-    may come to the same), ``lpips``, the digests of files, and the
-    values of ``degradations`` (task: what defines its measurements) and of ``definitions`` (method: task: its settings
-    and a digest of its network) where there are results, see :func:`difference`. A later run may add ``tasks`` and
-    ``methods``, and for all of them more ``images``, of which the first are the same (a larger ``limit``); another
-    ``device`` is added to the first, because seconds are not comparable then. ``prior`` and ``denoiser`` are those of
-    the last run that had one.
+    may come to the same), ``lpips``, the digests of files, and the values of ``degradations`` (task: what defines its
+    measurements) and of ``definitions`` (method: task: its settings and a digest of its network, or these by the
+    pictures' size) where there are results, see :func:`difference`. A later run may add ``tasks`` and ``methods``, and
+    for all of them more ``images``, of which the first are the same (a larger ``limit``); another ``device`` is added
+    to the first, because seconds are not comparable then. ``prior`` and ``denoiser`` are those of the last run that
+    had one.
 
     The lines and pictures of ``redo``, (task, method) pairs, are dropped first; their definitions may have changed. An
     interruption at any point leaves a directory that a later run can use.
@@ -161,7 +161,7 @@ def _check_definitions(folder: Path, before: Record, now: Record, redo: Abstract
         for method, tasks in now["definitions"].items()
         for task, definition in tasks.items()
         if (task, method) in present
-        and (change := difference(before["definitions"].get(method, {}).get(task, {}), definition))
+        and (change := _change(before["definitions"].get(method, {}).get(task, {}), definition))
     ]
     if changed:
         method, task, change = changed[0]
@@ -170,6 +170,21 @@ def _check_definitions(folder: Path, before: Record, now: Record, redo: Abstract
             f"{folder} holds results of {method} at {task} by other settings or weights ({change}): "
             f"--redo {methods} computes them again, or choose another --out"
         )
+
+
+def _change(before: Definition, now: Definition) -> str | None:
+    """How a definition differs, of which either may be by the size of the pictures; later runs may have more sizes."""
+    was, is_ = _by_size(before), _by_size(now)
+    for size, definition in was.items():
+        changes = [difference(definition, other) for other in ([is_[size]] if size in is_ else is_.values())]
+        if all(changes):
+            return changes[0]
+    return None
+
+
+def _by_size(definition: Definition) -> Mapping[str, Definition]:
+    sized = definition and all(isinstance(value, Mapping) for value in definition.values())
+    return definition if sized else {"": definition}
 
 
 def _grown(before: Record, now: Record) -> Record:
