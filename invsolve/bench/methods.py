@@ -34,10 +34,11 @@ from ..specs.fields import suggestion
 from ..specs.task import Task
 from .baselines import baselines_of, make_baseline
 
+ALL_BASELINES = "baselines"  # stands for all that a task has
 # The methods that are no peers, and the network that each needs.
 NETWORKS = {
     "baseline": None,
-    "baselines": None,
+    ALL_BASELINES: None,
     "ncvsd": "prior",
     "teacher": "denoiser",
     "teacher-diffusion": "denoiser",
@@ -96,7 +97,7 @@ def make_method(name: str, task: Task, operator: LinearOperator, tools: Tools) -
 
 def methods_at(task: Task, words: Sequence[str]) -> list[str]:
     """The methods of a list at a task, where ``baselines`` stands for those that there are."""
-    names = ([f"baseline:{each}" for each in baselines_of(task)] if word == "baselines" else [word] for word in words)
+    names = ([f"baseline:{each}" for each in baselines_of(task)] if word == ALL_BASELINES else [word] for word in words)
     return list(dict.fromkeys(chain.from_iterable(names)))
 
 

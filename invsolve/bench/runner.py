@@ -27,7 +27,7 @@ from ..runtime.processes import alone, count, joined, own_device, rank
 from ..specs.options import BenchOptions
 from ..specs.task import Task, list_tasks, load_task
 from .further import FID, Fid, fids, load_fid, load_further
-from .methods import Tools, make_method, methods_at, network_of
+from .methods import ALL_BASELINES, Tools, make_method, methods_at, network_of
 from .pictures import Pictures, Size, written
 from .restore import Bench, Job, restore
 from .run_file import Definition, Record, check_folder, digest, open_folder, pictures_record
@@ -63,7 +63,7 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
         if not names:
             raise ValueError(f"{given}: the list is empty")
     for name in options.redo:
-        if name not in options.methods:
+        if name not in options.methods and not (ALL_BASELINES in options.methods and name.startswith("baseline:")):
             raise ValueError(f"--redo: {name} is not among --methods, which are {', '.join(options.methods)}")
     device = own_device(options.device)
     pictures = Pictures(options.data, options.size, options.reduce, options.limit)
@@ -74,7 +74,12 @@ def bench(options: BenchOptions, say: Callable[[str], None] = print) -> None:
     jobs, networks = prepare(options, device)
     metrics = load_metrics(options.lpips_trunk, device, say) | further
     record = _record(options, device, jobs, pictures, networks, "lpips" in metrics)
-    redo = {(task.name, name) for task in jobs.tasks for name in methods_at(task, options.redo)}
+    redo = {
+        (task.name, name)
+        for task in jobs.tasks
+        for name in methods_at(task, options.redo)
+        if name in jobs.methods[task.name]
+    }
     with alone(options.out):
         if redo:
             check_folder(options.out, record, pictures, redo)  # each for itself, so that none waits for one that failed

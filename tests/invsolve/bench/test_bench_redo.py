@@ -165,6 +165,19 @@ def test_another_network_needs_its_methods_redone(bench, undisturbed, tmp_path):
     assert {key[:2] for key in expected if found[key] != expected[key]} == {("sr4x", "teacher:2")}
 
 
+def test_one_of_all_baselines_can_be_redone(bench):
+    """At the tasks that have it; the others' lines stay as they are."""
+    arguments = ("--tasks", "sr4x,inpaint_random", "--methods", "baselines", "--limit", 1)
+    out = bench("some", *arguments)
+    before = (out / "results.jsonl").read_text().splitlines()
+    bench("some", *arguments, "--redo", "baseline:lanczos")
+    after = (out / "results.jsonl").read_text().splitlines()
+    assert [line for line in before if line not in after] != []
+    changed = {(row["task"], row["method"]) for row in map(json.loads, set(before) - set(after))}
+    assert changed == {("sr4x", "baseline:lanczos")}
+    assert len(after) == len(before)
+
+
 def test_a_method_to_redo_must_be_among_the_methods(bench, capsys):
     assert main(bench.arguments("absent", "--redo", "ncvsd,dps")) == 2
     message = "--redo: dps is not among --methods, which are baseline, ncvsd, teacher:2"

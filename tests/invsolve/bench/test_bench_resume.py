@@ -220,6 +220,7 @@ def test_pictures_can_be_added(bench, undisturbed):
 def test_pictures_are_not_added_for_some_methods_or_tasks_alone(options, message, bench, tmp_path, capsys):
     out = bench(tmp_path.name, "--limit", 1)
     before = contents(out)
+    capsys.readouterr()
     assert main(bench.arguments(tmp_path.name, "--limit", 2, *options)) == 2
     start = f"invsolve: error: {out} has the first 1 of these 2 pictures: the others are for all of its "
     assert capsys.readouterr().err == f"{start}{message}\n"

@@ -10,7 +10,7 @@ import torch
 from bench_cases import figures, make_bench, photograph
 from scipy.stats import rankdata
 
-from invsolve.bench.baselines import BASELINES
+from invsolve.bench.baselines import make_baseline
 from invsolve.bench.scores import score, score_samples, uncertainty
 from invsolve.images.metrics import psnr, ssim
 from invsolve.specs.task import load_task
@@ -99,7 +99,8 @@ def test_a_method_that_diverges_counts_as_gray(tiny_prior, tmp_path, monkeypatch
     from invsolve.bench import baselines
 
     bench = make_bench(tmp_path, tiny_prior, 1)
-    monkeypatch.setitem(baselines.BASELINES, "denoise", lambda y, operator: y * math.nan)
+    diverges = baselines.Baseline(lambda y, operator: y * math.nan)
+    monkeypatch.setitem(baselines.BASELINES, "measurement", diverges)
     row = figures(bench("nan", "--tasks", "denoise", "--methods", "baseline"))["denoise", "baseline", "00000"]
     (expected,) = score(torch.zeros(1, 3, 32, 32), photograph(0)[None], {"psnr": psnr})
     assert row["psnr"] == pytest.approx(expected["psnr"], abs=0.02)
@@ -112,7 +113,7 @@ def test_every_kind_of_task_has_a_baseline():
         task = load_task(name)
         operator = task.make_operator(tuple(x.shape[1:]))
         y = operator(x)
-        found = BASELINES[task.kind](y, operator)
+        found = make_baseline(None, task, operator)[0](y)
         assert found.shape == x.shape
         if task.kind in ("denoise", "gaussian_blur", "motion_blur"):
             assert torch.equal(found, y)
