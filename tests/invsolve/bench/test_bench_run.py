@@ -170,9 +170,11 @@ def test_tasks_whose_measurements_are_no_pictures_show_their_estimates(bench, mi
     assert read_image(folder / "truth.png").shape == (3, 32, 32)
 
 
-def test_settings_chosen_for_each_size_are_recorded_by_size_and_may_come_later(bench, mixed, capsys):
+def test_settings_chosen_for_each_size_are_recorded_by_size_and_may_come_later(bench, mixed, tmp_path, capsys):
     """Of the first picture's size alone at first. What changes at a size that has results is refused."""
-    whole = ("--data", mixed, "--tasks", "poisson,sr4x", "--methods", "ncvsd")
+    task = "name: own\ndescription: x\noperator: {type: inpaint_box, box: 0.5}\nsigma_y: 0.05\n"  # without settings
+    (tmp_path / "own.yaml").write_text(task)
+    whole = ("--data", mixed, "--tasks", f"{tmp_path / 'own.yaml'},sr4x", "--methods", "ncvsd")
     arguments = bench.arguments("sized", *whole, "--limit", 1)
     del arguments[(at := arguments.index("--size")) : at + 2]
     path = bench.folder / "sized" / "run.json"
@@ -182,21 +184,21 @@ def test_settings_chosen_for_each_size_are_recorded_by_size_and_may_come_later(b
 
     assert main(arguments) == 0
     first = definitions()
-    assert "sigma_max" in first["poisson"]
+    assert "sigma_max" in first["own"]
     more = [*arguments, "--limit", "4"]
     assert main(more) == 0
     grown = definitions()
-    assert list(grown["poisson"]) == ["38x45", "45x38", "32x32"]
-    assert grown["poisson"]["38x45"] == first["poisson"]
-    assert len({definition["sigma_max"] for definition in grown["poisson"].values()}) > 1
+    assert list(grown["own"]) == ["38x45", "45x38", "32x32"]
+    assert grown["own"]["38x45"] == first["own"]
+    assert len({definition["sigma_max"] for definition in grown["own"].values()}) > 1
     assert grown["sr4x"] == first["sr4x"]  # tuned, whatever the size
     assert main(more) == 0
     record = json.loads(path.read_text())
-    record["definitions"]["ncvsd"]["poisson"]["45x38"]["sigma_max"] += 1
+    record["definitions"]["ncvsd"]["own"]["45x38"]["sigma_max"] += 1
     path.write_text(json.dumps(record))
     capsys.readouterr()
     assert main(more) == 2
-    assert "holds results of ncvsd at poisson by other settings or weights (sigma_max was " in capsys.readouterr().err
+    assert "holds results of ncvsd at own by other settings or weights (sigma_max was " in capsys.readouterr().err
 
 
 def test_the_size_of_older_records_stands_for_what_it_did(bench, undisturbed, capsys):
