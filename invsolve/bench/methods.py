@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from itertools import chain
@@ -28,6 +29,7 @@ from .. import peers
 from ..priors.denoiser import DiffusionSampler, PosteriorMean, Prior
 from ..runtime.random_streams import NoiseStreams
 from ..solver.defaults import default_settings, honoured
+from ..solver.diagnostics import MismatchWarning
 from ..solver.request import Index, check_settings
 from ..solver.solve import solve
 from ..specs.fields import suggestion
@@ -142,7 +144,9 @@ def _in_loop(name: str, prior: Prior, steps: int, task: Task, operator: LinearOp
     sample = {"sample": prior.evaluations} if prior.evaluations > 1 else {}
 
     def restore(y: Tensor, streams: Sequence[Index]) -> Tensor:
-        return solve(y, operator, evaluations, task.sigma_y, prior, seed, settings, streams, noise=model)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MismatchWarning)  # operator and noise are what they are said to be
+            return solve(y, operator, evaluations, task.sigma_y, prior, seed, settings, streams, noise=model)
 
     return Method(name, steps, evaluations, restore, {**in_use(settings), **sample, "revision": REVISION})
 
