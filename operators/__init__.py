@@ -12,8 +12,10 @@ from operators.identity import Identity
 from operators.jpeg import JPEG
 from operators.kernels import gaussian_kernel, motion_kernel, without_zero_border
 from operators.mask import Mask, box_mask, random_mask
+from operators.multicoil import MultiCoilFourier
 from operators.noise import Gaussian, NoiseModel, Poisson, PoissonGaussian, Quantized, Saturated
 from operators.operator import Operator
+from operators.phase_retrieval import PhaseRetrieval
 from operators.resize import Resize
 from operators.separable import SeparableOperator
 from operators.stack import Stack
@@ -36,8 +38,10 @@ __all__ = [
     "Mask",
     "MaskedFourier",
     "MaskedHadamard",
+    "MultiCoilFourier",
     "NoiseModel",
     "Operator",
+    "PhaseRetrieval",
     "Poisson",
     "PoissonGaussian",
     "Quantized",

@@ -27,6 +27,7 @@ class Operator(torch.nn.Module):
     """
 
     complex_measurements = False  # y is complex64 or complex128; x is real all the same
+    curvature: float | None = None  # c, where the second derivatives of |y - A(x)|² / 2 are at most c; None: not known
     pointwise = False  # each value of y depends on the value of x at its place alone
 
     def __init__(

@@ -18,6 +18,7 @@ from operators import (
     Mask,
     MaskedFourier,
     MaskedHadamard,
+    MultiCoilFourier,
     Resize,
     SeparableOperator,
     Stack,
@@ -44,6 +45,16 @@ def kernel(*shape: int, seed: int = 1) -> Tensor:
 
 def masks(batch: int, channels: int, height: int, width: int) -> Tensor:
     return (random(batch, channels, height, width, seed=2) > 0.2).float()
+
+
+def maps(*shape: int) -> Tensor:
+    """Sensitivities of coils, complex."""
+    return torch.view_as_complex(random(*shape, 2, seed=4)) + 1
+
+
+def weights(*shape: int) -> Tensor:
+    """Weights of measurements, which float32 has exactly."""
+    return (1 + random(*shape, seed=5).abs().mul(8).round() / 8).to(torch.get_default_dtype())
 
 
 def gradient(x: Tensor) -> Tensor:
@@ -103,6 +114,17 @@ CASES = {
     "fourier per image": lambda: MaskedFourier((1, 6, 7), masks(BATCH, 1, 6, 7)),
     "hadamard": lambda: MaskedHadamard((2, 4, 8), random_mask((4, 8), 0.5, seed=1)),
     "hadamard per image": lambda: MaskedHadamard((3, 4, 8), masks(BATCH, 1, 4, 8)),
+    "one coil": lambda: MultiCoilFourier((2, 5, 6), random_mask((5, 6), 0.5, seed=1)),
+    "coils": lambda: MultiCoilFourier((1, 4, 5), random_mask((4, 5), 0.4, seed=1), maps(3, 4, 5)),
+    "coils, masks and maps per image": lambda: MultiCoilFourier((1, 4, 3), masks(BATCH, 1, 4, 3), maps(BATCH, 2, 4, 3)),
+    "coils of a blur": lambda: (
+        MultiCoilFourier((1, 4, 3), random_mask((4, 3), 0.3, seed=1), maps(2, 4, 3))
+        @ CircularConvolution((1, 4, 3), kernel(3, 3))
+    ),
+    "multiple of coils, weighted": lambda: Weighted(
+        0.7 * MultiCoilFourier((2, 3, 4), random_mask((3, 4), 0.3, seed=1), maps(1, 3, 4)), weights(1, 2, 3, 4)
+    ),
+    "stack of coils": lambda: Stack([MultiCoilFourier((1, 3, 4), masks(1, 1, 3, 4)[0], maps(k, 3, 4)) for k in (1, 2)]),
     "function": lambda: FunctionOperator((1, 5, 6), gradient),
     "function with adjoint": lambda: FunctionOperator((1, 5, 4), lambda x: x.mT, lambda y: y.mT),
     "mask of blur": lambda: (
@@ -132,8 +154,20 @@ CASES = {
 }
 
 
+def flat(y: Tensor) -> Tensor:
+    """Measurements as real vectors `[B, m]`: of complex values real and imaginary parts in turn."""
+    return (torch.view_as_real(y) if y.is_complex() else y).flatten(1)
+
+
+def unflat(op: LinearOperator, vectors: Tensor) -> Tensor:
+    """Measurements `[B, *out_shape]` of real vectors `[B, m]`."""
+    if not op.complex_measurements:
+        return vectors.reshape(-1, *op.out_shape)
+    return torch.view_as_complex(vectors.reshape(-1, *op.out_shape, 2))
+
+
 def dense(op: LinearOperator, image: int = 0) -> Tensor:
-    """The matrix [m, n] of the operator for one image of the batch: forward on the identity basis."""
+    """The real matrix [m, n] of the operator for one image of the batch: forward on the identity basis."""
     size = torch.Size(op.in_shape).numel()
     basis = torch.eye(size, dtype=torch.float64).reshape(size, *op.in_shape)
-    return op.select([image] * size)(basis).flatten(1).T
+    return flat(op.select([image] * size)(basis)).T
