@@ -17,7 +17,7 @@ from operators.weighted import Weighted
 STEPS, POINTWISE_STEPS = 60, 16  # of a sample; fewer where each pixel is accepted by itself
 ACCEPTED = 0.574  # share that is best in many dimensions (Roberts and Rosenthal 1998)
 ADAPTED = 0.5  # share of the steps in which the step size is adapted; the others leave the law as it is
-APPROACH = 40  # unadjusted steps before the others, from where a chain is started far off
+APPROACH, BOUNDED_STEPS = 20, 12  # of an operator whose curvature is bounded: unadjusted steps, and adjusted ones
 POOR = 0.1  # acceptance below which samples cannot be trusted
 
 
@@ -32,23 +32,24 @@ class State(NamedTuple):
 class Langevin:
     """Samples of p(u | x, y) ∝ N(u; x, rho² I) p(y | A(u)) by Metropolis-adjusted Langevin steps
 
-            u' = u + h C g(u) + sqrt(2 h) C^(1/2) n,   g the gradient of ln p(u | x, y),
+        u' = u + h C g(u) + sqrt(2 h) C^(1/2) n,   g the gradient of ln p(u | x, y),
 
-        accepted with probability min(1, p(u') q(u | u') / p(u) q(u' | u)) (Roberts and Tweedie 1996), so that every step
-        leaves the law as it is. C is, for a linear A, the covariance of the Gaussian approximation about y, D the deviation
-        of the noise: `C = (A^T D^-2 A + I / rho²)^-1`, drawn from by perturbation and prox; for another A it is
-    `(c / D² + 1 / rho²)^-1 I`, c a bound of its curvature (`Operator.curvature`), or without a bound rho² I. With a bound
-    the chain begins by steps that are not adjusted, `u' = u + C g(u) + C^(1/2) n`, which are exact where the curvature is
-    the bound: they come near from far off, where adjusted steps would have to be short.
-        The step size h of each image is adapted during the first half of the steps. Where A is pointwise, the law is a
-        product over the pixels and each is accepted by itself; else an image as a whole.
+    accepted with probability min(1, p(u') q(u | u') / p(u) q(u' | u)) (Roberts and Tweedie 1996), so that every step
+    leaves the law as it is. C is, for a linear A, the covariance of the Gaussian approximation about y, D the deviation
+    of the noise: `C = (A^T D^-2 A + I / rho²)^-1`, drawn from by perturbation and prox; for another A it is rho² I, or
+    `(c / D² + 1 / rho²)^-1 I` where its curvature has a bound c (`Operator.curvature`). With a bound the chain begins
+    by steps that are not adjusted, `u' = u + C g(u) + C^(1/2) n`, exact where the curvature is the bound: they come
+    near from far off, where adjusted steps would have to be short, and fewer of these then do.
+    The step size h of each image is adapted during the first half of the steps. Where A is pointwise, the law is a
+    product over the pixels and each is accepted by itself; else an image as a whole.
     """
 
     def __init__(self, y: Tensor, operator: Operator, model: NoiseModel, steps: int | None = None):
         self.y, self.operator, self.model = y, operator, model
-        self.steps = steps or (POINTWISE_STEPS if operator.pointwise else STEPS)
         self.whitened = self._whitened() if isinstance(operator, LinearOperator) else None
-        self.precision = self._precision()  # of the likelihood, at most, where A is not linear
+        self.precision = self._precision() if self.whitened is None and operator.curvature is not None else None
+        few = POINTWISE_STEPS if operator.pointwise else STEPS if self.precision is None else BOUNDED_STEPS
+        self.steps = steps or few
         self.accepted: list[Tensor] = []  # of each sample so far, the share of accepted steps, [B]
 
     def sample(self, x: Tensor, rho: float, noise: Noise) -> Tensor:
@@ -57,11 +58,9 @@ class Langevin:
         log_h = x.new_full((len(x),), dimensions ** (-1 / 3)).log()
         start = x if self.whitened is None else self.whitened.prox(x, self.whitened.weights * self.y, rho**-2)
         state, adapted, shares = self.state(start, x, rho), round(ADAPTED * self.steps), []
-        if self.precision is not None:
-            for _ in range(APPROACH):
-                variance = self._variance(rho)
-                n = noise(self.operator.in_shape)
-                state = self.state(state.u + variance * state.gradient + variance**0.5 * n, x, rho)
+        for _ in range(0 if self.precision is None else APPROACH):
+            c = self._variance(rho)
+            state = self.state(state.u + c * state.gradient + c.sqrt() * noise(self.operator.in_shape), x, rho)
         for i in range(self.steps):
             state, share = self.step(state, x, rho, each(log_h.exp(), x), noise)
             if i < adapted:
@@ -102,7 +101,7 @@ class Langevin:
         n = noise(self.operator.in_shape)
         if self.whitened is None:
             variance = self._variance(rho)
-            return h * variance * gradient + (2 * h * variance).sqrt() * n
+            return h * variance * gradient + (2 * h * variance) ** 0.5 * n
         n = (2 * h).sqrt() * rho * n
         data = (2 * each(h, self.y)).sqrt() * noise(self.operator.out_shape)
         return self.whitened.prox(h * rho**2 * gradient + n, self.whitened.observed(data), rho**-2)
@@ -122,13 +121,14 @@ class Langevin:
         return value if self.operator.pointwise else value.flatten(1).sum(1)
 
     def _variance(self, rho: float) -> float | Tensor:
+        """What C is of the identity, for an A that is not linear."""
         return rho**2 if self.precision is None else 1 / (self.precision + rho**-2)
 
-    def _precision(self) -> Tensor | None:
-        if self.whitened is not None or self.operator.curvature is None:
-            return None
+    def _precision(self) -> Tensor:
+        """c / D², with the mean square of the deviation about y, `[B, 1, ...]`."""
         deviation = torch.as_tensor(self.model.deviation(self.y)).to(self.y).expand_as(self.y)
-        return each(self.operator.curvature / deviation.square().flatten(1).mean(1), self.y)
+        mean_square = deviation.square().flatten(1).mean(1)
+        return (self.operator.curvature / mean_square).reshape(-1, *[1] * len(self.operator.in_shape))
 
     def _whitened(self) -> Weighted:
         """The operator in units of the noise about y: value by value where it is pointwise, else of its rms."""

@@ -42,7 +42,7 @@ class PhaseRetrieval(Operator):
         return torch.cat([half, self._opposite(half)], 3)
 
     def estimate(self, y: Tensor, noise: Noise) -> Tensor:
-        """A blurred image whose magnitudes come near y, by hybrid input-output on coarse grids; see `coarse_to_fine`."""
+        """A blurred image whose magnitudes come near y, by alternating projections; see `operators.fienup`."""
         g = coarse_to_fine(self.magnitude(y), self.support(y.device), noise)
         return 2 * self.cropped(g).clamp(0, 1) - 1
 

@@ -22,7 +22,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from operators import LinearOperator
+from operators import LinearOperator, Operator
 from operators.spectral import spectral_filter
 
 from .. import peers
@@ -76,7 +76,7 @@ class Method:
     random: bool = True
 
 
-def make_method(name: str, task: Task, operator: LinearOperator, tools: Tools) -> Method:
+def make_method(name: str, task: Task, operator: Operator, tools: Tools) -> Method:
     """The method of a name at a task. Raises ValueError where its steps, or the operator, are none it can have."""
     kind, variant = split_name(name)
     number = variant if isinstance(variant, int) else None
@@ -135,7 +135,7 @@ def in_use(settings: object) -> dict[str, float | bool]:
     return found
 
 
-def _in_loop(name: str, prior: Prior, steps: int, task: Task, operator: LinearOperator, seed: int) -> Method:
+def _in_loop(name: str, prior: Prior, steps: int, task: Task, operator: Operator, seed: int) -> Method:
     """``solve`` with the task's settings for ``steps`` evaluations, of which each is one sample of the prior here."""
     model = task.noise(operator)
     settings = task.settings(steps) or default_settings(operator, task.sigma_y if model is None else model, prior)
@@ -151,9 +151,10 @@ def _in_loop(name: str, prior: Prior, steps: int, task: Task, operator: LinearOp
     return Method(name, steps, evaluations, restore, {**in_use(settings), **sample, "revision": REVISION})
 
 
-def _peer(name: str, kind: str, number: int | None, task: Task, operator: LinearOperator, tools: Tools) -> Method:
+def _peer(name: str, kind: str, number: int | None, task: Task, operator: Operator, tools: Tools) -> Method:
     peer = peers.PEERS[kind]
     settings = peers.settings_for(kind, task.name, number, task.kind, tools.largest_sigma)
+    peer.check(operator, task.sigma_y)
     if peer.spectral:  # refused here where the spectrum is not known
         spectral_filter(operator, torch.zeros(1, *operator.in_shape), lambda power: power)
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from operators import Gaussian, NoiseModel, Poisson, Saturated
+
 from ..specs.fields import from_mapping, suggestion
 from ..specs.yaml_file import read_yaml
 from .base import Denoise, Peer, Settings
@@ -24,14 +26,14 @@ from .reddiff import REDdiffSettings, reddiff
 REVISION = 2  # of the algorithms: raised when one changes, so that no benchmark mixes its results with older ones
 
 PEERS: dict[str, Peer] = {
-    "dps": Peer(dps, DPSSettings, TIMESTEPS),
+    "dps": Peer(dps, DPSSettings, TIMESTEPS, takes=(Gaussian, Poisson)),
     "pigdm": Peer(pigdm, PiGDMSettings, TIMESTEPS),
     "ddrm": Peer(ddrm, DDRMSettings, TIMESTEPS, spectral=True),
     "ddnm": Peer(ddnm, DDNMSettings, TIMESTEPS, spectral=True),
     "diffpir": Peer(diffpir, DiffPIRSettings, TIMESTEPS),
-    "reddiff": Peer(reddiff, REDdiffSettings, TIMESTEPS),
-    "daps": Peer(daps, DAPSSettings),
-    "pnpdm": Peer(pnpdm, PnPDMSettings, start="rho"),
+    "reddiff": Peer(reddiff, REDdiffSettings, TIMESTEPS, takes=(Gaussian, Poisson, Saturated)),
+    "daps": Peer(daps, DAPSSettings, takes=(Gaussian, Poisson, Saturated)),
+    "pnpdm": Peer(pnpdm, PnPDMSettings, start="rho", takes=(NoiseModel,)),
 }
 
 TUNED = Path(__file__).with_name("tuned.yaml")

@@ -11,10 +11,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from operators import LinearOperator
+from operators import NoiseModel, Operator
 
 from ..priors.denoiser import Noise
-from .base import Denoise, Settings
+from .base import Denoise, Settings, has_one_level, model_of, weights_of
 from .levels import SIGMA_MAX, ddpm_levels
 from .start import around_mean
 
@@ -30,25 +30,29 @@ class DPSSettings(Settings):
 
 
 def dps(
-    y: Tensor, operator: LinearOperator, denoiser: Denoise, sigma_y: float, noise: Noise, settings: DPSSettings
+    y: Tensor, operator: Operator, denoiser: Denoise, sigma_y: float | NoiseModel, noise: Noise, settings: DPSSettings
 ) -> Tensor:
-    """Algorithm 1 (Gaussian noise): ancestral sampling, each step followed by one along ``-grad |y - A x0(u)|``.
+    """Algorithm 1: ancestral sampling, each step followed by one along ``-grad |y - A(x0(u))|``.
 
     With the variance-preserving state ``x_i = u_i / sqrt(1 + sigma_i²)`` of the paper, line 7 (``x_i' - zeta' grad``
     with respect to ``x_i``) becomes ``u' - zeta' sqrt((1 + sigma_{i-1}²) (1 + sigma_i²)) grad`` with respect to ``u``.
     The residual's norm grows with the side of the image, and so must a step that is to mean the same: ``zeta'`` is
-    multiplied by ``sqrt(pixels / 256²)``. ``sigma_y`` is not used: the step is normalised by the residual. The fixed
+    multiplied by ``sqrt(pixels / 256²)``. The level of white noise is not used: the step is normalised by the residual.
+    Under other noise the residual is weighted by the inverse of the deviation about y, relative to its mean square: of
+    photon counts that is the paper's section 3.2, ``|y - A(x0)|² / (2 y)``. The fixed
     small variance of the ancestral step stands for the learned one of the published network. Every evaluation has a
     backward pass too. Starts around the mean colour (``start.py``).
     """
     levels = ddpm_levels(settings.steps, settings.sigma_max)
     scale = settings.scale * (math.prod(operator.in_shape[1:]) / PIXELS) ** 0.5
+    weights = None if has_one_level(sigma_y) else weights_of(y, model_of(sigma_y))
     u = around_mean(y, operator, levels[0], noise)
     for sigma, sigma_next in pairwise([*levels, 0.0]):
         with torch.enable_grad():
             u = u.detach().requires_grad_()
             x0 = denoiser(u, sigma)
-            residual = (y - operator(x0)).flatten(1).norm(dim=1)
+            residual = y - operator(x0) if weights is None else weights * operator.observed(y - operator(x0))
+            residual = residual.flatten(1).norm(dim=1)
             (gradient,) = torch.autograd.grad(residual.sum(), u)
         u, x0 = u.detach(), x0.detach()
         keep = (sigma_next / sigma) ** 2

@@ -8,12 +8,13 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from operators import LinearOperator
+from operators import NoiseModel, Operator
+from operators.likelihood import likelihood_of
 
 from ..priors.denoiser import Noise
 from ..priors.schedule import karras
-from ..solver.wiener import mean_colour
-from .base import Denoise, Settings
+from .base import Denoise, Settings, is_white, model_of
+from .start import mean_image
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,19 @@ class PnPDMSettings(Settings):
 
 
 def pnpdm(
-    y: Tensor, operator: LinearOperator, denoiser: Denoise, sigma_y: float, noise: Noise, settings: PnPDMSettings
+    y: Tensor, operator: Operator, denoiser: Denoise, sigma_y: float | NoiseModel, noise: Noise, settings: PnPDMSettings
 ) -> Tensor:
     """Algorithm 1: a sample of the likelihood and one of the denoising posterior in turn, rho annealed.
 
-    The likelihood sample is exact, ``operator.sample``; the prior's (algorithm 2) is the reverse diffusion from noise
-    level rho, in the EDM parametrisation. Returns the last iteration's sample (the paper averages some for PSNR).
-    Starts at the mean colour (``start.py``).
+    The likelihood sample is ``operator.sample``, exact, or in general that of ``operators.likelihood``; the prior's
+    (algorithm 2) is the reverse diffusion from noise level rho, in the EDM parametrisation. Returns the last
+    iteration's sample (the paper averages some for PSNR). Starts at the mean colour (``start.py``).
     """
-    x = mean_colour(y, operator)
+    x = mean_image(y, operator)
+    model, white = model_of(sigma_y), is_white(operator, sigma_y)
+    likelihood = None if white else likelihood_of(y, operator, model)
     for rho in couplings(settings):
-        u = operator.sample(x, y, sigma_y, rho, noise)
+        u = operator.sample(x, y, model.sigma, rho, noise) if white else likelihood.sample(x, rho, noise)
         x = reverse_diffusion(u, reverse_levels(rho, settings), denoiser, noise, settings.stochastic)
     return x
 

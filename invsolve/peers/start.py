@@ -10,18 +10,23 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from operators import LinearOperator
+from operators import LinearOperator, Operator
 
 from ..priors.denoiser import Noise
 from ..solver.wiener import mean_colour
 
 
-def around_mean(y: Tensor, operator: LinearOperator, sigma: float, noise: Noise) -> Tensor:
-    """The colour that explains the measurement best, with noise of level ``sigma``: ``[B, C, H, W]``.
+def mean_image(y: Tensor, operator: Operator) -> Tensor:
+    """The colour that explains the measurement best, ``[B, C, H, W]``; gray where the operator is not linear."""
+    return mean_colour(y, operator) if isinstance(operator, LinearOperator) else operator.blank(y)
+
+
+def around_mean(y: Tensor, operator: Operator, sigma: float, noise: Noise) -> Tensor:
+    """:func:`mean_image` with noise of level ``sigma``: ``[B, C, H, W]``.
 
     Of a gray measurement that is a gray: what it does not show of the colour is left to the denoiser.
     """
-    return mean_colour(y, operator) + sigma * noise(operator.in_shape)
+    return mean_image(y, operator) + sigma * noise(operator.in_shape)
 
 
 def around_inverse(y: Tensor, operator: LinearOperator, sigma_y: float, sigma: float, noise: Noise) -> Tensor:

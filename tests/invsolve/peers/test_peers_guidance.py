@@ -178,7 +178,7 @@ def test_reddiff_gradient_is_that_of_the_published_loss(name):
     inverse_snr = ((1 - abar) / abar) ** 0.5
     noise_term = ((epsilon(x_t, abar) - n).detach() * mu).mean()
     (expected,) = torch.autograd.grad((y - op(mu)).square().mean() / 2 + weight * inverse_snr * noise_term, mu)
-    assert (gradient(mu.detach(), sigma, y, op, prior, n, weight) - expected).abs().max() < 1e-12
+    assert (gradient(mu.detach(), sigma, y, op, prior, n, weight, SIGMA_Y) - expected).abs().max() < 1e-12
 
 
 def test_reddiff_is_adam_along_it():
@@ -189,7 +189,7 @@ def test_reddiff_is_adam_along_it():
     mu = op.prox(torch.zeros(1, *SHAPE, dtype=torch.float64), y, SIGMA_Y**2).requires_grad_()
     adam = torch.optim.Adam([mu], lr=0.05, betas=(0.9, 0.99))
     for sigma in ddpm_levels(STEPS):
-        mu.grad = gradient(mu.detach(), sigma, y, op, prior, noise(SHAPE), 0.3)
+        mu.grad = gradient(mu.detach(), sigma, y, op, prior, noise(SHAPE), 0.3, SIGMA_Y)
         adam.step()
     assert (found - mu.detach()).abs().max() < 1e-10
 
@@ -203,7 +203,8 @@ def test_reddiff_ends_at_the_maximum_of_the_posterior():
     a, y = dense(op), operator("resize")(random(1, *SHAPE, seed=6))
     weight = SIGMA_Y**2 / sigma**2 * SIZE / len(a)
     mode, _ = posterior(prior, a, y.flatten(), SIGMA_Y**2 * torch.eye(len(a)).double())
-    slope = gradient(mode.reshape(1, *SHAPE), sigma, y, op, prior, torch.zeros(1, *SHAPE).double(), weight)
-    away = gradient(mode.reshape(1, *SHAPE) + 0.1, sigma, y, op, prior, torch.zeros(1, *SHAPE).double(), weight)
+    mode, n = mode.reshape(1, *SHAPE), torch.zeros(1, *SHAPE).double()
+    slope = gradient(mode, sigma, y, op, prior, n, weight, SIGMA_Y)
+    away = gradient(mode + 0.1, sigma, y, op, prior, n, weight, SIGMA_Y)
     assert sigma**2 / torch.linalg.eigvalsh(covariance_of(prior))[0] < 0.01
     assert slope.norm() < 0.01 * away.norm()
