@@ -55,7 +55,8 @@ class Langevin:
     def sample(self, x: Tensor, rho: float, noise: Noise) -> Tensor:
         """A sample, of a chain that starts where the Gaussian approximation has its mean, or else at x."""
         dimensions = 1 if self.operator.pointwise else x[0].numel()
-        log_h = x.new_full((len(x),), dimensions ** (-1 / 3)).log()
+        power = -1 / 3 if self.precision is None else -1 / 2  # far from where its law is (Christensen et al. 2005)
+        log_h = x.new_full((len(x),), dimensions**power).log()
         start = x if self.whitened is None else self.whitened.prox(x, self.whitened.weights * self.y, rho**-2)
         state, adapted, shares = self.state(start, x, rho), round(ADAPTED * self.steps), []
         for _ in range(0 if self.precision is None else APPROACH):

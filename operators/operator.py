@@ -64,6 +64,10 @@ class Operator(torch.nn.Module):
         """Gray images `[B, *in_shape]`, 0, for measurements y."""
         return torch.zeros(len(y), *self.in_shape, dtype=real_type(y.dtype), device=y.device)
 
+    def viewed(self, y: Tensor) -> Tensor:
+        """Measurements as images to look at, `[B, 1|C, h, w]` on [-1, 1]; where they are images, themselves."""
+        return y
+
     def estimate(self, y: Tensor, noise: Noise) -> Tensor | None:
         """A first image `[B, *in_shape]` for the sampler to start near; None where the class knows none."""
         return None

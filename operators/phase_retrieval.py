@@ -6,13 +6,15 @@ import math
 
 import torch
 from torch import Tensor
-from torch.fft import rfft2
+from torch.fft import fftshift, rfft2
 from torch.nn.functional import pad
 
 from operators.checks import image_shape
 from operators.fienup import coarse_to_fine
 from operators.noise import Noise
 from operators.operator import Operator
+
+DARKEST = 0.01  # magnitude that is black to look at
 
 
 class PhaseRetrieval(Operator):
@@ -45,6 +47,11 @@ class PhaseRetrieval(Operator):
         """A blurred image whose magnitudes come near y, by alternating projections; see `operators.fienup`."""
         g = coarse_to_fine(self.magnitude(y), self.support(y.device), noise)
         return 2 * self.cropped(g).clamp(0, 1) - 1
+
+    def viewed(self, y: Tensor) -> Tensor:
+        """The logarithm of the magnitudes, frequency 0 in the middle."""
+        decades = y.clamp(min=DARKEST).log10() - math.log10(DARKEST)
+        return fftshift(2 * decades / decades.amax((1, 2, 3), keepdim=True) - 1, (2, 3))
 
     def magnitude(self, y: Tensor) -> Tensor:
         """The magnitudes of the half of the frequencies that `rfft2` gives, nearest to y: `[B, C, H, W // 2 + 1]`."""

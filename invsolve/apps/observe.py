@@ -60,6 +60,8 @@ def observe(job: Job, task: Task, options: RunOptions, estimate: Estimate, say: 
     Raises:
         ValueError: the picture or its mask cannot be read, or do not fit each other.
     """
+    if not (options.simulate or task.degradation.pictures):
+        raise ValueError(f"{job.source}: {task.name} does not measure pictures: it can be simulated alone (--simulate)")
     coded = isinstance(task.degradation, Jpeg) and not options.simulate
     jpeg = read_jpeg(Path(job.source)) if coded else None
     picture = read_picture(job.source, options.keep_profile or coded)  # a JPEG's coefficients are of its own colours

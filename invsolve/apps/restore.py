@@ -170,8 +170,9 @@ class Restorer:
 
     def _pictures(self, y: Tensor, operator: Operator) -> Tensor:
         """Measurements as pictures: themselves, or of others the operator's first estimate."""
-        if y.ndim == 4 and not y.is_complex() and y.shape[1] in (1, 3):
-            return y
+        seen = operator.viewed(y)
+        if seen.ndim == 4 and not seen.is_complex() and seen.shape[1] in (1, 3):
+            return seen
         estimate = operator.estimate(y, NoiseStreams(self.options.seed, range(len(y)), self.device))
         return y.new_zeros(len(y), 1, 1, 1) if estimate is None else estimate
 

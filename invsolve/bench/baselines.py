@@ -23,9 +23,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from operators import LinearOperator, Operator
+from operators import LinearOperator, Operator, PhaseRetrieval
+from operators.fienup import retrieved
 
 from ..images.files import resized
+from ..runtime.random_streams import NoiseStreams
 from ..specs.fields import suggestion
 from ..specs.task import Task
 from ..specs.yaml_file import read_yaml
@@ -35,7 +37,7 @@ DAMPING = 0.01
 TUNED = Path(__file__).with_name("baselines.yaml")
 REVISION = 1  # of the classical methods: raised when one changes
 
-OTHERS = ("jpeg", "clip")  # kinds for which no method for linear operators and white noise is made
+OTHERS = ("jpeg", "clip", "phase_retrieval")  # kinds for which no method for linear operators and white noise is made
 BLURS, HOLES = ("gaussian_blur", "motion_blur"), ("inpaint_random", "inpaint_box")
 
 # From measurements [B, *operator.out_shape] to images [B, *operator.in_shape].
@@ -94,6 +96,14 @@ def estimate(y: Tensor, operator: Operator) -> Tensor:
     return operator.blank(y) if found is None else found
 
 
+def input_output(y: Tensor, operator: PhaseRetrieval) -> Tensor:
+    """Hybrid input-output (Fienup 1982) and error reduction, each channel from a random start."""
+    magnitude, support = operator.magnitude(y), operator.support(y.device)
+    start = NoiseStreams(0, [0] * len(y), y.device, y.dtype)(operator.in_shape).abs()
+    g, _ = retrieved(operator.padded(start), magnitude, support)
+    return 2 * operator.cropped(g) - 1
+
+
 @dataclass(frozen=True)
 class Baseline:
     """A baseline, the kinds of degradations that it is made for, and what it is tuned by.
@@ -119,7 +129,8 @@ BASELINES: dict[str, Baseline] = {
     "lanczos": Baseline(lanczos, ("super_resolution",)),
     "nearest": Baseline(nearest_observed, HOLES),
     "gray": Baseline(gray, ("grayscale",)),
-    "estimate": Baseline(estimate, OTHERS),
+    "estimate": Baseline(estimate, OTHERS[:2]),
+    "hio": Baseline(input_output, OTHERS[2:]),
     "least_squares": Baseline(least_squares),
     "biharmonic": Baseline(classical.biharmonic, HOLES),
     "wiener": Baseline(classical.wiener, BLURS, "balance", 30.0),
@@ -138,6 +149,7 @@ SIMPLE = {  # the baseline of a kind of degradation
     "inpaint_box": "nearest",
     "jpeg": "estimate",
     "clip": "estimate",
+    "phase_retrieval": "hio",
 }
 
 

@@ -154,13 +154,14 @@ def _in_loop(name: str, prior: Prior, steps: int, task: Task, operator: Operator
 def _peer(name: str, kind: str, number: int | None, task: Task, operator: Operator, tools: Tools) -> Method:
     peer = peers.PEERS[kind]
     settings = peers.settings_for(kind, task.name, number, task.kind, tools.largest_sigma)
-    peer.check(operator, task.sigma_y)
+    sigma_y = task.sigma_y if (model := task.noise(operator)) is None else model
+    peer.check(operator, sigma_y)
     if peer.spectral:  # refused here where the spectrum is not known
         spectral_filter(operator, torch.zeros(1, *operator.in_shape), lambda power: power)
 
     def restore(y: Tensor, streams: Sequence[Index]) -> Tensor:
         noise = NoiseStreams(tools.seed, streams, y.device, y.dtype)
-        return peer.restore(y, operator, tools.denoiser.denoiser, task.sigma_y, noise, settings)
+        return peer.restore(y, operator, tools.denoiser.denoiser, sigma_y, noise, settings)
 
     definition = {**asdict(settings), "revision": peers.REVISION}
     return Method(name, settings.steps, settings.evaluations, restore, definition)

@@ -65,7 +65,8 @@ def restore(bench: Bench, positions: Sequence[int], due: AbstractSet[store.Key])
         _, height, width = job.operator.in_shape
         truth = whole[..., :height, :width]
         y = job.task.measure(job.operator, truth, noise)
-        shown = y if y.ndim == 4 and y.shape[1] in (1, 3) else estimate(y, job.operator)
+        seen = job.operator.viewed(y)
+        shown = seen if seen.ndim == 4 and seen.shape[1] in (1, 3) else estimate(y, job.operator)
         for method, some in zip(job.methods, chosen, strict=True):
             if some:
                 those = [positions[b] for b in some]

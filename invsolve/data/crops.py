@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..images.files import in_channels
 from ..runtime.random_streams import stream_key
 
 SCALARS = 4  # standard normals that come with every sample: for its noise levels, and for dropping its label
@@ -25,11 +26,12 @@ UNLABELLED = -1
 
 
 class Crops(Dataset):
-    """Endless random crops: item ``i`` is ``(picture uint8 [3, crop, crop], normals float32 [4], i, class)``.
+    """Endless random crops: item ``i`` is ``(picture uint8 [C, crop, crop], normals float32 [4], i, class)``.
 
     ``folders`` are ``(pictures, weight)`` pairs; folders come in proportion to their weights. Pictures smaller than
     the crop are extended by reflection. ``labels`` are the classes, of ``classes``, of every folder's pictures; without
-    them the class is -1. With ``zoom`` (low, high), at most 1, crops show the picture at a random scale, see
+    them the class is -1. C is 3, or with ``channels`` 1 crops are gray. With ``zoom`` (low, high), at
+    most 1, crops show the picture at a random scale, see
     :func:`scaled_crop`.
     """
 
@@ -41,7 +43,9 @@ class Crops(Dataset):
         labels: Sequence[list[int]] | None = None,
         classes: int = 0,
         zoom: tuple[float, float] = (1.0, 1.0),
+        channels: int = 3,
     ):
+        self.channels = channels
         self.folders = [pictures for pictures, _ in folders]
         weights = np.array([weight for _, weight in folders], dtype=float)
         if not len(folders) or not ((weights > 0) & np.isfinite(weights)).all():
@@ -60,7 +64,7 @@ class Crops(Dataset):
         if rng.random() < 0.5:
             picture = picture[:, :, ::-1]
         normals = rng.standard_normal(SCALARS, dtype=np.float32)
-        return torch.from_numpy(picture.copy()), torch.from_numpy(normals), index, label
+        return torch.from_numpy(in_bytes(picture.copy(), self.channels)), torch.from_numpy(normals), index, label
 
     def _scale(self, rng: np.random.Generator, picture: np.ndarray) -> float:
         """Log-uniform between the bounds of ``zoom``, but large enough for the scaled picture to hold a crop."""
@@ -124,6 +128,11 @@ def scaled_crop(picture: np.ndarray, size: int, scale: float, rng: np.random.Gen
     x, y = left - columns.start, top - rows.start
     box = (x, y, min(x + side, region.width), min(y + side, region.height))  # rounding may step over the edge
     return np.asarray(region.resize((size, size), Image.Resampling.BICUBIC, box)).transpose(2, 0, 1)
+
+
+def in_bytes(picture: np.ndarray, channels: int) -> np.ndarray:
+    """A picture uint8 ``[3, H, W]`` in 1 channel, gray, or as it is."""
+    return picture if channels == 3 else in_channels(torch.from_numpy(picture).float(), 1).round().byte().numpy()
 
 
 def to_unit(pictures: Tensor, device: torch.device) -> Tensor:

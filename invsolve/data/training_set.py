@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..runtime import processes
 from ..specs.recipe import RunConfig
-from .crops import Crops, to_unit
+from .crops import Crops, in_bytes, to_unit
 from .labels import class_labels, class_names, one_hot
 from .sources import Source, digest, load_pictures
 
@@ -23,7 +23,7 @@ GIGABYTE = 1e9
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Images ``[B, 3, crop, crop]`` for validation, perhaps none, with their classes, one-hot, where there are any.
+    """Images ``[B, C, crop, crop]`` for validation, perhaps none, with their classes, one-hot, where there are any.
 
     ``name`` is that of the source, its file's or folder's.
     """
@@ -40,11 +40,16 @@ class HeldOut:
 class TrainingSet:
     """The pictures of folders or zip files, ``PATH`` or ``PATH:WEIGHT``, for a network that knows ``classes``.
 
+    They are in colour, or for a network of one channel in gray.
+
     Raises:
-        ValueError: one is missing or has no pictures, or one of these has no class.
+        ValueError: one is missing or has no pictures, or one of these has no class; ``channels`` is not 1 or 3.
     """
 
-    def __init__(self, data: Sequence[str], classes: int = 0):
+    def __init__(self, data: Sequence[str], classes: int = 0, channels: int = 3):
+        if channels not in (1, 3):
+            raise ValueError(f"the network has images of {channels} channels but pictures have 3, or 1 in gray")
+        self.channels = channels
         entries = [path_and_weight(entry) for entry in data]
         self.sources, self.weights = [Source(path) for path, _ in entries], [weight for _, weight in entries]
         self.classes, self.labels = classes, class_labels(self.sources, classes)
@@ -81,7 +86,7 @@ class TrainingSet:
         folders = [[each[i] for i in numbers] for each, numbers in zip(pictures, kept, strict=True)]
         labels = [[each[i] for i in numbers if each] for each, numbers in zip(self.labels, kept, strict=True)]
         weighted = list(zip(folders, self.weights, strict=True))
-        crops = Crops(weighted, config.crop, config.seed, labels, self.classes, config.zoom)
+        crops = Crops(weighted, config.crop, config.seed, labels, self.classes, config.zoom, self.channels)
         stems = [source.path.stem for source in self.sources]
         names = [stem if stems.count(stem) == 1 else f"{stem}-{i}" for i, stem in enumerate(stems, start=1)]
         each = zip(names, pictures, self.labels, held_out, strict=True)
@@ -93,7 +98,8 @@ class TrainingSet:
         """Of a source: the held-out pictures that are large enough."""
         shown = [i for i in sorted(held) if min(pictures[i].shape[1:]) >= crop]
         classes = torch.tensor([labels[i] for i in shown if self.classes], dtype=torch.long, device=device)
-        return HeldOut(center_crops([pictures[i] for i in shown], crop, device), one_hot(classes, self.classes), name)
+        images = center_crops([pictures[i] for i in shown], crop, device, self.channels)
+        return HeldOut(images, one_hot(classes, self.classes), name)
 
 
 def held_out_numbers(source: Source, labels: Sequence[int], count: int) -> set[int]:
@@ -135,8 +141,9 @@ def path_and_weight(entry: str) -> tuple[Path, float]:
     return Path(entry), 1.0
 
 
-def center_crops(pictures: Sequence[np.ndarray], size: int, device: torch.device) -> Tensor:
-    """Central ``size`` x ``size`` pixels of pictures ``[3, H, W]``, as images ``[B, 3, size, size]`` in [-1, 1]."""
+def center_crops(pictures: Sequence[np.ndarray], size: int, device: torch.device, channels: int = 3) -> Tensor:
+    """Central ``size`` x ``size`` pixels of pictures ``[3, H, W]``, as images ``[B, C, size, size]`` in [-1, 1]."""
     corners = [((p.shape[1] - size) // 2, (p.shape[2] - size) // 2) for p in pictures]
     crops = [p[:, i : i + size, j : j + size] for p, (i, j) in zip(pictures, corners, strict=True)]
-    return to_unit(torch.from_numpy(np.stack(crops) if crops else np.empty((0, 3, size, size), np.uint8)), device)
+    found = np.stack([in_bytes(crop, channels) for crop in crops]) if crops else np.empty((0, channels, size, size))
+    return to_unit(torch.from_numpy(found.astype(np.uint8)), device)

@@ -31,6 +31,7 @@ class Degradation(Checked):
 
     channels: ClassVar[int] = 3  # of a degraded picture
     takes: ClassVar[str | None] = None  # "mask" or "kernel": what the user can bring
+    pictures: ClassVar[bool] = True  # what is measured can be a picture file
     random: ClassVar[bool] = False  # the mask or kernel is random, unless the user brings it
     own_noise: ClassVar[bool] = False  # the noise comes with the operator
 
@@ -230,6 +231,17 @@ class Jpeg(Degradation):
         return operator.rounding
 
 
+@dataclass(frozen=True)
+class PhaseRetrieval(Degradation):
+    """Magnitudes of the Fourier transform of the picture with zeros around it."""
+
+    oversampling: Positive  # eighths of a side that are added on each side
+    pictures = False
+
+    def build(self, operators, shape, given, seed):
+        return operators.PhaseRetrieval(shape, float(self.oversampling))
+
+
 DEGRADATIONS: dict[str, type[Degradation]] = {
     "denoise": Denoise,
     "grayscale": Grayscale,
@@ -240,4 +252,5 @@ DEGRADATIONS: dict[str, type[Degradation]] = {
     "motion_blur": MotionBlur,
     "clip": Clip,
     "jpeg": Jpeg,
+    "phase_retrieval": PhaseRetrieval,
 }

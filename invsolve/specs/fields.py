@@ -81,7 +81,7 @@ def check(name: str, value: object, hint: Any) -> None:
             check(name, value, next(part for part in inner if part is not NoneType))
     elif origin is Literal:
         if value not in inner:
-            raise ValueError(f"{found} one of {', '.join(inner)}")
+            raise ValueError(f"{found} one of {', '.join(map(str, inner))}")
     elif origin is tuple:
         length = None if inner[-1] is ... else len(inner)
         if not isinstance(value, tuple | list) or length not in (None, len(value)):

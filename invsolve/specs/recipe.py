@@ -79,6 +79,7 @@ class Network(Checked):
     wide_up: bool = False
     head_channels: Count = 64
     labels: Index = 0
+    image_channels: Literal[1, 3] = 3  # 1: of gray pictures
     auxt: bool = True  # the shortcuts reach a loss in fewer images: auxt.py
 
 

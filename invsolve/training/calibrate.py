@@ -96,7 +96,7 @@ def calibrate(
     settings = load_config(config, CalibrateConfig)
     with joined_and_seeded(config, settings, device) as own:
         student, original, header, spectrum = load_generator(generator, config, settings, own)
-        pictures = TrainingSet(data, student.network.config.labels)
+        pictures = TrainingSet(data, student.network.config.labels, student.network.config.image_channels)
         record = {
             "continues": header["record"],
             **common_classes(pictures, {"the generator's": header["record"]}),

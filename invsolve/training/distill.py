@@ -193,7 +193,7 @@ def distill(
         if generator is not None:
             student, record["continues"] = continued(generator, student, {**header, "gamma": settings.gamma})
             start["generator"], records["the generator's"] = of_weights(student.network), record["continues"]
-        pictures = TrainingSet(data, source.network.config.labels)
+        pictures = TrainingSet(data, source.network.config.labels, source.network.config.image_channels)
         record |= {**common_classes(pictures, records), "teacher": header["record"]}
         run = Run("distill", settings, pictures, out, cache, own, **start)
 

@@ -125,7 +125,7 @@ def finetune(
             raise ValueError(f"{teacher} knows {source.network.config.labels} classes but {generator} {labels}")
         check_crop(config, settings, source.network, teacher_header.get("image_size"))
         start = {"generator": of_weights(student.network), "teacher": of_weights(source.network)}
-        pictures = TrainingSet(data, labels)
+        pictures = TrainingSet(data, labels, student.network.config.image_channels)
         records = {"the generator's": header["record"], "the teacher's": teacher_header["record"]}
         record = {"continues": header["record"], **common_classes(pictures, records)}
         run = Run("finetune", settings, pictures, out, cache, own, **start)

@@ -80,7 +80,7 @@ def train(
         if denoiser is not None:
             start, record["continues"] = continued(denoiser, start, {"gamma": GAMMA})
             more["denoiser"], records["the denoiser's"] = of_weights(start.network), record["continues"]
-        pictures = TrainingSet(data, shape.labels)
+        pictures = TrainingSet(data, shape.labels, shape.image_channels)
         record |= common_classes(pictures, records)
         run = Run("train", settings, pictures, out, cache, own, **more)
         network = place(start.network, settings, own)

@@ -56,7 +56,7 @@ def test_langevin_steps_follow_their_exact_law(name):
         covariance = (EYE - rate * h) @ covariance @ (EYE - rate * h) + 2 * rate * EYE
     many = [value.expand(CHAINS, *value.shape[1:]) for value in (x0, y)]
     settings = DAPSSettings(langevin_steps=steps, tau=tau)
-    samples = langevin(many[0], sigma, many[1], op, rate, stream(CHAINS, 6), settings).flatten(1)
+    samples = langevin(many[0], sigma, many[1], op, 0.1, rate, stream(CHAINS, 6), settings).flatten(1)
     assert_law(samples, mean, covariance)
 
 
