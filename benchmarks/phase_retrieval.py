@@ -1,6 +1,6 @@
 """Phase retrieval of faces: how often each method succeeds, in four runs each.
 
-    python benchmarks/phase_retrieval.py --data FFHQ/test --out FOLDER [--images 16] [--runs 4] [--daps 4]
+    python benchmarks/phase_retrieval.py --data FFHQ/test --out FOLDER [--size 128]
 
 A run succeeds with a PSNR of 25 dB or more. Each channel is compared as it is and turned by 180 degrees, and the better
 one counts: these have the same magnitudes, so no method can tell them apart by the measurement. Of the runs of a
@@ -23,6 +23,7 @@ from statistics import mean, median
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from invsolve import solve
 from invsolve.images.files import list_folder, read_image
@@ -84,6 +85,8 @@ def rows(options: argparse.Namespace, done: set[tuple[str, str, int]]) -> Iterat
     model = Gaussian(task.sigma_y)
     for i, file in enumerate(files):
         truth = read_image(file, 3)[None]
+        if options.size is not None:
+            truth = interpolate(truth, (options.size, options.size), mode="area")
         operator = task.make_operator(tuple(truth.shape[1:]))
         y = operator.measure(truth, task.sigma_y, NoiseStreams(0, [(i, MEASUREMENT)]))
         for name in options.methods:
@@ -99,11 +102,9 @@ def rows(options: argparse.Namespace, done: set[tuple[str, str, int]]) -> Iterat
 
 
 def table(results: list[dict]) -> str:
-    lines = [
-        "| method | pictures | runs with success | pictures with success, best residual of 4 | median dB of these |"
-    ]
+    runs = 1 + max(row["run"] for row in results)
+    lines = [f"| method | pictures | runs with success | pictures with success, best residual of {runs} | median dB |"]
     lines += ["| --- | --- | --- | --- | --- |"]
-    lines[0] = lines[0].replace("of 4", f"of {1 + max(row['run'] for row in results)}")
     for name in METHODS:
         own = [row for row in results if row["method"] == name]
         pictures = sorted({row["image"] for row in own})
@@ -123,6 +124,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--runs", type=int, default=4)
+    parser.add_argument("--size", type=int, help="reduce pictures to so many pixels a side (default: as they are)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--steps", type=int, default=8, help="network evaluations of a run of invsolve")
     parser.add_argument("--daps", type=int, default=4, help="pictures that DAPS restores")

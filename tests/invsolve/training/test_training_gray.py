@@ -42,7 +42,8 @@ def test_a_prior_of_one_channel_from_pictures_to_a_restored_image(pictures, tmp_
     restored = solve(y, operator, 4, 0.05, written)
     assert torch.equal(restored, solve(y, operator, 4, 0.05, prior))
     assert restored.shape == x.shape
-    assert (restored - x).square().mean() < 0.5 * (y - x).square().mean()
+    seen = operator(torch.ones_like(x)) > 0
+    assert (restored - x)[seen].square().mean() < 0.2 * x[seen].square().mean()
     colour = torch.zeros(1, 3, 16, 16)
     with pytest.raises(ValueError, match="the images have 3 channels but the prior's have 1"):
         solve(colour, Mask((3, 16, 16), torch.ones(16, 16)), 4, 0.05, prior)
