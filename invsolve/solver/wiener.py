@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from operators import LinearOperator, solve_spd
+from operators.precision import real_type
 
 from ..priors.spectrum import dct_frequency, power_on_grid
 from ..runtime.device import with_float64
@@ -45,7 +46,7 @@ def wiener_estimate(
     evaluated.
 
     Args:
-        y: measurements ``[B, *operator.out_shape]``, float32 or float64.
+        y: measurements ``[B, *operator.out_shape]``, float32 or float64, or complex of these.
         operator: a linear operator from images ``[B, C, H, W]``.
         sigma_y: noise level on [-1, 1]. The estimate uses 0.02 times the operator's gain if it is less: a start for the
             sampler is no better for a finer one, and the system takes the longer to solve the smaller the noise.
@@ -56,7 +57,7 @@ def wiener_estimate(
     Returns:
         ``[B, C, H, W]``, in y's dtype and on its device.
     """
-    power = power_on_grid(spectrum.to(y), *operator.in_shape[-2:])
+    power = power_on_grid(spectrum.to(y.device, real_type(y.dtype)), *operator.in_shape[-2:])
     mean = mean_colour(y, operator)
     response = response_of(operator, mean if operator.batch_size else mean[:1])
     variance = (SMALLEST_NOISE**2 * response.gain).clamp(min=sigma_y**2)
@@ -84,8 +85,9 @@ def mean_colour(y: torch.Tensor, operator: LinearOperator) -> torch.Tensor:
     grayscale one tells only a weighted sum), it is the solution of least norm.
     """
     channels = operator.in_shape[0]
-    basis = torch.eye(channels, dtype=y.dtype, device=y.device)[:, None, :, None, None]
+    basis = torch.eye(channels, dtype=real_type(y.dtype), device=y.device)[:, None, :, None, None]
     responses = [operator(one.expand(len(y), *operator.in_shape).contiguous()) for one in basis]
+    *responses, y = (torch.view_as_real(each).flatten(1) if each.is_complex() else each for each in (*responses, y))
     a = torch.stack([response.flatten(1) for response in responses], dim=1)  # [B, C, measurements]
     precise = {"dtype": torch.float64, "device": with_float64(y.device)}
     gram, moments = (a @ a.mT).to(**precise), (a @ y.flatten(1)[:, :, None]).to(**precise)
