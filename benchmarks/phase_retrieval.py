@@ -36,7 +36,7 @@ from operators import Gaussian, PhaseRetrieval
 from operators.fienup import error_reduction, retrieved
 
 SUCCESS = 25.0  # dB
-ITERATIONS = 500  # of error reduction
+CYCLES, ITERATIONS = 2, 200  # of hybrid input-output, 100 each; of error reduction
 METHODS = ("invsolve", "hio-coarse", "hio", "er", "daps")
 
 Restore = Callable[[Tensor, PhaseRetrieval, tuple[int, int]], Tensor]  # y, operator, stream -> image
@@ -54,7 +54,7 @@ def methods(steps: int, daps_steps: int, daps_sigma: float) -> dict[str, Restore
         return operator.padded(NoiseStreams(0, [stream])(operator.in_shape).abs())
 
     def hio(y, operator, stream):
-        g, _ = retrieved(start(operator, stream), operator.magnitude(y), operator.support(y.device))
+        g, _ = retrieved(start(operator, stream), operator.magnitude(y), operator.support(y.device), CYCLES)
         return 2 * operator.cropped(g) - 1
 
     def er(y, operator, stream):
@@ -127,8 +127,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, help="reduce pictures to so many pixels a side (default: as they are)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--steps", type=int, default=8, help="network evaluations of a run of invsolve")
-    parser.add_argument("--daps", type=int, default=4, help="pictures that DAPS restores")
-    parser.add_argument("--daps-steps", type=int, default=20, help="its noise levels, of 5 evaluations each")
+    parser.add_argument("--daps", type=int, default=2, help="pictures that DAPS restores")
+    parser.add_argument("--daps-steps", type=int, default=10, help="its noise levels, of 5 evaluations each")
     parser.add_argument("--daps-sigma", type=float, default=20.0, help="the largest of them that the teacher knows")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 from torch.fft import irfft2, rfft2
 
+from operators.noise import Noise
+
 BETA = 0.9  # feedback of hybrid input-output
 CYCLES, INPUT_OUTPUT, REDUCTION = 4, 100, 20  # so many times, iterations of the one and then of the other
-STARTS = 8  # random starts on the coarsest grid
+STARTS = 16  # random starts on the coarsest grid
 COARSEST, SMALLEST = 4, 32  # times coarser than the image, as long as so many pixels are left
 WINDOW = 0.2  # cycles a pixel, the standard deviation of the low-pass of a coarse grid
 LOOSE = 1  # pixels of a coarse grid by which the low-pass widens the support
@@ -53,25 +55,22 @@ def retrieved(g: Tensor, magnitude: Tensor, support: Tensor, cycles: int = CYCLE
     return best, least
 
 
-def coarse_to_fine(magnitude: Tensor, support: Tensor, noise) -> Tensor:
+def coarse_to_fine(magnitude: Tensor, support: Tensor, noise: Noise) -> Tensor:
     """Padded images `[B, C, h, w]` for magnitudes `[B, C, ...]`, found on grids that are 4 times and 2 times coarser.
 
     A coarse grid has the low frequencies alone, where natural images have most of their power: the noise matters less,
     there are fewer local minima, and iterations are cheap, so that of several random starts the one with the least
-    misfit can be taken. All channels start anew from that whose misfit is least: channels of an image are alike, and
-    so all are turned the same way. A finer grid starts with the phases of the coarser one. What a grid finer than the
+    misfit can be taken. Its image is one for all channels, which are alike, with the mean of their magnitudes: so they
+    are also turned the same way. Each channel, and then a finer grid, goes on from there. What a grid finer than the
     last would tell, of a noisy measurement, is mostly noise.
     """
-    full = tuple(support.shape)
+    full, batch = tuple(support.shape), len(magnitude)
     factors = [f for f in (COARSEST, COARSEST // 2) if min(full) // f >= SMALLEST] or [1]
     size, low, inside = coarse(magnitude, support, factors[0])
-    batch, channels = low.shape[:2]
-    starts = noise((STARTS, channels, *size)).abs().transpose(0, 1) * inside
-    g, misfit = retrieved(starts, low.expand(STARTS, *low.shape), inside)
-    start = misfit.argmin(0)[None, :, :, None, None]
-    g, misfit = g.gather(0, start.expand(1, *g.shape[1:]))[0], misfit.amin(0)
-    likest = misfit.argmin(1)[:, None, None, None]
-    g, _ = retrieved(g.gather(1, likest.expand(batch, 1, *size)).expand_as(g), low, inside)
+    gray = low.mean(1, keepdim=True).expand(batch, STARTS, *low.shape[2:])
+    g, misfit = retrieved(noise((STARTS, *size)).abs() * inside, gray, inside)
+    g = g[torch.arange(batch, device=g.device), misfit.argmin(1)][:, None]
+    g, _ = retrieved(g.expand(batch, low.shape[1], *size), low, inside, cycles=0)
     for factor in factors[1:]:
         size, low, inside = coarse(magnitude, support, factor)
         g, _ = retrieved(resampled(g, size), low, inside, cycles=1)
