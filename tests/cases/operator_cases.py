@@ -52,11 +52,6 @@ def maps(*shape: int) -> Tensor:
     return torch.view_as_complex(random(*shape, 2, seed=4)) + 1
 
 
-def weights(*shape: int) -> Tensor:
-    """Weights of measurements, which float32 has exactly."""
-    return (1 + random(*shape, seed=5).abs().mul(8).round() / 8).to(torch.get_default_dtype())
-
-
 def gradient(x: Tensor) -> Tensor:
     """Horizontal differences: a user's function with an output of another shape."""
     return x[..., 1:] - 0.5 * x[..., :-1]
