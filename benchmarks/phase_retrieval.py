@@ -44,7 +44,7 @@ Restore = Callable[[Tensor, PhaseRetrieval, tuple[int, int]], Tensor]  # y, oper
 
 def methods(steps: int, daps_steps: int, daps_sigma: float) -> dict[str, Restore]:
     task, prior, teacher = load_task("phase_retrieval"), load_prior("default"), load_prior("teacher")
-    settings = replace(task.settings(steps), restarts=1)
+    settings = replace(task.settings(steps), restarts=0)
     daps = replace(settings_for("daps", task.name, daps_steps), sigma_max=daps_sigma)
 
     def invsolve(y, operator, stream):

@@ -148,7 +148,8 @@ def _in_loop(name: str, prior: Prior, steps: int, task: Task, operator: Operator
             warnings.simplefilter("ignore", MismatchWarning)  # operator and noise are what they are said to be
             return solve(y, operator, evaluations, task.sigma_y, prior, seed, settings, streams, noise=model)
 
-    return Method(name, steps, evaluations, restore, {**in_use(settings), **sample, "revision": REVISION})
+    definition = {**in_use(settings), **sample, "revision": REVISION}
+    return Method(name, steps, evaluations * (1 + settings.restarts), restore, definition)
 
 
 def _peer(name: str, kind: str, number: int | None, task: Task, operator: Operator, tools: Tools) -> Method:

@@ -38,6 +38,28 @@ def make(name: str, task: Task, tools: Tools) -> Method:
     return make_method(name, task, task.make_operator(SHAPE), tools)
 
 
+REFUSED = "the method is for white noise of linear operators alone, not for PhaseRetrieval"
+
+
+@pytest.mark.parametrize("name", ["baseline", "ncvsd:2", "teacher:2", *(f"{peer}:2" for peer in PEERS)])
+def test_phase_retrieval_is_restored_or_refused_before_the_first_picture(name, tools, monkeypatch):
+    monkeypatch.setattr("operators.fienup.INPUT_OUTPUT", 2)
+    task = load_task("phase_retrieval")
+    operator, kind = task.make_operator(SHAPE), name.partition(":")[0]
+    if kind in PEERS and not PEERS[kind].takes:
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole message is compared)
+            make_method(name, task, operator, tools)
+        assert str(caught.value) == f"{name} at phase_retrieval: {REFUSED}"
+        return
+    method = make_method(name, task, operator, tools)
+    y = task.measure(operator, torch.stack([photograph(0), photograph(1)]), NoiseStreams(5, [0, 1]))
+    x = method.restore(y, [3, 4])
+    assert x.shape == (2, *SHAPE)
+    assert x.isfinite().all()
+    if kind == "ncvsd":
+        assert method.evaluations == 2 * 4  # in each of four runs
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_method_evaluates_the_network_as_often_as_it_says(name, tools):
     """And the picture of an image is the same in a batch and alone."""
