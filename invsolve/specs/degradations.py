@@ -241,6 +241,10 @@ class PhaseRetrieval(Degradation):
     def build(self, operators, shape, given, seed):
         return operators.PhaseRetrieval(shape, float(self.oversampling))
 
+    def image_shape(self, measured, given=None):
+        channels, height, width = measured
+        return channels, *(round(n / (1 + self.oversampling / 4)) for n in (height, width))
+
 
 DEGRADATIONS: dict[str, type[Degradation]] = {
     "denoise": Denoise,

@@ -13,7 +13,7 @@ from invsolve.specs.task import list_tasks, load_task
 
 SHAPE = (3, 256, 256)
 PUBLISHED = ["colorize", "deblur_gaussian", "deblur_motion", "denoise", "inpaint_box", "inpaint_random", "sr4x"]
-SHIPPED = sorted([*PUBLISHED, "declip", "dequantize", "jpeg", "poisson"])
+SHIPPED = sorted([*PUBLISHED, "declip", "dequantize", "jpeg", "phase_retrieval", "poisson"])
 VALID = yaml.safe_load(
     """
     name: mine
