@@ -42,9 +42,9 @@ METHODS = ("invsolve", "hio-coarse", "hio", "er", "daps")
 Restore = Callable[[Tensor, PhaseRetrieval, tuple[int, int]], Tensor]  # y, operator, stream -> image
 
 
-def methods(steps: int, daps_steps: int, daps_sigma: float) -> dict[str, Restore]:
+def methods(steps: int, restarts: int, daps_steps: int, daps_sigma: float) -> dict[str, Restore]:
     task, prior, teacher = load_task("phase_retrieval"), load_prior("default"), load_prior("teacher")
-    settings = replace(task.settings(steps), restarts=0)
+    settings = replace(task.settings(steps), restarts=restarts)
     daps = replace(settings_for("daps", task.name, daps_steps), sigma_max=daps_sigma)
 
     def invsolve(y, operator, stream):
@@ -81,7 +81,7 @@ def resolved_psnr(x: Tensor, truth: Tensor) -> float:
 
 def rows(options: argparse.Namespace, done: set[tuple[str, str, int]]) -> Iterator[dict]:
     task, files = load_task("phase_retrieval"), list_folder(options.data)[: options.images]
-    found = methods(options.steps, options.daps_steps, options.daps_sigma)
+    found = methods(options.steps, options.restarts, options.daps_steps, options.daps_sigma)
     model = Gaussian(task.sigma_y)
     for i, file in enumerate(files):
         truth = read_image(file, 3)[None]
@@ -127,6 +127,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, help="reduce pictures to so many pixels a side (default: as they are)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--steps", type=int, default=8, help="network evaluations of a run of invsolve")
+    parser.add_argument("--restarts", type=int, default=0, help="further ones within each run of invsolve, by residual")
     parser.add_argument("--daps", type=int, default=2, help="pictures that DAPS restores")
     parser.add_argument("--daps-steps", type=int, default=10, help="its noise levels, of 5 evaluations each")
     parser.add_argument("--daps-sigma", type=float, default=20.0, help="the largest of them that the teacher knows")
