@@ -63,7 +63,18 @@ def test_the_simple_baseline_of_other_noise_is_a_picture_like_the_truth():
         assert min(psnr(found, truth)) > 14, name
         with pytest.raises(ValueError, match=f"with white noise, but {name} has (estimate|measurement)"):
             make_baseline("tv", task, operator)
-    assert {*GAINS, *OTHER_NOISE} == {*list_tasks()}
+    assert {*GAINS, *OTHER_NOISE, "phase_retrieval"} == {*list_tasks()}
+
+
+def test_hybrid_input_output_explains_the_magnitudes():
+    """Better than the gray image by far; where the picture is, magnitudes alone do not always tell."""
+    task = load_task("phase_retrieval")
+    truth, operator, y = measured(task)
+    found = make_baseline(None, task, operator)[0](y)
+    assert found.shape == truth.shape
+    assert (operator(found) - y).norm() < 0.3 * (operator(operator.blank(y)) - y).norm()
+    with pytest.raises(ValueError, match="but phase_retrieval has hio"):
+        make_baseline("tv", task, operator)
 
 
 @pytest.mark.parametrize("task_name", GAINS)
