@@ -1,4 +1,4 @@
-"""Write the tables of the README and of the model card from the results in ``benchmarks/results``.
+"""Write the tables of the README, of the model card and of the pages from the results in ``benchmarks/results``.
 
     python benchmarks/readme.py [--check]      # --check: change nothing, fail where a table is not that of the results
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+PAGES = ("README.md", "checkpoints/README.md", "docs/results.md", "docs/settings.md")
 WITHOUT = {  # the task's baseline in words
     "sr4x": "bicubic upsampling",
     "deblur_gaussian": "the measurement",
@@ -30,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    for path in (ROOT / "README.md", ROOT / "checkpoints" / "README.md"):
+    for path in (ROOT / page for page in PAGES):
         text = path.read_text(encoding="utf-8")
         filled = fill(text, tables())
         if options.check and filled != text:
@@ -40,14 +41,16 @@ def main() -> None:
 
 
 def tables() -> dict[str, str]:
-    """The tables by their names."""
-    faces = means(RESULTS / "faces-100")
-    return {
+    """The tables by their names; ``kodak`` where it has been measured."""
+    faces, kodak = means(RESULTS / "faces-100"), RESULTS / "kodak-4" / "summary.md"
+    measured = {"kodak": first_table(kodak)} if kodak.is_file() else {}
+    return measured | {
         "quality": quality(faces),
         "card": card(faces),
         "peers": first_table(RESULTS / "faces-100" / "summary.md"),
         "budgets": first_table(RESULTS / "budgets-4" / "summary.md"),
         "thousand": first_table(RESULTS / "thousand-3" / "summary.md"),
+        "ablation": ablation(first_table(RESULTS / "ablation" / "summary.md")),
     }
 
 
@@ -70,6 +73,20 @@ def quality(found: Means) -> str:
 def card(found: Means) -> str:
     rows = [f"| {task} | {found[task, 'ncvsd'][0]:.2f} / {found[task, 'ncvsd'][1]:.3f} |" for task in WITHOUT]
     return "\n".join(["| task | `default` |", "|---|---|", *rows])
+
+
+def ablation(table: str, evaluations: int = 4) -> str:
+    """Of each setting the task where it buys the most LPIPS, with so many evaluations; the largest first."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    costs: dict[str, tuple[float, str, str]] = {}
+    for setting, task, steps, lpips, psnr, _ in rows:
+        cost = float(lpips.rstrip("%"))
+        if int(steps) == evaluations and " " not in setting and cost > costs.get(setting, (0.0,))[0]:
+            costs[setting] = cost, task, psnr.replace("-", "−")
+    lines = [f"| without | costs most at, with {evaluations} evaluations | LPIPS | PSNR |", "|---|---|---|---|"]
+    for setting, (cost, task, psnr) in sorted(costs.items(), key=lambda item: -item[1][0]):
+        lines.append(f"| `{setting}` | {task} | {cost:+.0f} % | {psnr} |")
+    return "\n".join(lines)
 
 
 def first_table(path: Path) -> str:

@@ -11,9 +11,16 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_ext")]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))  # of sub-processes
 os.environ.setdefault("INVSOLVE_PRECISION", "fp32")  # the same pictures on every processor
 
-from sphinx_gallery.sorting import FileNameSortKey  # noqa: E402
+import invsolve  # noqa: E402  (before torch)
 
-import invsolve  # noqa: E402
+import torch  # noqa: E402  # isort: skip
+from sphinx_gallery.sorting import FileNameSortKey  # noqa: E402  # isort: skip
+
+
+def seed(gallery_conf: dict, script: str) -> None:
+    """Every example has the same noise whenever it runs."""
+    torch.manual_seed(0)
+
 
 project = "invsolve"
 author = "the authors of invsolve"
@@ -26,13 +33,14 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_gallery.gen_gallery",
     "sphinxarg.ext",
-    "docstrings",  # of _ext, as the next two
+    "docstrings",  # of _ext, as the next three
     "fields_table",
+    "repository_pages",
     "mathml",
 ]
-exclude_patterns = ["_build", "auto_examples/*.md5", "auto_examples/**/*.ipynb"]
+exclude_patterns = ["_build", "api/examples"]
 default_role = "code"
-nitpicky = False  # private helpers are named in docstrings, and have no page
+smartquotes = False  # which would make one dash of the two of an option
 suppress_warnings = ["config.cache"]  # the gallery's sort key is a class
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
@@ -53,12 +61,13 @@ sphinx_gallery_conf = {
     "backreferences_dir": "api/examples",
     "doc_module": ("invsolve", "operators"),
     "reference_url": {"invsolve": None, "operators": None},
+    "reset_modules": ("matplotlib", seed),
+    "write_computation_times": False,  # that page would load scripts from elsewhere
     "remove_config_comments": True,
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
-    "plot_gallery": True,
-    "abort_on_example_error": False,
+    "image_scrapers": ("matplotlib",),
 }
 
 html_theme = "furo"

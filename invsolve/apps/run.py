@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..images.metrics import Metric, load_metrics
+from ..images.metrics import Metric, load_metrics, psnr, ssim
 from ..priors.watched import Seen
 from ..runtime import printing
 from ..runtime.printing import counted, say
@@ -210,7 +210,10 @@ class Voice:
 
 
 def _load_metrics(options: RunOptions, device: torch.device, note: Say) -> dict[str, Metric]:
-    metrics = load_metrics(options.lpips_trunk, device, note)
+    if options.no_lpips:
+        metrics: dict[str, Metric] = {"psnr": psnr, "ssim": ssim}
+    else:
+        metrics = load_metrics(options.lpips_trunk, device, note)
     return {**metrics, "lpips": metrics.get("lpips", lambda x, truth: [None] * len(x))}
 
 

@@ -37,7 +37,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     add("--cuda-graphs", None, "replay the network's kernels from a CUDA graph")
     add("--tile", "N", "evaluate larger pictures in overlapping tiles of NxN pixels")
     add("--batch", "N", "pictures at a time; on a CPU 2 megapixels at most, or one")
-    add("--lpips-trunk", "FILE", "AlexNet's weights for LPIPS (else $INVSOLVE_LPIPS_TRUNK)")
+    add("--lpips-trunk", "FILE", "AlexNet's weights for LPIPS (else $INVSOLVE_LPIPS_TRUNK, else downloaded once)")
+    add("--no-lpips", None, "with --simulate: PSNR and SSIM alone; nothing is downloaded")
 
 
 def add_degradation(add) -> None:

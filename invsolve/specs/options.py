@@ -70,6 +70,7 @@ class RunOptions(Checked):
     tile: Count | None = None
     batch: Count = 8
     lpips_trunk: Path | None = None
+    no_lpips: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

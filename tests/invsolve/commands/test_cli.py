@@ -321,6 +321,20 @@ def test_without_a_trunk_the_rest_goes_on(restore, tmp_path, monkeypatch, capsys
     assert record["psnr"] > 0
 
 
+def test_without_lpips_its_weights_are_not_asked_for(restore, tmp_path, monkeypatch, capsys):
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("AlexNet was asked for")
+
+    monkeypatch.setattr("invsolve.images.metrics.load_lpips", refuse)
+    folder = restore("denoise", "--simulate", "--no-lpips", "--input", picture(tmp_path / "a.png"))
+    record = json.loads((folder / "a_metrics.json").read_text())
+    assert record["lpips"] is None
+    assert record["psnr"] > 0
+    printed = capsys.readouterr()
+    assert "PSNR" in printed.out
+    assert "LPIPS" not in printed.err
+
+
 def test_lpips_is_measured_with_a_trunk(restore, tmp_path, lpips_trunk):
     image = picture(tmp_path / "a.png", 64, 64)
     folder = restore("denoise", "--simulate", "--input", image, "--lpips-trunk", lpips_trunk)
