@@ -25,8 +25,8 @@ write_image(resized(read_image(PACKAGED + "chelsea"), (100, 150)), folder / "sma
 Image.open(folder / "small.png").save(photo, quality=95)
 
 # %%
-# JPEG, the camera and the reduction all leave something that a clean picture does not have. The prior measures how much:
-# it looks for the noise level at which its own samples are as far from the picture as the noise.
+# JPEG, the camera and the reduction all leave something that a clean picture does not have. The prior measures how
+# much: it looks for the noise level at which its own samples are as far from the picture as the noise.
 
 y = read_image(photo)[None]
 operator = Resize((3, 4 * y.shape[2], 4 * y.shape[3]), factor=4, filter="cubic")

@@ -2,8 +2,8 @@
 Scratches, removed with a mask
 ==============================
 
-A mask says which pixels are observed. The others are filled in; those observed stay as they are, since ``sigma_y`` is 0.
-On the command line the mask is a picture::
+A mask says which pixels are observed. The others are filled in; those observed stay as they are, since ``sigma_y`` is
+0. On the command line the mask is a picture::
 
     invsolve run inpaint_random --input scratched.png --mask mask.png
 """

@@ -2,8 +2,9 @@
 Camera shake with a known kernel
 ================================
 
-The kernel is the path that the camera took during the exposure. What lies beyond the edges of the picture was blurred into
-it as well: with the boundary ``valid`` it is unknown, is restored too, and cut off at the end. On the command line::
+The kernel is the path that the camera took during the exposure. What lies beyond the edges of the picture was blurred
+into it as well: with the boundary ``valid`` it is unknown, is restored too, and cut off at the end. On the command
+line::
 
     invsolve run deblur_motion --input blurred.png --kernel kernel.png
 """

@@ -2,7 +2,8 @@
 Posterior samples and their deviation
 =====================================
 
-Many pictures explain one measurement. ``posterior`` gives several of them, their mean and their deviation, pixel by pixel.
+Many pictures explain one measurement. ``posterior`` gives several of them, their mean and their deviation, pixel by
+pixel.
 """
 
 import matplotlib.pyplot as plt
@@ -19,8 +20,8 @@ y = operator.measure(truth, sigma_y=0.05)  # 48 x 48 pixels
 found = posterior(y, operator, samples=8, steps=4, sigma_y=0.05)  # .samples [8, 1, 3, 192, 192], .mean, .std
 
 # %%
-# The samples differ where the measurement says little, and agree where it says much. Their mean is nearer to the truth than
-# any of them, and smoother.
+# The samples differ where the measurement says little, and agree where it says much. Their mean is nearer to the truth
+# than any of them, and smoother.
 
 images = {"measured": y, "sample 1": found.samples[0], "sample 2": found.samples[1], "mean": found.mean, "truth": truth}
 figure, axes = plt.subplots(1, 5, figsize=(12, 2.8), layout="constrained")

@@ -3,7 +3,8 @@ Your own operator
 =================
 
 A degradation that nobody has tuned anything for: every third row of a sensor is dead, and the lens is dark towards its
-corners. A linear function of the image is enough. Autograd derives the adjoint, conjugate gradients solve the proximal map.
+corners. A linear function of the image is enough. Autograd derives the adjoint, conjugate gradients solve the proximal
+map.
 """
 
 import matplotlib.pyplot as plt
@@ -28,8 +29,8 @@ y = operator.measure(truth, sigma_y=0.05)  # [1, 3, 170, 256]
 restored = solve(y, operator, steps=4, sigma_y=0.05)
 
 # %%
-# On [-1, 1] black is -1, so a darker image is one nearer to gray; a lens that is dark towards black would be the affine
-# ``(x + 1) * vignette - 1``, whose constant part belongs to ``y``: measure ``y + 1 - vignette`` of it.
+# On [-1, 1] black is -1, so a darker image is one nearer to gray; a lens that is dark towards black would be the
+# affine ``(x + 1) * vignette - 1``, whose constant part belongs to ``y``: measure ``y + 1 - vignette`` of it.
 
 images = {"measured": y, "least squares": operator.pinv(y), "restored": restored, "truth": truth}
 figure, axes = plt.subplots(1, 4, figsize=(12, 3.4), layout="constrained")

@@ -2,8 +2,8 @@
 Two measurements of one image
 =============================
 
-Two exposures of one scene: a short one, sharp and noisy, and a long one, clean and blurred. ``Stack`` makes one operator of
-both. It has one noise level, so ``whitened`` weighs the two by theirs.
+Two exposures of one scene: a short one, sharp and noisy, and a long one, clean and blurred. ``Stack`` makes one
+operator of both. It has one noise level, so ``whitened`` weighs the two by theirs.
 """
 
 import matplotlib.pyplot as plt

@@ -2,8 +2,8 @@
 Gray pictures
 =============
 
-The prior knows three colours. ``GrayPrior`` makes one of it for images of one channel: it adds noise that the mean of the
-colours does not see, samples a colour picture and takes its mean. ``invsolve run`` does so for every gray file.
+The prior knows three colours. ``GrayPrior`` makes one of it for images of one channel: it adds noise that the mean of
+the colours does not see, samples a colour picture and takes its mean. ``invsolve run`` does so for every gray file.
 """
 
 import matplotlib.pyplot as plt

@@ -2,9 +2,9 @@
 Another denoiser as the prior
 =============================
 
-Anything that removes white noise can be the prior. Here deepinv's total variation, which needs no weights; ``DRUNet()`` or
-a diffusers pipeline (``invsolve.adapters.diffusers.load``) goes in the same place. Such a denoiser gives means, not samples:
-``PosteriorMean`` makes the prior, and more evaluations help it.
+Anything that removes white noise can be the prior. Here deepinv's total variation, which needs no weights;
+``DRUNet()`` or a diffusers pipeline (``invsolve.adapters.diffusers.load``) goes in the same place. Such a denoiser
+gives means, not samples: ``PosteriorMean`` makes the prior, and more evaluations help it.
 """
 
 import matplotlib.pyplot as plt
@@ -22,8 +22,8 @@ operator = task.make_operator((3, 192, 192))
 y = operator.measure(truth, task.sigma_y)
 
 # %%
-# deepinv's noise levels are for images on [0, 1], half of ours; the adapter translates. The settings are of the sampler: at
-# which noise level it begins, and at which it ends.
+# deepinv's noise levels are for images on [0, 1], half of ours; the adapter translates. The settings are of the
+# sampler: at which noise level it begins, and at which it ends.
 
 total_variation = PosteriorMean(DenoiserFromDeepinv(TVDenoiser(n_it_max=100)))
 settings = Settings(sigma_max=0.4, sigma_min=0.03)

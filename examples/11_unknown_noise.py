@@ -2,8 +2,9 @@
 Noise of an unknown level
 =========================
 
-With ``sigma_y="auto"`` the level of the noise is estimated in a few evaluations more: by the prior's own samples, which at
-the true level lie as far from the picture as the noise. ``invsolve run denoise --input noisy.png`` does so by default.
+With ``sigma_y="auto"`` the level of the noise is estimated in a few evaluations more: by the prior's own samples,
+which at the true level lie as far from the picture as the noise. ``invsolve run denoise --input noisy.png`` does so by
+default.
 """
 
 import matplotlib.pyplot as plt

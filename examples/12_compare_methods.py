@@ -2,8 +2,8 @@
 Comparing methods
 =================
 
-``invsolve.peers`` has other methods over the same operators and denoiser, with settings tuned for the shipped tasks. For
-tables over many pictures, with intervals and a report, there is ``invsolve bench``; this is one picture by hand.
+``invsolve.peers`` has other methods over the same operators and denoiser, with settings tuned for the shipped tasks.
+For tables over many pictures, with intervals and a report, there is ``invsolve bench``; this is one picture by hand.
 """
 
 import time

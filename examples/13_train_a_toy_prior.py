@@ -2,8 +2,8 @@
 Training a prior, end to end
 ============================
 
-A prior of one's own in half a minute: pictures of discs, a small network as the teacher, its distillation, a restoration.
-The result is a toy, the way is the real one: the commands would be::
+A prior of one's own in half a minute: pictures of discs, a small network as the teacher, its distillation, a
+restoration. The result is a toy, the way is the real one: the commands would be::
 
     invsolve train teacher.yaml --data discs --out teacher
     invsolve distill distill.yaml --teacher teacher/denoiser-ema0.1.safetensors --data discs --out prior
@@ -38,10 +38,10 @@ for i in range(96):
 # The recipes: everything else has a default (``invsolve.specs.recipe``). The last eight pictures are kept out.
 
 common = {"batch": 8, "crop": 32, "holdout": 8, "ema": [0.1], "precision": "fp32", "warmup": 10, "decay_after": 100}
-network = {"widths": [32, 64], "blocks": [1, 1], "auxt": False}
+network = {"widths": [24, 32], "blocks": [1, 1], "auxt": False}
 recipes = {
-    "teacher": {**common, "images": 8 * 200, "network": network, "learning_rate": 0.02},
-    "distill": {**common, "images": 8 * 50, "sigma_max": 2.0, "fake_first": 10},
+    "teacher": {**common, "images": 8 * 300, "network": network, "learning_rate": 0.02},
+    "distill": {**common, "images": 8 * 30, "sigma_max": 2.0, "fake_first": 10, "gamma": 0.2},
 }
 for name, recipe in recipes.items():
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
@@ -50,14 +50,14 @@ teacher = train(folder / "teacher.yaml", [str(folder / "discs")], folder / "teac
 generator = distill(folder / "distill.yaml", teacher, [str(folder / "discs")], folder / "prior")
 
 # %%
-# Half of the pixels of held-out pictures are missing. The prior is a file; ``load_prior`` and ``--prior`` take it. So short
-# a training knows little of small noise: the sampler ends at a level of 0.3.
+# Half of the pixels of held-out pictures are missing. The prior is a file; ``load_prior`` and ``--prior`` take it.
+# After so short a training some noise stays.
 
 truth = torch.stack([read_image(folder / "discs" / f"{i:03d}.png") for i in range(88, 92)])
 operator = Mask((3, 32, 32), random_mask((32, 32), fraction=0.5, seed=0))
 y = operator.measure(truth, 0.05, NoiseStreams(0, range(4)))
-settings = Settings(sigma_max=2.0, sigma_min=0.3)
-restored = solve(y, operator, steps=4, sigma_y=0.05, prior=load_prior(generator), settings=settings)
+settings = Settings(sigma_max=1.0, sigma_min=0.1, gamma=0.0)
+restored = solve(y, operator, steps=8, sigma_y=0.05, prior=load_prior(generator), settings=settings)
 
 figure, axes = plt.subplots(3, 4, figsize=(7.4, 5.8), layout="constrained")
 for row, (title, images) in zip(axes, {"measured": y, "restored": restored, "truth": truth}.items(), strict=True):
