@@ -1,4 +1,4 @@
-"""``benchmarks/readme.py``: the README's figures are those of the results in the repository."""
+"""``benchmarks/readme.py``: the figures of README and pages are those of the results in the repository."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ def script():
 def test_the_tables_are_those_of_the_results(script, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["readme.py", "--check"])
     script.main()
+    text = "".join((script.ROOT / page).read_text(encoding="utf-8") for page in script.PAGES)
     for name, table in script.tables().items():
-        path = script.ROOT / ("checkpoints" if name == "card" else "") / "README.md"
-        assert f"<!-- table {name} -->\n{table}\n" in path.read_text(encoding="utf-8")
+        assert f"<!-- table {name} -->\n{table}\n" in text
 
 
 def test_a_figure_typed_by_hand_is_found(script, monkeypatch, tmp_path):
     monkeypatch.setattr(script, "ROOT", tmp_path)
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "README.md").write_text("no table\n")
+    for page in script.PAGES:
+        (tmp_path / page).parent.mkdir(exist_ok=True)
+        (tmp_path / page).write_text("no table\n")
     readme = tmp_path / "README.md"
     readme.write_text("Before.\n<!-- table quality -->\n| sr4x | 99.99 |\n<!-- end -->\nAfter.\n")
     monkeypatch.setattr(sys, "argv", ["readme.py", "--check"])
@@ -40,3 +41,19 @@ def test_a_figure_typed_by_hand_is_found(script, monkeypatch, tmp_path):
     assert f"**{ours['psnr']['mean']:.2f} / {ours['lpips']['mean']:.3f}**" in text
     assert text.startswith("Before.\n<!-- table quality -->\n")
     assert text.endswith("<!-- end -->\nAfter.\n")
+
+
+def test_the_ablation_in_short_names_the_task_where_a_setting_buys_most(script):
+    rows = [
+        ("a", "sr4x", "4", "+2.0%", "-0.10 dB"),
+        ("a", "denoise", "4", "+7.4%", "+0.20 dB"),
+        ("a", "denoise", "16", "+90.0%", "-3.00 dB"),
+        ("b", "sr4x", "4", "+10.0%", "-0.50 dB"),
+        ("b at all levels", "sr4x", "4", "+50.0%", "-0.50 dB"),
+    ]
+    head = "| Without | Task | Evaluations | LPIPS | PSNR | Pictures |\n| --- | --- | --- | --- | --- | --- |\n"
+    table = head + "\n".join("| " + " | ".join((*row, "24")) + " |" for row in rows)
+    assert script.ablation(table).splitlines()[2:] == [
+        "| `b` | sr4x | +10 % | −0.50 dB |",
+        "| `a` | denoise | +7 % | +0.20 dB |",
+    ]

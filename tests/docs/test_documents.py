@@ -85,7 +85,7 @@ def test_words_are_spelt_right():
     pytest.importorskip("codespell_lib", reason="codespell is not installed")
     make = (ROOT / "Makefile").read_text(encoding="utf-8")
     words = re.search(r"^WORDS := (.*)$", make, flags=re.MULTILINE)[1].split()
-    paths = [str(path) for word in words for path in ROOT.glob(word)]
+    paths = [str(path.relative_to(ROOT)) for word in words for path in ROOT.glob(word)]
     done = subprocess.run([sys.executable, "-m", "codespell_lib", *paths], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout + done.stderr == ""
 
@@ -99,5 +99,5 @@ def test_the_demo_downloads_no_weights_and_says_what_to_try_next():
     (restoration,) = (line for line in lines if "--simulate" in line)
     assert "--no-lpips" in restoration
     assert not any("--no-lpips" in line for line in shown("LPIPS=1"))
-    following = lines[[i for i, line in enumerate(lines) if "Try next" in line][0] + 1 :]
+    following = lines[next(i for i, line in enumerate(lines) if "Try next" in line) + 1 :]
     assert len(following) == 3
