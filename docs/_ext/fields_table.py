@@ -26,7 +26,7 @@ class FieldsTable(Directive):
         module, name = self.arguments[0].rsplit(".", 1)
         rows = field_rows(getattr(importlib.import_module(module), name))
         head, *rest = [("field", "values", "default", "what it is"), *rows]
-        lines = [".. list-table::", "   :header-rows: 1", "   :widths: auto", ""]
+        lines = [".. list-table::", "   :header-rows: 1", "   :widths: auto", "   :class: fields", ""]
         for row in (head, *rest):
             lines += [f"   {'* -' if i == 0 else '  -'} {cell}".rstrip() for i, cell in enumerate(row)]
         container = nodes.Element()
@@ -57,7 +57,7 @@ def _values(hint: Any, written: Any) -> str:
 
 def _default(field: dataclasses.Field[Any]) -> str:
     if field.default is not dataclasses.MISSING:
-        return f"``{field.default!r}``"
+        return f"``{type(field.default).__name__}()``" if dataclasses.is_dataclass(field.default) else f"``{field.default!r}``"
     return "" if field.default_factory is dataclasses.MISSING else f"``{field.default_factory()!r}``"
 
 

@@ -104,7 +104,7 @@ def place(tmp_path, monkeypatch, tiny_prior, lpips_trunk) -> Path:
     kernel.putpixel((2, 2), 255)
     kernel.putpixel((3, 2), 255)
     kernel.save("kernel.png")
-    for folder in ("faces", "photos", "ffhq256", "FFHQ/test"):
+    for folder in ("faces", "photos", "ffhq256", "FFHQ/test", "KODAK24"):
         Path(folder).mkdir(parents=True)
         for i in range(6):
             write_image(read_image("skimage:astronaut")[:, 30 * i : 30 * i + 64, 180:244], Path(folder, f"{i:05d}.png"))
