@@ -57,7 +57,8 @@ def _values(hint: Any, written: Any) -> str:
 
 def _default(field: dataclasses.Field[Any]) -> str:
     if field.default is not dataclasses.MISSING:
-        return f"``{type(field.default).__name__}()``" if dataclasses.is_dataclass(field.default) else f"``{field.default!r}``"
+        own = dataclasses.is_dataclass(field.default)  # whose fields have a table of their own
+        return f"``{type(field.default).__name__}()``" if own else f"``{field.default!r}``"
     return "" if field.default_factory is dataclasses.MISSING else f"``{field.default_factory()!r}``"
 
 

@@ -10,13 +10,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from bench_cases import write_denoiser
 from benchmark_scripts import load_script
 from document_cases import DOCUMENTS, ROOT, Command, commands
+from PIL import Image
 from training_cases import SHORT, STUDENT, TEACHER, TUNING, write
 
 from invsolve.cli import _parser, main
 from invsolve.commands.arguments import options_from
 from invsolve.images.files import read_image, write_image
+from invsolve.peers import PEERS
 from invsolve.specs.options import BenchOptions, RunOptions
 from invsolve.specs.recipe import (
     RECIPES,
@@ -94,8 +97,6 @@ def place(tmp_path, monkeypatch, tiny_prior, lpips_trunk) -> Path:
     for name in ("small.png", "clean.png", "scratched.png", "blurred/a.png", "blurred/more/b.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         write_image(photograph, tmp_path / name)
-    from PIL import Image
-
     picture = Image.open("small.png")
     picture.save("small.jpg")
     picture.save("noisy.tiff")
@@ -108,6 +109,7 @@ def place(tmp_path, monkeypatch, tiny_prior, lpips_trunk) -> Path:
         Path(folder).mkdir(parents=True)
         for i in range(6):
             write_image(read_image("skimage:astronaut")[:, 30 * i : 30 * i + 64, 180:244], Path(folder, f"{i:05d}.png"))
+    write_denoiser(tmp_path / "denoiser.safetensors")
     for name, recipe in TINY.items():
         write(tmp_path / f"{name}.yaml", recipe)
     return tmp_path
@@ -134,10 +136,11 @@ def made_small(arguments: list[str], prior: Path) -> list[str]:
             changes = {"--out": f"runs/{name}-more", "--generator": "runs/distill/generator-ema0.1.safetensors"}
     if name == "bench":
         arguments = [re.sub(r":\d\d+", ":2", argument) for argument in arguments]
-        arguments = [re.sub(r"\b(d?dps|reddiff|pnpdm|daps)\b(?!:)", r"\1:2", argument) for argument in arguments]
+        arguments = [re.sub(rf"\b({'|'.join(PEERS)})\b(?!:)", r"\1:2", argument) for argument in arguments]
         kept = [word for i, word in enumerate(arguments) if "--redo" not in arguments[max(i - 1, 0) : i + 1]]
         out = "results-" + hashlib.sha256(" ".join(kept).encode()).hexdigest()[:8]
-        changes = {"--out": out, "--limit": "1", "--size": "32", "--prior": str(prior), "--pictures": "1"}
+        changes = {"--out": out, "--limit": "1", "--size": "64", "--prior": str(prior), "--pictures": "1"}
+        changes["--denoiser"] = "denoiser.safetensors"
         changes["--samples"] = "2" if "--samples" in arguments else None
     if name == "run":
         changes = {"--prior": option(arguments, "--prior") or str(prior)}
