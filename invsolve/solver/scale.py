@@ -10,6 +10,7 @@ from operators import LinearOperator
 
 LOOKED_AT = 2**20  # values of a measurement, evenly spread
 EXTREME = 0.001  # share of the values on either side that may be outliers
+TOLD_APART = 0.5  # noise, in units of what a white image gives, under which black is told from gray
 
 
 class ScaleWarning(RuntimeWarning):
@@ -32,7 +33,7 @@ def warn_of_scale(y: Tensor, operator: LinearOperator, sigma_y: float) -> None:
     noise = 0.02 + 4 * sigma_y / largest
     if high > 3 + noise:
         found = f"reaches {high:.3g} times what a white image gives"
-    elif abs(low) < noise and 0.5 < high < 1 + noise:
+    elif noise < TOLD_APART and abs(low) < noise and 0.5 < high < 1 + noise:
         found = f"lies between {max(low, 0):.2g} and {high:.2g} times what a white image gives"
     else:
         return

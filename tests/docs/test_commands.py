@@ -99,6 +99,7 @@ def place(tmp_path, monkeypatch, tiny_prior, lpips_trunk) -> Path:
         write_image(photograph, tmp_path / name)
     picture = Image.open("small.png")
     picture.save("small.jpg")
+    picture.save("photo.jpg", quality=30)
     picture.save("noisy.tiff")
     write_image((read_image("small.png")[:1] > 0).float() * 2 - 1, "mask.png")
     kernel = Image.new("L", (5, 5))

@@ -11,6 +11,7 @@ from solver_cases import OPERATORS, SHAPE, seeded
 from invsolve import Settings, solve
 from invsolve.priors.gaussian import GaussianPrior
 from invsolve.solver.scale import ScaleWarning
+from operators import Identity, Poisson
 
 PRIOR = GaussianPrior(torch.zeros(SHAPE), 0.1 * torch.eye(3 * 16 * 12))
 
@@ -48,3 +49,14 @@ def test_flat_pictures_are_not_warned_of(level):
     with warnings.catch_warnings(action="error", category=ScaleWarning):
         operator, y = measured("blur", torch.full((1, 1, 16, 12), level), 0.05)
         solve(y, operator, 1, prior=PRIOR, settings=Settings())
+
+
+def test_much_noise_is_not_warned_of():
+    """Counts of photons end at black, and their noise seems to reach from there to gray."""
+    operator = Identity(SHAPE)
+    y = operator.measure(
+        picture().expand(1, *SHAPE), Poisson(12), lambda shape: torch.randn(1, *shape, generator=seeded(1))
+    )
+    assert y.min() == -1
+    with warnings.catch_warnings(action="error", category=ScaleWarning):
+        solve(y, operator, 1, 0.38, prior=PRIOR, settings=Settings())
