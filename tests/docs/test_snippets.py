@@ -23,7 +23,7 @@ def test_the_python_of_a_document_compiles(document):
 @pytest.mark.parametrize("document", WITH_PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_python_of_a_document_runs(document):
     if document.name == "priors.md":
-        pytest.importorskip("deepinv")
+        pytest.importorskip("invsolve.adapters.deepinv", exc_type=ImportError)
     names: dict[str, object] = {}
     for block in python_blocks(document):
         exec(compile(block, str(document), "exec"), names)
