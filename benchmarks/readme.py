@@ -24,6 +24,7 @@ WITHOUT = {  # the task's baseline in words
     "denoise": "the measurement",
     "colorize": "the measurement",
 }
+SIMPLE = ("bicubic", "nearest", "gray", "measurement")  # baselines that are no method, the first that a task has
 Means = dict[tuple[str, str], tuple[float, float]]  # (task, method) -> PSNR, LPIPS
 
 
@@ -42,8 +43,8 @@ def main() -> None:
 
 def tables() -> dict[str, str]:
     """The tables by their names; ``kodak`` where it has been measured."""
-    faces, kodak = means(RESULTS / "faces-100"), RESULTS / "kodak-4" / "summary.md"
-    measured = {"kodak": first_table(kodak)} if kodak.is_file() else {}
+    faces, photographs = means(RESULTS / "faces-100"), RESULTS / "kodak-4"
+    measured = {"kodak": kodak(means(photographs))} if photographs.is_dir() else {}
     return measured | {
         "quality": quality(faces),
         "card": card(faces),
@@ -67,6 +68,24 @@ def quality(found: Means) -> str:
         change = f"{100 * (our_lpips / lpips - 1):+.0f} %".replace("-", "−")
         before, after = f"{psnr:.2f} / {lpips:.3f}", f"**{our_psnr:.2f} / {our_lpips:.3f}** ({change})"
         lines.append(f"| {task} | {words} | {before} | {after} |")
+    return "\n".join(lines)
+
+
+def kodak(found: Means) -> str:
+    """Per task the simplest baseline, the classical method of lowest LPIPS, and the default prior; the best bold."""
+    lines = ["| task | without a method | best classical method | `default`, 4 evaluations |", "|---|---|---|---|"]
+    for task in WITHOUT:
+        of_task = {method: figures for (name, method), figures in found.items() if name == task}
+        ours, baselines = of_task.pop("ncvsd"), {m.removeprefix("baseline:"): f for m, f in of_task.items()}
+        simple = next(name for name in SIMPLE if name in baselines)
+        classical = min(baselines.keys() - set(SIMPLE), key=lambda name: baselines[name][1])
+        shown = [(f"{simple}: ", baselines[simple]), (f"{classical}: ", baselines[classical]), ("", ours)]
+        lowest = min(lpips for _, (_, lpips) in shown)
+        cells = [task]
+        for name, (psnr, lpips) in shown:
+            bold = "**" if lpips == lowest else ""
+            cells.append(f"{name}{bold}{psnr:.2f} / {lpips:.3f}{bold}")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

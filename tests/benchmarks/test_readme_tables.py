@@ -57,3 +57,20 @@ def test_the_ablation_in_short_names_the_task_where_a_setting_buys_most(script):
         "| `b` | sr4x | +10 % | −0.50 dB |",
         "| `a` | denoise | +7 % | +0.20 dB |",
     ]
+
+
+def test_photographs_are_compared_with_the_best_classical_method(script, monkeypatch):
+    monkeypatch.setattr(script, "WITHOUT", {"sr4x": "", "denoise": ""})
+    found = {
+        ("sr4x", "baseline:bicubic"): (24.0, 0.6),
+        ("sr4x", "baseline:tv"): (25.0, 0.4),
+        ("sr4x", "baseline:lanczos"): (24.1, 0.5),
+        ("sr4x", "ncvsd"): (24.5, 0.3),
+        ("denoise", "baseline:measurement"): (32.0, 0.05),
+        ("denoise", "baseline:bm3d"): (38.0, 0.015),
+        ("denoise", "ncvsd"): (37.0, 0.016),
+    }
+    assert script.kodak(found).splitlines()[2:] == [
+        "| sr4x | bicubic: 24.00 / 0.600 | tv: 25.00 / 0.400 | **24.50 / 0.300** |",
+        "| denoise | measurement: 32.00 / 0.050 | bm3d: **38.00 / 0.015** | 37.00 / 0.016 |",
+    ]
