@@ -12,10 +12,10 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = {  # of docs/repository/, by the files they are made of
-    "CHANGELOG.md": "changes",
-    "CONTRIBUTING.md": "contributing",
-    "checkpoints/README.md": "model-card",
+LISTED = {"CHANGELOG.md": "changes", "CONTRIBUTING.md": "contributing", "checkpoints/README.md": "model-card"}
+PAGES = {  # of docs/repository/, by the files they are made of; those not listed in a table of contents are linked to
+    **{path.name: path.stem.lower() for path in ROOT.glob("*.md") if path.name != "README.md"},
+    **LISTED,
     **{
         path.relative_to(ROOT).as_posix(): path.parent.name
         for path in sorted((ROOT / "benchmarks" / "results").glob("*/summary.md"))
@@ -44,7 +44,7 @@ def page_text(source: str, name: str) -> str:
     text = (ROOT / source).read_text(encoding="utf-8")
     if not text.startswith("# "):
         text = f"# {name.replace('-', ' ')}\n\n{text}"
-    if source.startswith("benchmarks/results/"):
+    if source not in LISTED:
         text = f"---\norphan: true\n---\n\n{text}"
 
     def moved(match: re.Match[str]) -> str:
