@@ -27,8 +27,8 @@ NEIGHBOURHOOD = 16.0  # pixels, standard deviation of the window that an error i
 FIRST, LARGEST_LAST = 12.0, 0.1  # the first level, in units of the largest error; the last one is at most so much
 LIKELIHOOD = 0.5  # noise that likelihood samples assume, in units of sigma_y
 SIGMA_INFLATION = 0.1
-# The same for other noise and operators that are not linear, from JPEGs and photon counts.
-OTHER_FIRST, OTHER_LAST, EXPONENT, OUTPUT_EMA = 1.8, 0.5, 2.5, 0.4
+# The same for other noise and operators that are not linear, from JPEGs.
+OTHER_FIRST, OTHER_LAST, EXPONENT, OUTPUT_EMA = 3.0, 0.75, 2.5, 0.4
 
 
 @torch.no_grad()
@@ -41,8 +41,8 @@ def default_settings(operator: Operator, sigma_y: float | NoiseModel, prior: Pri
     It begins at 12 times its largest average over a neighbourhood, which in a large hole is much more than over the
     picture as a whole. The start is warm and under white noise, a generative denoiser samples without over-noising
     (``gamma`` 0). One linear solve, no network evaluation; measured once for an operator and noise. One with parameters
-    per image gets settings that serve its worst image. For other noise, and operators that are not linear, the levels
-    are 1.8 and 0.5 times these errors, and the result is an average (``output_ema``).
+    per image gets settings that serve its worst image. For other noise, and operators that are not linear, the picture
+    is gray, the levels are 3 and 0.75 times these errors, and the result is an average (``output_ema``).
 
     ``sigma_y`` is the level of white noise or a noise model. A prior without a spectrum, and an operator without a
     first estimate, get ``Settings()``.
@@ -70,6 +70,8 @@ def measured_settings(operator: Operator, model: NoiseModel, prior: Prior, like:
     power = power_on_grid(prior.spectrum.to(like), *operator.in_shape[-2:])
     with full_precision(like.device):
         x = cosine_filter(power.sqrt())(noise(operator.in_shape))
+        if not is_linear_and_white(operator, model):
+            x = x[:, :1].expand_as(x).contiguous()  # colours are much alike, which matters where they are averaged
         estimate = first_estimate(operator.measure(x, model, noise), operator, model, prior, noise)
     if estimate is None:
         return Settings()
