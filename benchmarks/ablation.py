@@ -26,7 +26,7 @@ from invsolve import FewStep, NoiseStreams, Settings, load_prior, load_task, sol
 from invsolve.images.files import central_crop, list_pictures, read_image
 from invsolve.images.metrics import load_lpips, psnr
 from invsolve.runtime.random_streams import MEASUREMENT
-from invsolve.specs.task import list_tasks
+from invsolve.specs.task import list_linear_tasks
 
 SIZE = 256
 LAST = 64  # pictures by name, among which they are chosen
@@ -59,7 +59,7 @@ def measure(options: argparse.Namespace) -> None:
     with (options.out / name).open("a") as file:
         for steps, i in tqdm(jobs, unit="picture"):
             x = central_crop(read_image(pictures[i]), SIZE)[None]
-            for task in map(load_task, list_tasks()):
+            for task in map(load_task, list_linear_tasks()):
                 operator = task.make_operator(tuple(x.shape[1:]))
                 y = operator.measure(x, task.sigma_y, NoiseStreams(0, [(i, MEASUREMENT)]))
                 for without, settings in variants(task.settings(steps)):

@@ -17,7 +17,7 @@ from pathlib import Path
 from invsolve.bench.runner import bench
 from invsolve.bench.statistics import Benchmark, Entry, read_benchmark
 from invsolve.specs.options import BenchOptions
-from invsolve.specs.task import list_tasks
+from invsolve.specs.task import list_linear_tasks
 
 EVALUATIONS = (1, 2, 4, 8, 16, 50)
 LEVELS = 20  # of the teacher with diffusion samples
@@ -32,7 +32,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder or zip of clean pictures")
     parser.add_argument("--out", type=Path, required=True, help="for the results")
     parser.add_argument("--limit", type=int, default=32, help="pictures, in name order (default 32)")
-    parser.add_argument("--tasks", nargs="+", default=list_tasks(), help="default: all")
+    parser.add_argument(
+        "--tasks", nargs="+", default=list_linear_tasks(), help="default: all linear ones"
+    )
     parser.add_argument(
         "--evaluations", nargs="+", type=int, default=EVALUATIONS, help="of the prior (default 1 to 50)"
     )

@@ -60,7 +60,7 @@ from invsolve.priors.schedule import karras
 from invsolve.runtime.random_streams import NoiseStreams, fused_normals
 from invsolve.solver.sampler import Problem, split_gibbs
 from invsolve.solver.wiener import wiener_estimate
-from invsolve.specs.task import list_tasks, load_task
+from invsolve.specs.task import list_linear_tasks, load_task
 from operators.precision import full_precision
 
 TABLES = ("tests", "solve", "parts", "noise", "network", "operators", "published", "compiled", "slow_tests")
@@ -174,7 +174,7 @@ def all_lines(scale: Scale, weights: Path, folder: Path, clock: Clock) -> list[L
     def tasks(table: str, row: Callable[..., Row], batch: int, seconds: float) -> list[Line]:
         return [
             Line(table, f"{name}, batch {batch}", seconds, partial(row, scale, load, name, batch))
-            for name in list_tasks()
+            for name in list_linear_tasks()
         ]
 
     def network(table: str, name: str, ways: Callable[[Scale], dict], batch: int, seconds: float) -> Line:

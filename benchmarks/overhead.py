@@ -30,7 +30,7 @@ from invsolve.priors.denoiser import Prior
 from invsolve.priors.registry import load_prior
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.solver.solve import solve
-from invsolve.specs.task import Task, list_tasks, load_task
+from invsolve.specs.task import Task, list_linear_tasks, load_task
 from operators import LinearOperator
 
 STEPS = 4
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--prior", default="default")
-    parser.add_argument("--tasks", nargs="+", default=list_tasks())
+    parser.add_argument("--tasks", nargs="+", default=list_linear_tasks())
     parser.add_argument("--out", type=Path, help="file for the same figures as JSON")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

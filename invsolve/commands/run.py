@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 
 from ..specs.options import RunOptions
 from .arguments import DEVICE, argument_adder, options_from
@@ -78,4 +79,7 @@ def add_files(add) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from ..apps.run import run
 
-    return run(options_from(arguments, RunOptions))
+    options = options_from(arguments, RunOptions)
+    if options.quiet:
+        warnings.simplefilter("ignore")
+    return run(options)

@@ -34,6 +34,7 @@ class Degradation(Checked):
     pictures: ClassVar[bool] = True  # what is measured can be a picture file
     random: ClassVar[bool] = False  # the mask or kernel is random, unless the user brings it
     own_noise: ClassVar[bool] = False  # the noise comes with the operator
+    linear: ClassVar[bool] = True
 
     def operator(self, shape: Shape, given: Tensor | None = None, seed: int = 0) -> Operator:
         """The operator on clean images of a shape.
@@ -202,6 +203,7 @@ class Clip(Degradation):
     """More contrast than there is room for: highlights and shadows are cut off."""
 
     factor: Positive  # of the contrast
+    linear = False
 
     def build(self, operators, shape, given, seed):
         return operators.Clip(shape, float(self.factor))
@@ -236,7 +238,7 @@ class PhaseRetrieval(Degradation):
     """Magnitudes of the Fourier transform of the picture with zeros around it."""
 
     oversampling: Positive  # eighths of a side that are added on each side
-    pictures = False
+    pictures = linear = False
 
     def build(self, operators, shape, given, seed):
         return operators.PhaseRetrieval(shape, float(self.oversampling))

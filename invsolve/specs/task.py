@@ -122,6 +122,12 @@ def list_tasks() -> list[str]:
     return sorted(path.stem for path in shipped("tasks").glob("*.yaml"))
 
 
+def list_linear_tasks() -> list[str]:
+    """Names of the shipped tasks whose operators are linear and whose noise is white."""
+    tasks = {name: load_task(name) for name in list_tasks()}
+    return [name for name, task in tasks.items() if task.is_white and task.degradation.linear]
+
+
 @dataclass(frozen=True)
 class TaskFile(Checked):
     """The keys of a task's YAML file."""

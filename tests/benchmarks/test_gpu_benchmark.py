@@ -15,7 +15,7 @@ import pytest
 import torch
 from benchmark_scripts import FOLDER, load_script
 
-from invsolve.specs.task import list_tasks, load_task
+from invsolve.specs.task import list_linear_tasks, load_task
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TIMINGS = ("solve", "parts", "noise", "network", "operators", "published")
@@ -65,7 +65,7 @@ def check(found: dict, tasks: list[str], batches: tuple[int, ...]) -> None:
 
 
 def test_the_timings_on_a_cpu(script, call, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(script, "list_tasks", lambda: ["denoise", "sr4x"])
+    monkeypatch.setattr(script, "list_linear_tasks", lambda: ["denoise", "sr4x"])
     monkeypatch.setattr(script, "CPU", replace(script.CPU, size=32, batches=(1, 2)))
     code, found = call("--cpu", "--only", *TIMINGS)
     assert (code, found["left out"], found["failed"]) == (0, {}, {})
@@ -85,7 +85,7 @@ def test_the_timings_on_a_gpu(script, call, monkeypatch):
     monkeypatch.setattr(script, "GPU", small)
     code, found = call("--only", *TIMINGS)
     assert (code, found["left out"], found["failed"]) == (0, {}, {})
-    check(found, list_tasks(), small.batches)
+    check(found, list_linear_tasks(), small.batches)
     for row in found["tables"]["solve"]:
         assert row["graphs: ratio"] > 0
         assert row["solve, MiB"] > 0
@@ -98,7 +98,7 @@ def test_all_of_it_from_the_repository_alone(tmp_path):
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     found = json.loads((tmp_path / "summary.json").read_text())
     assert (result.returncode, found["left out"], found["failed"]) == (0, {}, {}), result.stdout + result.stderr
-    check(found, list_tasks(), (1, 2, 3))
+    check(found, list_linear_tasks(), (1, 2, 3))
     fast, slow = (found["tables"][name][0] for name in ("tests", "slow_tests"))
     assert min(fast["passed"] + fast["skipped"], slow["passed"] + slow["skipped"]) > 0
     assert [fast["not loaded"], slow["not loaded"]] == [None, None]

@@ -186,7 +186,8 @@ def test_a_selection_can_be_selected_from(op, v):
 
 
 def test_what_is_not_measured_may_hold_anything(op, v, y):
-    nothing = unflat(op, flat(op(random(BATCH, *op.in_shape, seed=13)))) == 0
+    found = torch.stack([flat(op(random(BATCH, *op.in_shape, seed=seed))) for seed in range(13, 19)])
+    nothing = unflat(op, (found != 0).any(0).to(v)) == 0  # of one image alone a value may be 0 by chance
     for anything in (torch.nan, torch.inf, 1e30):
         spoilt = torch.where(nothing, anything, y)
         for lam in (0.0, 0.2):

@@ -9,7 +9,7 @@ import yaml
 from invsolve.runtime.random_streams import NoiseStreams
 from invsolve.runtime.shipped import shipped
 from invsolve.solver.solve import Settings
-from invsolve.specs.task import list_tasks, load_task
+from invsolve.specs.task import list_linear_tasks, list_tasks, load_task
 
 SHAPE = (3, 256, 256)
 PUBLISHED = ["colorize", "deblur_gaussian", "deblur_motion", "denoise", "inpaint_box", "inpaint_random", "sr4x"]
@@ -62,6 +62,10 @@ def test_the_noise_of_a_task_can_be_changed():
     assert load_task("poisson").stages
     with pytest.raises(ValueError, match=r"'noise.levels=5': unknown parameter 'noise.levels'"):
         load_task("poisson", ["noise.levels=5"])
+
+
+def test_the_linear_tasks_with_white_noise():
+    assert list_linear_tasks() == PUBLISHED
 
 
 def test_sr4x_reduces_as_pillow_does_inside():
