@@ -32,9 +32,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder or zip of clean pictures")
     parser.add_argument("--out", type=Path, required=True, help="for the results")
     parser.add_argument("--limit", type=int, default=32, help="pictures, in name order (default 32)")
-    parser.add_argument(
-        "--tasks", nargs="+", default=list_linear_tasks(), help="default: all linear ones"
-    )
+    parser.add_argument("--tasks", nargs="+", default=list_linear_tasks(), help="default: all linear ones")
     parser.add_argument(
         "--evaluations", nargs="+", type=int, default=EVALUATIONS, help="of the prior (default 1 to 50)"
     )
