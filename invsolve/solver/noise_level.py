@@ -18,6 +18,9 @@ from .diagnostics import MismatchWarning
 
 SMALLEST = 0.0023  # of the rounding to 8 bits, 2 / 255 / sqrt(12)
 LOWEST, HIGHEST = 0.2, 1.1  # of the level of the finest wavelets, which detail makes too high
+FINE_DETAIL = (
+    3.4  # what detail adds to it in squares, in units of the prior's at the finest: 3.3 at most in photographs
+)
 SIDE = 256  # pixels of the middle of a picture that are looked at
 EVALUATIONS = 8  # of the prior, at most
 ENOUGH = 0.02  # relative change of the level that ends the search
@@ -45,7 +48,10 @@ def estimate_sigma(y: Tensor, prior: Prior, seed: int = 0) -> float:
     if isinstance(prior, PosteriorMean):
         raise ValueError("the noise level is estimated by a prior that samples, and this one gives posterior means")
     start = finest_level(y)
-    lowest, highest = max(LOWEST * start, SMALLEST), max(HIGHEST * start, SMALLEST)
+    spectrum = getattr(prior, "spectrum", None)
+    detail = math.inf if spectrum is None else FINE_DETAIL * spectrum[-1].sqrt().item()
+    without_detail = math.sqrt(max(start**2 - detail**2, 0.0))
+    lowest, highest = max(LOWEST * start, without_detail, SMALLEST), max(HIGHEST * start, SMALLEST)
     top, left = (max(0, side - SIDE) // 2 for side in y.shape[-2:])
     y = y[..., top : top + SIDE, left : left + SIDE]
     prior = GrayPrior(prior) if y.shape[1] == 1 else prior
