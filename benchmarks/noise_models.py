@@ -31,6 +31,7 @@ from invsolve.images.files import central_crop, list_pictures, read_image
 from invsolve.images.jpeg_file import read_jpeg
 from invsolve.images.metrics import load_lpips, psnr
 from invsolve.networks.inference import Inference
+from invsolve.runtime.random_streams import MEASUREMENT
 from invsolve.solver.scale import ScaleWarning
 from operators import CircularConvolution, Gaussian, Identity, Operator, Poisson, motion_kernel
 
@@ -116,7 +117,7 @@ def poisson(picture: Picture) -> Iterator[Row]:
     folder, _, truth = picture
     task = load_task("poisson")
     operator = task.make_operator(tuple(truth.shape[1:]))
-    y = task.measure(operator, truth, NoiseStreams(0, [0]))
+    y = task.measure(operator, truth, NoiseStreams(0, [(0, MEASUREMENT)]))
     model = task.noise(operator)
     white = Gaussian(float(model.deviation(y).square().mean().sqrt()))
     found = {
@@ -144,7 +145,7 @@ def declip(picture: Picture) -> Iterator[Row]:
     folder, _, truth = picture
     task = load_task("declip")
     operator = task.make_operator(tuple(truth.shape[1:]))
-    y = task.measure(operator, truth, NoiseStreams(0, [0]))
+    y = task.measure(operator, truth, NoiseStreams(0, [(0, MEASUREMENT)]))
     found = {
         "measurement": y / operator.factor,
         "invsolve": solve(y, operator, sigma_y=task.sigma_y, prior=PRIOR, settings=task.settings(4)),
@@ -160,7 +161,7 @@ def sigma(picture: Picture) -> Iterator[Row]:
     for task_name in ("denoise", "sr4x", "deblur_gaussian"):
         operator = load_task(task_name).make_operator(tuple(truth.shape[1:]))
         for level in LEVELS:
-            y = operator.measure(truth, level, NoiseStreams(0, [0]))
+            y = operator.measure(truth, level, NoiseStreams(0, [(0, MEASUREMENT)]))
             estimated = estimate_sigma(y, PRIOR)
             told, auto = (solve(y, operator, sigma_y=value, prior=PRIOR) for value in (level, estimated))
             ratio = estimated / level
@@ -176,7 +177,7 @@ def warned(picture: Picture) -> Iterator[Row]:
         operator = task.make_operator(tuple(truth.shape[1:]))
 
         def call(kind: str, x: Tensor, level: float, used: Operator | None = None, tuned: bool = True) -> Row:
-            y = operator.measure(x, level, NoiseStreams(0, [0]))  # noqa: B023
+            y = operator.measure(x, level, NoiseStreams(0, [(0, MEASUREMENT)]))  # noqa: B023
             settings = task.settings(4) if tuned else default_settings(operator, TOLD, PRIOR)  # noqa: B023
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")

@@ -18,9 +18,7 @@ from .diagnostics import MismatchWarning
 
 SMALLEST = 0.0023  # of the rounding to 8 bits, 2 / 255 / sqrt(12)
 LOWEST, HIGHEST = 0.2, 1.1  # of the level of the finest wavelets, which detail makes too high
-FINE_DETAIL = (
-    3.4  # what detail adds to it in squares, in units of the prior's at the finest: 3.3 at most in photographs
-)
+FINE_DETAIL = 3.4  # what detail adds to it, in squares and units of the prior's own; 3.3 at most in photographs
 SIDE = 256  # pixels of the middle of a picture that are looked at
 EVALUATIONS = 8  # of the prior, at most
 ENOUGH = 0.02  # relative change of the level that ends the search
