@@ -15,7 +15,7 @@ from operators import Identity
 
 truth = read_image("skimage:chelsea")[None, :, 20:276, 110:366]
 operator = Identity((3, 256, 256))
-noise = NoiseStreams(0, [0])  # one picture, one stream: the same noise wherever this runs
+noise = NoiseStreams(1, [0])  # of another seed than the sampler draws with: the same wherever this runs
 
 # %%
 # Estimates for several levels. What the prior takes for noise counts in, so little noise seems more than it is.

@@ -19,7 +19,7 @@ from invsolve.peers import PEERS, settings_for
 truth = read_image("skimage:astronaut")[None, :, 50:146, 176:272]
 task = load_task("inpaint_random")
 operator = task.make_operator((3, 96, 96))
-y = operator.measure(truth, task.sigma_y, NoiseStreams(0, [0]))
+y = operator.measure(truth, task.sigma_y, NoiseStreams(1, [0]))
 
 # %%
 # The peers ask for the posterior mean at a noise level: the shipped prior's teacher gives it.

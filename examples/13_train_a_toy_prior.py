@@ -55,7 +55,7 @@ generator = distill(folder / "distill.yaml", teacher, [str(folder / "discs")], f
 
 truth = torch.stack([read_image(folder / "discs" / f"{i:03d}.png") for i in range(88, 92)])
 operator = Mask((3, 32, 32), random_mask((32, 32), fraction=0.5, seed=0))
-y = operator.measure(truth, 0.05, NoiseStreams(0, range(4)))
+y = operator.measure(truth, 0.05, NoiseStreams(1, range(4)))
 settings = Settings(sigma_max=1.0, sigma_min=0.1, gamma=0.0)
 restored = solve(y, operator, steps=8, sigma_y=0.05, prior=load_prior(generator), settings=settings)
 

@@ -16,7 +16,7 @@ from operators import Identity, Poisson
 
 truth = read_image("skimage:coffee")[None, :, 40:296, 200:456]
 operator, photons = Identity((3, 256, 256)), Poisson(gain=12)
-y = operator.measure(truth, photons, NoiseStreams(0, [0]))
+y = operator.measure(truth, photons, NoiseStreams(1, [0]))
 
 # %%
 # A model of white noise of the same power leaves noise in the bright parts, and smooths the dark ones too much. (PSNR

@@ -28,6 +28,9 @@ class NoiseStreams:
     ``philox.py``), so that noise differs between devices by rounding alone. Normals are made in float32 and then cast:
     the precision of a computation does not change its noise.
 
+    ``solve(seed=s)`` draws from the streams ``(s, index)``: noise that simulates a measurement must be of others, such
+    as ``(index, MEASUREMENT)`` or another seed's, or the sampler draws it again.
+
     Args:
         seed: any integer; another seed gives other noise for every image.
         indices: one key per image, in the order of the batch: an integer, or a tuple of integers such as
