@@ -27,7 +27,7 @@ from torch import Tensor
 
 from invsolve import MismatchWarning, NoiseStreams, default_settings, estimate_sigma, load_prior, load_task, solve
 from invsolve.apps.restore import within
-from invsolve.images.files import central_crop, list_pictures, read_image
+from invsolve.images.files import central_crop, list_pictures, read_image, to_bytes
 from invsolve.images.jpeg_file import read_jpeg
 from invsolve.images.metrics import load_lpips, psnr
 from invsolve.networks.inference import Inference
@@ -91,20 +91,21 @@ def scores(x: Tensor, truth: Tensor) -> Row:
 def jpeg(picture: Picture) -> Iterator[Row]:
     """Files that Pillow writes, decoded and restored; the share of coefficients that come back by encoding."""
     folder, name, truth = picture
-    pixels = Image.fromarray(eight_bits(truth))
+    pixels = Image.fromarray(to_bytes(truth[0]))
     with tempfile.TemporaryDirectory() as where:
         for quality in QUALITIES:
             path = Path(where) / f"{name}.jpg"
             pixels.save(path, quality=quality)
             with Image.open(path) as opened:
-                decoded, tables = as_image(np.asarray(opened)), opened.quantization
+                tables = opened.quantization
+            decoded = read_image(path, 3)[None]
             found = read_jpeg(path)
             operator = found.operator()
             y = found.measurement(operator)[None]
             x = within(solve(y, operator, prior=PRIOR, noise=operator.rounding), y, operator, operator.rounding)
             x = x[..., : found.height, : found.width]
             again = io.BytesIO()
-            Image.fromarray(eight_bits(x)).save(again, "JPEG", qtables=tables, subsampling=2)
+            Image.fromarray(to_bytes(x[0])).save(again, "JPEG", qtables=tables, subsampling=2)
             path.write_bytes(again.getvalue())
             pairs = zip(found.coefficients, read_jpeg(path).coefficients, strict=True)
             kept = np.concatenate([(before == after).ravel() for before, after in pairs]).mean()
@@ -192,14 +193,6 @@ def warned(picture: Picture) -> Iterator[Row]:
         if task_name == "deblur_motion":
             other = CircularConvolution(tuple(truth.shape[1:]), motion_kernel(61, 0.5, 1))
             yield call("the kernel of another shake", truth, TOLD, other)
-
-
-def eight_bits(image: Tensor) -> np.ndarray:
-    return ((image[0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
-
-
-def as_image(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
 MEASURED: dict[str, Callable[[Picture], Iterator[Row]]] = {

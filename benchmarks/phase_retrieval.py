@@ -24,6 +24,7 @@ from statistics import mean, median
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
+from tuning import read_lines
 
 from invsolve import solve
 from invsolve.images.files import list_folder, read_image
@@ -134,8 +135,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "results.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    results = [json.loads(line) for line in lines]
+    results = read_lines(path)
     done = {(row["method"], row["image"], row["run"]) for row in results}
     with path.open("a") as file:
         for row in rows(options, done):

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 import yaml
 from torch import Tensor
-from tuning import measure, rounded, search
+from tuning import measure, read_lines, rounded, search, tune_and_show
 
 from invsolve.bench.baselines import BASELINES, TUNED, make_baseline, tuned_values
 from invsolve.images.files import central_crop, list_pictures, read_image
@@ -50,15 +50,7 @@ def main() -> None:
     parser.add_argument("--lpips-trunk", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="JSON lines, one for each value measured")
     parser.add_argument("--show", action="store_true", help="print the best values of the output and stop")
-    options = parser.parse_args()
-    if not options.show:
-        if options.data is None:
-            parser.error("--data is missing: the folders of training pictures")
-        try:
-            tune(options)
-        except ValueError as error:
-            parser.error(str(error))
-    print(as_yaml(read_lines(options.out)), end="")
+    tune_and_show(parser, tune, as_yaml)
 
 
 def tune(options: argparse.Namespace) -> None:
@@ -101,15 +93,6 @@ def moves_of(name: str) -> Callable[[float, str, float], Iterator[float]]:
                 yield other
 
     return moves
-
-
-def read_lines(path: Path) -> list[Line]:
-    """The whole lines of the output; one that an interruption cut off is removed from it."""
-    text = path.read_text() if path.exists() else ""
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole)
-    return [json.loads(line) for line in whole.splitlines()]
 
 
 def as_yaml(lines: list[Line]) -> str:

@@ -30,7 +30,7 @@ from typing import Any
 
 import torch
 import yaml
-from tuning import measure, options_parser, read_pictures, rounded, search
+from tuning import measure, options_parser, read_lines, read_pictures, rounded, search, tune_and_show
 
 from invsolve.images.metrics import Metric, load_lpips, psnr
 from invsolve.networks.inference import Inference
@@ -77,15 +77,7 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(STEPS))
     parser.add_argument("--steps", nargs="+", type=int, help="of each peer (default: those in STEPS)")
     parser.add_argument("--show", action="store_true", help="print the best settings of the output and stop")
-    options = parser.parse_args()
-    if not options.show:
-        if options.data is None:
-            parser.error("--data is missing: the folder of training pictures")
-        try:
-            tune(options)
-        except ValueError as error:
-            parser.error(str(error))
-    print(as_yaml(read_lines(options.out)), end="")
+    tune_and_show(parser, tune, as_yaml)
 
 
 def tune(options: argparse.Namespace) -> None:
@@ -174,17 +166,6 @@ def device_name(device: str) -> str:
 
 def key(line: Line) -> str:
     return json.dumps([line[name] for name in ("peer", "steps", "task", "values")], sort_keys=True)
-
-
-def read_lines(path: Path) -> list[Line]:
-    """The whole lines of the output; one that an interruption cut off is removed from it."""
-    if not path.exists():
-        return []
-    text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole)
-    return [json.loads(line) for line in whole.splitlines()]
 
 
 def as_yaml(lines: list[Line]) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -36,6 +37,32 @@ def options_parser(doc: str, images: int, minutes: float, prior: str) -> argpars
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the network (default fp32)")
     parser.add_argument("--lpips-trunk", type=Path)
     return parser
+
+
+def tune_and_show(
+    parser: argparse.ArgumentParser,
+    tune: Callable[[argparse.Namespace], None],
+    as_yaml: Callable[[list[dict[str, Any]]], str],
+) -> None:
+    """Tune by the options of the command line, unless ``--show``, and print the best of ``--out``."""
+    options = parser.parse_args()
+    if not options.show:
+        if options.data is None:
+            parser.error("--data is missing: folders of training pictures")
+        try:
+            tune(options)
+        except ValueError as error:
+            parser.error(str(error))
+    print(as_yaml(read_lines(options.out)), end="")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of an output of JSON lines; one that an interruption cut off is removed from it."""
+    text = path.read_text() if path.exists() else ""
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole)
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def read_pictures(options: argparse.Namespace) -> Tensor:

@@ -111,7 +111,7 @@ class LinearOperator(Operator):
     def project_within(self, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """The image nearest to x with `low <= A u <= high`. Raises ValueError where `row_power` is not known."""
         power, c = self._orthogonal_rows(), self.forward(x)
-        return x + self.adjoint(self.observed(torch.minimum(torch.maximum(c, low), high) - c)) / power
+        return x + self.adjoint(self.observed(c.clamp(low, high) - c)) / power
 
     def _orthogonal_rows(self) -> float:
         if self.row_power is None:

@@ -77,5 +77,13 @@ def check_pixels(name: str, value: Tensor, in_shape: tuple[int, int, int]) -> Te
     return value
 
 
+def expands(value: Tensor, shape: Sequence[int]) -> bool:
+    """Whether a tensor expands to a shape."""
+    try:
+        return torch.broadcast_shapes(value.shape, shape) == tuple(shape)
+    except RuntimeError:
+        return False
+
+
 def written(sizes: Sequence[int | str]) -> str:
     return "[" + ", ".join(str(size) for size in sizes) + "]"

@@ -13,6 +13,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from operators.base import LinearOperator
 from operators.checks import check_integer, image_shape
+from operators.grayscale import REC601
 from operators.noise import Noise, Quantized
 from operators.truncated import truncated_normal
 
@@ -20,10 +21,11 @@ BLOCK = 8
 GRAY = 127.5  # gray levels of 255 to one unit on [-1, 1]
 SWEEPS = 4  # over the planes, of a sample; each leaves about a fifth of the dependence on the one before
 MARGIN = 1.0  # gray levels that a projected coefficient keeps from the border of its interval, where that is wide
+RED, GREEN, BLUE = REC601
 TO_YCC = (
-    (0.299, 0.587, 0.114),
-    (-0.299 / 1.772, -0.587 / 1.772, 0.5),
-    (0.5, -0.587 / 1.402, -0.114 / 1.402),
+    REC601,
+    (-RED / (2 - 2 * BLUE), -GREEN / (2 - 2 * BLUE), 0.5),
+    (0.5, -GREEN / (2 - 2 * RED), -BLUE / (2 - 2 * RED)),
 )
 SUBSAMPLING = {"4:4:4": (1, 1), "4:2:2": (1, 2), "4:2:0": (2, 2), "4:4:0": (2, 1), "4:1:1": (1, 4)}  # rows, columns
 # Annex K of the standard (ITU-T T.81, 1992): luma and chroma at quality 50.
@@ -138,7 +140,7 @@ class JPEG(LinearOperator):
         low, high, planes = self._planes(low + margin), self._planes(high - margin), self._mixed(self.to_planes, x)
         for k, plane in enumerate(planes):
             c = self._coefficients(plane, k)
-            planes[k] = plane + self._enlarged(torch.minimum(torch.maximum(c, low[k]), high[k]) - c, k)
+            planes[k] = plane + self._enlarged(c.clamp(low[k], high[k]) - c, k)
         return self._mixed(self.to_image, torch.cat(planes, 1), join=True)
 
     def _sample_plane(self, k: int, mean: Tensor, std: Tensor, low: Tensor, high: Tensor, noise: Noise) -> Tensor:

@@ -89,11 +89,7 @@ class Langevin:
         return kept, accept.to(x).flatten(1).mean(1) if self.operator.pointwise else accept.to(x)
 
     def state(self, u: Tensor, x: Tensor, rho: float) -> State:
-        with torch.inference_mode(False), torch.enable_grad(), without_autocast(u.device):
-            u = u.detach().clone().requires_grad_()
-            likelihood = self.operator.observed(self.model.log_likelihood(self.y, self.operator.forward(u)))
-            (gradient,) = torch.autograd.grad(likelihood.sum(), u)
-        u, likelihood = u.detach(), likelihood.detach()
+        likelihood, gradient = log_likelihood(u, self.y, self.operator, self.model)
         log_density = self._total(likelihood) - self._total((u - x) ** 2) / (2 * rho**2)
         return State(u, log_density, gradient - (u - x) / rho**2)
 
@@ -127,13 +123,19 @@ class Langevin:
 
     def _precision(self) -> Tensor:
         """c / D², with the mean square of the deviation about y, `[B, 1, ...]`."""
-        deviation = torch.as_tensor(self.model.deviation(self.y)).to(self.y).expand_as(self.y)
-        mean_square = deviation.square().flatten(1).mean(1)
-        return (self.operator.curvature / mean_square).reshape(-1, *[1] * len(self.operator.in_shape))
+        return each(self.operator.curvature / self.model.variance(self.y), self.operator.blank(self.y))
 
     def _whitened(self) -> Weighted:
         """The operator in units of the noise about y: value by value where it is pointwise, else of its rms."""
-        deviation = torch.as_tensor(self.model.deviation(self.y)).to(self.y).expand_as(self.y)
-        if not self.operator.pointwise:
-            deviation = each(deviation.square().flatten(1).mean(1).sqrt(), self.y)
-        return Weighted(self.operator, 1 / deviation)
+        if self.operator.pointwise:
+            return Weighted(self.operator, 1 / self.model.deviations(self.y))
+        return Weighted(self.operator, 1 / each(self.model.variance(self.y).sqrt(), self.y))
+
+
+def log_likelihood(u: Tensor, y: Tensor, operator: Operator, model: NoiseModel) -> tuple[Tensor, Tensor]:
+    """ln p(y | u) for each value that is observed, and the gradient of its sum in u `[B, *in_shape]`."""
+    with torch.inference_mode(False), torch.enable_grad(), without_autocast(u.device):
+        u = u.detach().clone().requires_grad_()
+        found = operator.observed(model.log_likelihood(y, operator.forward(u)))
+        (gradient,) = torch.autograd.grad(found.sum(), u)
+    return found.detach(), gradient

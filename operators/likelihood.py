@@ -50,8 +50,8 @@ class Rounded:
     def __init__(self, y: Tensor, operator: LinearOperator, model: Quantized):
         if not isinstance(operator, LinearOperator):
             raise ValueError(f"quantized noise needs a linear operator but {type(operator).__name__} is none")
-        half = model.steps(y) / 2
-        self.operator, self.low, self.high, self.accepted = operator, y - half, y + half, []
+        self.operator, self.accepted = operator, []
+        self.low, self.high = model.interval(y)
 
     def sample(self, x: Tensor, rho: float, noise: Noise) -> Tensor:
         return self.operator.sample_within(x, self.low, self.high, rho, noise)
@@ -86,7 +86,7 @@ class Clipped:
 
     def __init__(self, y: Tensor, operator: Clip, model: Gaussian):
         self.y, self.operator, self.accepted = y, operator, []
-        self.sigma = torch.as_tensor(model.deviation(y)).to(y).clamp(min=LEAST)
+        self.sigma = model.deviations(y).clamp(min=LEAST)
 
     def sample(self, x: Tensor, rho: float, noise: Noise) -> Tensor:
         operator, y, variance = self.operator, self.y, self.sigma**2

@@ -11,6 +11,7 @@ from operators.cg import Map
 from operators.checks import image_shape, written
 from operators.mask import check_mask
 from operators.noise import per_image
+from operators.transform import mean_of_opposites
 
 
 class MultiCoilFourier(LinearOperator):
@@ -90,5 +91,4 @@ def spectrum_of(mask: Tensor, maps: Tensor, constant: bool) -> Tensor:
     else:
         spread = fft2(maps, norm="forward").abs().square().sum(1, keepdim=True)
         power = ifft2(fft2(mask) * fft2(spread).conj()).real.clamp(min=0)
-    opposite = power.flip(2, 3).roll((1, 1), (2, 3))
-    return ((power + opposite) / 2)[..., : power.shape[3] // 2 + 1]
+    return mean_of_opposites(power)

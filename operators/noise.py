@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.special import log_ndtr
 
 from operators.cg import each
-from operators.checks import check_number, written
+from operators.checks import check_number, expands, written
 from operators.precision import real_type
 
 Noise = Callable[[tuple[int, ...]], Tensor]
@@ -41,6 +41,14 @@ class NoiseModel:
     def deviation(self, z: Tensor) -> Tensor | float:
         """The standard deviation of y about z, in the shape of z or one that expands to it."""
         raise NotImplementedError(f"{type(self).__name__} must define deviation")
+
+    def deviations(self, z: Tensor) -> Tensor:
+        """`deviation` in the shape of z."""
+        return torch.as_tensor(self.deviation(z), dtype=real_type(z.dtype), device=z.device).expand(z.shape)
+
+    def variance(self, z: Tensor) -> Tensor:
+        """The mean square of the deviations of each image, `[B]`."""
+        return self.deviations(z).square().flatten(1).mean(1)
 
     def check(self, y: Tensor) -> None:
         """Raises ValueError where y cannot be a measurement with this noise."""
@@ -77,11 +85,7 @@ class Gaussian(NoiseModel):
         if not isinstance(self.sigma, Tensor) or self.sigma.ndim <= 1:
             return per_image("sigma_y", self.sigma, z)
         sigma = self.sigma.to(z.device, real_type(z.dtype))
-        try:
-            fits = torch.broadcast_shapes(sigma.shape, z.shape) == z.shape
-        except RuntimeError:
-            fits = False
-        if not fits:
+        if not expands(sigma, z.shape):
             raise ValueError(f"sigma_y is a map {written(sigma.shape)} but the measurements are {written(z.shape)}")
         return sigma
 
@@ -188,7 +192,7 @@ class Quantized(NoiseModel):
             raise ValueError(f"step is {float(smallest)} but must be positive")
 
     def sample(self, z: Tensor, noise: Noise) -> Tensor:
-        step, origin = self.steps(z), torch.as_tensor(self.origin).to(z)
+        step, origin = self.steps(z), torch.as_tensor(self.origin, dtype=z.dtype, device=z.device)
         return torch.where(step < torch.inf, ((z - origin) / step).round() * step, 0) + origin
 
     def log_likelihood(self, y: Tensor, z: Tensor) -> Tensor:
@@ -203,7 +207,12 @@ class Quantized(NoiseModel):
         _refuse_complex(y, self)
 
     def steps(self, like: Tensor) -> Tensor:
-        return torch.as_tensor(self.step).to(like)
+        return torch.as_tensor(self.step, dtype=like.dtype, device=like.device)
+
+    def interval(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The least and the largest z that rounds to y."""
+        half = self.steps(y) / 2
+        return y - half, y + half
 
     def select(self, indices: list[int], y: Tensor) -> Quantized:
         return replace(self, step=_selected(self.step, indices, y), origin=_selected(self.origin, indices, y))

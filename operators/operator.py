@@ -65,8 +65,14 @@ class Operator(torch.nn.Module):
         return torch.zeros(len(y), *self.in_shape, dtype=real_type(y.dtype), device=y.device)
 
     def viewed(self, y: Tensor) -> Tensor:
-        """Measurements as images to look at, `[B, 1|C, h, w]` on [-1, 1]; where they are images, themselves."""
-        return y
+        """Measurements as images to look at, `[B, 1|3, h, w]` on [-1, 1]; of what is no image the first one."""
+        is_image = y.ndim == 4 and not y.is_complex() and y.shape[1] in (1, 3)
+        return y if is_image else self.first_image(y)
+
+    def first_image(self, y: Tensor) -> Tensor:
+        """`estimate`, without noise; gray where there is none."""
+        found = self.estimate(y, lambda shape: self.blank(y).new_zeros(len(y), *shape))
+        return self.blank(y) if found is None else found
 
     def estimate(self, y: Tensor, noise: Noise) -> Tensor | None:
         """A first image `[B, *in_shape]` for the sampler to start near; None where the class knows none."""

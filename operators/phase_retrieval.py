@@ -13,6 +13,7 @@ from operators.checks import image_shape
 from operators.fienup import coarse_to_fine
 from operators.noise import Noise
 from operators.operator import Operator
+from operators.transform import mean_of_opposites
 
 DARKEST = 0.01  # magnitude that is black to look at
 
@@ -55,8 +56,7 @@ class PhaseRetrieval(Operator):
 
     def magnitude(self, y: Tensor) -> Tensor:
         """The magnitudes of the half of the frequencies that `rfft2` gives, nearest to y: `[B, C, H, W // 2 + 1]`."""
-        opposite = y.flip(2, 3).roll((1, 1), (2, 3))
-        return ((y + opposite) / 2)[..., : y.shape[3] // 2 + 1].clamp(min=0)
+        return mean_of_opposites(y).clamp(min=0)
 
     def support(self, device: torch.device) -> Tensor:
         return self.padded(torch.ones(1, *self.in_shape[1:], dtype=torch.bool, device=device))[0]

@@ -13,6 +13,12 @@ from operators.mask import check_mask
 from operators.noise import per_image
 
 
+def mean_of_opposites(values: Tensor) -> Tensor:
+    """The mean at k and -k: values on the grid of `fft2` `[..., H, W]` -> on that of `rfft2` `[..., H, W // 2 + 1]`."""
+    opposite = values.flip(-2, -1).roll((1, 1), (-2, -1))
+    return ((values + opposite) / 2)[..., : values.shape[-1] // 2 + 1]
+
+
 class MaskedFourier(LinearOperator):
     """Some coefficients of the orthonormal two-dimensional DFT of each channel, real parts first: `[B, 2C, H, W]`.
 
@@ -27,9 +33,8 @@ class MaskedFourier(LinearOperator):
         channels, height, width = image_shape(in_shape)
         binary = check_mask(mask, in_shape)
         super().__init__(in_shape, (2 * channels, height, width), len(binary), ("mask", "power"))
-        opposite = binary.flip(2, 3).roll((1, 1), (2, 3))  # the value at -k
         self.register_buffer("mask", binary, persistent=False)
-        self.register_buffer("power", ((binary + opposite) / 2)[..., : width // 2 + 1], persistent=False)
+        self.register_buffer("power", mean_of_opposites(binary), persistent=False)
         self.to(mask.device)
 
     def forward(self, x: Tensor) -> Tensor:

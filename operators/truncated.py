@@ -32,7 +32,7 @@ def truncated_normal(mean: Tensor, std: float | Tensor, low: Tensor, high: Tenso
     z = ndtri(torch.lerp(cdf(a), cdf(b), cdf(n_left)).clamp(max=1 - torch.finfo(n.dtype).eps))
     z = replaced(z, b < BODY, tail, a, b, n_left)
     z = replaced(z, b - a < NARROW, exponential, a, b, n_left)
-    return torch.minimum(torch.maximum(mean + std * torch.where(flip, -z, z), low), high)
+    return (mean + std * torch.where(flip, -z, z)).clamp(low, high)
 
 
 def cdf(z: Tensor) -> Tensor:
@@ -52,23 +52,6 @@ def replaced(z: Tensor, where: Tensor, law: Callable[..., Tensor], *arguments: T
 def tail(a: Tensor, b: Tensor, n: Tensor) -> Tensor:
     """A sample between a < b, both far below 0."""
     return log_ndtri(torch.logaddexp(log_ndtr(a) + log_ndtr(-n), log_ndtr(b) + log_ndtr(n)))
-
-
-def truncated_variance(mean: Tensor, std: float | Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """The variance of N(mean, std²) between the bounds, over std²: 1 without bounds, near 0 in a narrow interval.
-
-    ``1 + (a phi(a) - b phi(b)) / Z - ((phi(a) - phi(b)) / Z)²``; where that loses its digits, in narrow intervals and
-    far out, the lesser of that of a uniform law and that of an exponential one.
-    """
-    a, b = (low - mean) / std, (high - mean) / std
-    mass = cdf(b) - cdf(a)
-    phi_a, phi_b = (torch.exp(-bound.square() / 2) / math.sqrt(2 * math.pi) for bound in (a, b))
-    finite_a, finite_b = a.nan_to_num(0, 0, 0), b.nan_to_num(0, 0, 0)
-    safe = mass.clamp(min=1e-30)
-    found = 1 + (finite_a * phi_a - finite_b * phi_b) / safe - ((phi_a - phi_b) / safe).square()
-    nearest = torch.where(a > 0, a, torch.where(b < 0, -b, 0))
-    rough = torch.minimum((b - a).square() / 12, 1 / (1 + nearest.square()))
-    return torch.where((mass > 1e-3) & (b - a > 0.1), found.clamp(0, 1), rough)
 
 
 def log_mass(a: Tensor, b: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from operators.base import LinearOperator, damped_inverse
 from operators.cg import Map, each
-from operators.checks import written
+from operators.checks import expands, written
 from operators.noise import per_image
 
 
@@ -24,11 +24,7 @@ class Weighted(LinearOperator):
 
     def __init__(self, inner: LinearOperator, weights: Tensor):
         images = len(weights) if weights.ndim == len(inner.out_shape) + 1 else 1
-        try:
-            fits = torch.broadcast_shapes(weights.shape, (images, *inner.out_shape)) == (images, *inner.out_shape)
-        except RuntimeError:
-            fits = False
-        if not fits:
+        if not expands(weights, (images, *inner.out_shape)):
             raise ValueError(f"weights are {written(weights.shape)} but must expand to {inner.out_shape}")
         if weights.device.type == "cpu" and not (weights > 0).logical_and(weights < torch.inf).all():
             raise ValueError("weights must be positive and finite")

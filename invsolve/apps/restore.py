@@ -158,7 +158,7 @@ class Restorer:
                 return within(x, y, operator, model)
             return blend(x, y, operator, how["prior"]) if blends else x
 
-        pictures = [one.y for one in batch] if first.jpeg is not None else self._pictures(y, operator)
+        pictures = [one.y for one in batch] if first.jpeg is not None else operator.viewed(y)
         if options.samples is None:
             parts = zip(batch, fitted(solve(y, operator, **how)), pictures, truth, strict=True)
         else:
@@ -168,20 +168,12 @@ class Restorer:
             parts = zip(batch, samples[:, 0], pictures, truth, samples, mean, std, strict=True)
         return [self.finish(Result(*part)) for part in parts]
 
-    def _pictures(self, y: Tensor, operator: Operator) -> Tensor:
-        """Measurements as pictures: themselves, or of others the operator's first estimate."""
-        seen = operator.viewed(y)
-        if seen.ndim == 4 and not seen.is_complex() and seen.shape[1] in (1, 3):
-            return seen
-        estimate = operator.estimate(y, NoiseStreams(self.options.seed, range(len(y)), self.device))
-        return y.new_zeros(len(y), 1, 1, 1) if estimate is None else estimate
-
 
 def within(x: Tensor, y: Tensor, operator: Operator, model: Quantized) -> Tensor:
     """Images on [-1, 1] that round to their measurements: projected onto the one and the other in turn."""
-    half = model.steps(y) / 2
+    low, high = model.interval(y)
     for _ in range(PROJECTIONS):
-        x = operator.project_within(x.clamp(-1, 1), y - half, y + half)
+        x = operator.project_within(x.clamp(-1, 1), low, high)
     return x.clamp(-1, 1)
 
 

@@ -20,7 +20,6 @@ from ..runtime.random_streams import MEASUREMENT, NoiseStreams, stream_index
 from ..specs.options import BenchOptions
 from ..specs.task import Task
 from . import store
-from .baselines import estimate
 from .methods import Method
 from .pictures import Pictures, Size
 from .scores import score, score_samples
@@ -65,8 +64,7 @@ def restore(bench: Bench, positions: Sequence[int], due: AbstractSet[store.Key])
         _, height, width = job.operator.in_shape
         truth = whole[..., :height, :width]
         y = job.task.measure(job.operator, truth, noise)
-        seen = job.operator.viewed(y)
-        shown = seen if seen.ndim == 4 and seen.shape[1] in (1, 3) else estimate(y, job.operator)
+        shown = job.operator.viewed(y)
         for method, some in zip(job.methods, chosen, strict=True):
             if some:
                 those = [positions[b] for b in some]

@@ -6,17 +6,14 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from operators import JPEG
+from operators.jpeg import BLOCK, JPEG
 
-BLOCK = 8
 SPACES = {"JCS_YCbCr": 3, "JCS_GRAYSCALE": 1}  # colour spaces that are read, and their planes
 ARITHMETIC = (0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)  # markers of a frame with arithmetic coding
 FRAMES = range(0xC0, 0xD0)
@@ -48,8 +45,6 @@ class JpegFile:
 
     def operator(self) -> JPEG:
         """What was measured, of a picture that fills all blocks. What the file does not hold is not known."""
-        from operators import JPEG
-
         height, width = self.padded
         factors = [(1, 1), self.subsampling, self.subsampling]
         steps = []

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from operators import Gaussian, LinearOperator, NoiseModel, Operator
 from operators.cg import each
+from operators.langevin import log_likelihood
 
 from ..priors.denoiser import Noise
 from ..specs.fields import Checked
@@ -74,12 +74,10 @@ def is_white(operator: Operator, sigma_y: float | NoiseModel) -> bool:
 
 def weights_of(y: Tensor, model: NoiseModel) -> Tensor:
     """The inverse of the noise's deviation about y, value by value, relative to its root mean square."""
-    inverse = 1 / torch.as_tensor(model.deviation(y), dtype=y.real.dtype, device=y.device).expand(y.shape)
+    inverse = 1 / model.deviations(y)
     return inverse / each(inverse.square().flatten(1).mean(1).sqrt(), y)
 
 
 def score(x: Tensor, y: Tensor, operator: Operator, model: NoiseModel) -> Tensor:
     """The gradient of ``ln p(y | x)`` at images x ``[B, C, H, W]``."""
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        return torch.autograd.grad(operator.observed(model.log_likelihood(y, operator(x))).sum(), x)[0]
+    return log_likelihood(x, y, operator, model)[1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from operators import NoiseModel, Operator
@@ -79,7 +78,5 @@ def gradient(
         data = operator.adjoint(operator(mu) - y) / y[0].numel()
     else:
         model = model_of(sigma_y)
-        deviation = torch.as_tensor(model.deviation(y), dtype=mu.dtype, device=mu.device).expand(y.shape)
-        variance = deviation.square().flatten(1).mean(1)
-        data = -each(variance, mu) * score(mu, y, operator, model) / y[0].numel()
+        data = -each(model.variance(y), mu) * score(mu, y, operator, model) / y[0].numel()
     return data + weight * (mu - denoiser(mu + sigma * n, sigma)) / mu[0].numel()

@@ -105,7 +105,7 @@ def first_estimate(y: Tensor, operator: Operator, model: NoiseModel, prior: Prio
         return estimate
     if is_linear_and_white(operator, model):
         return wiener_estimate(y, operator, model.sigma, spectrum)
-    weights = 1 / torch.as_tensor(model.deviation(y)).to(y).expand_as(y)
+    weights = 1 / model.deviations(y)
     return wiener_estimate(weights * y, Weighted(operator, weights), 1.0, spectrum)
 
 

@@ -14,9 +14,8 @@ from operators import Operator
 from ..priors.denoiser import PosteriorMean, Prior
 from ..priors.gray import GrayPrior
 from ..runtime.random_streams import NoiseStreams
-from .diagnostics import MismatchWarning
+from .diagnostics import ROUNDING, MismatchWarning
 
-SMALLEST = 0.0023  # of the rounding to 8 bits, 2 / 255 / sqrt(12)
 LOWEST, HIGHEST = 0.2, 1.1  # of the level of the finest wavelets, which detail makes too high
 FINE_DETAIL = 3.4  # what detail adds to it, in squares and units of the prior's own; 3.3 at most in photographs
 SIDE = 256  # pixels of the middle of a picture that are looked at
@@ -49,7 +48,7 @@ def estimate_sigma(y: Tensor, prior: Prior, seed: int = 0) -> float:
     spectrum = getattr(prior, "spectrum", None)
     detail = math.inf if spectrum is None else FINE_DETAIL * spectrum[-1].sqrt().item()
     without_detail = math.sqrt(max(start**2 - detail**2, 0.0))
-    lowest, highest = max(LOWEST * start, without_detail, SMALLEST), max(HIGHEST * start, SMALLEST)
+    lowest, highest = max(LOWEST * start, without_detail, ROUNDING), max(HIGHEST * start, ROUNDING)
     top, left = (max(0, side - SIDE) // 2 for side in y.shape[-2:])
     y = y[..., top : top + SIDE, left : left + SIDE]
     prior = GrayPrior(prior) if y.shape[1] == 1 else prior
@@ -58,9 +57,9 @@ def estimate_sigma(y: Tensor, prior: Prior, seed: int = 0) -> float:
     def excess(level: float) -> float:
         """``ln(rms(y - G(y; level)) / level)``, which is 0 at the true level and falls as the level rises."""
         x = prior.sample(y, level, noise.from_start(noise.keys))
-        return math.log(max((y - x).square().mean().sqrt().item(), SMALLEST) / level)
+        return math.log(max((y - x).square().mean().sqrt().item(), ROUNDING) / level)
 
-    level, slope = max(start, SMALLEST), -1.0
+    level, slope = max(start, ROUNDING), -1.0
     before: tuple[float, float] | None = None
     for _ in range(EVALUATIONS):
         found = excess(level)

@@ -21,7 +21,15 @@ from ..priors.schedule import karras
 from ..runtime.random_streams import NoiseStreams
 from ..specs.fields import check_integer, check_number
 from ..specs.settings import Settings
-from .defaults import check_acts_on_images, default_settings, first_estimate, honoured, to_float32, whitened
+from .defaults import (
+    check_acts_on_images,
+    default_settings,
+    first_estimate,
+    honoured,
+    is_linear_and_white,
+    to_float32,
+    whitened,
+)
 from .noise_level import estimate_sigma, warn_of_more_noise
 from .sampler import Problem, split_gibbs
 from .scale import warn_of_scale
@@ -50,12 +58,15 @@ class Request:
         """What samples the likelihood of some of the measurements, where it is not linear and white."""
         return None if problem.model is None else likelihood_of(problem.y, problem.operator, problem.model)
 
+    def true_noise(self, problem: Problem) -> NoiseModel:
+        """That of some of the measurements."""
+        return self.noise if problem.model is None else problem.model
+
     def start(self, problem: Problem, noise: NoiseStreams) -> Tensor | None:
         """Where the sampler starts on some of the measurements; None is gray."""
         if not self.warm_start:
             return None
-        model = self.noise if problem.model is None else problem.model
-        return first_estimate(problem.y, problem.operator, model, problem.prior, noise)
+        return first_estimate(problem.y, problem.operator, self.true_noise(problem), problem.prior, noise)
 
     def images(
         self, problem: Problem, noise: NoiseStreams, start: Tensor | None, likelihood: Likelihood | None = None
@@ -72,8 +83,7 @@ def projected(x: Tensor, problem: Problem) -> Tensor:
     """The images nearest to x that the measurements leave possible: those with A u = y, or that round to y."""
     if problem.model is None:
         return problem.operator.prox(x, problem.y, 0.0)
-    half = problem.model.steps(problem.y) / 2
-    return problem.operator.project_within(x, problem.y - half, problem.y + half)
+    return problem.operator.project_within(x, *problem.model.interval(problem.y))
 
 
 def chosen(problem: Problem, images: list[int]) -> Problem:
@@ -121,9 +131,9 @@ def checked(
         _warn_of_pictures(y, operator, noise)
     noise.check(y)
     unit = 1.0  # what settings count noise levels of the measurement in
-    if isinstance(noise, Gaussian) and isinstance(noise.sigma, Tensor) and isinstance(operator, LinearOperator):
+    if is_linear_and_white(operator, noise) and isinstance(noise.sigma, Tensor):
         operator, y, noise, unit = white(operator, y, noise)
-    linear_and_white = isinstance(noise, Gaussian) and isinstance(operator, LinearOperator)
+    linear_and_white = is_linear_and_white(operator, noise)
     settings = default_settings(operator, noise, prior) if settings is None else settings
     check_settings(settings, prior, linear_and_white)
     sigmas = karras(steps // prior.evaluations, settings.sigma_max, settings.sigma_min, settings.exponent)

@@ -86,8 +86,6 @@ def solve(
     """
     request = checked(y, operator, steps, sigma_y, noise, prior, settings, indices)
     x, found = _restore(request, request.indices, seed, batch, progress)
-    if y.device.type == "cpu":
-        warn_of_mismatch(found, request.noise, request.exact)
     x = x.to(real_type(y.dtype))
     return (x, found) if return_diagnostics else x
 
@@ -114,10 +112,8 @@ def posterior(
     """
     check_integer("samples", samples, 2)
     request = checked(y, operator, steps, sigma_y, noise, prior, settings, indices)
-    streams = [(*key, k) for k in range(samples) for key in _keys(request)]
+    streams = [(*key, k) for k in range(samples) for key in _keys(request.indices)]
     x, found = _restore(request, streams, seed, batch, progress)
-    if y.device.type == "cpu":
-        warn_of_mismatch(found, request.noise, request.exact)
     x = x.to(real_type(y.dtype)).unflatten(0, (samples, len(y)))
     std, mean = torch.std_mean(x, dim=0)
     acceptance = None if found.acceptance is None else found.acceptance.unflatten(0, (samples, len(y)))
@@ -125,8 +121,8 @@ def posterior(
     return Posterior(samples=x, mean=mean, std=std, diagnostics=found)
 
 
-def _keys(request: Request) -> list[tuple[int, ...]]:
-    return [index if isinstance(index, tuple) else (index,) for index in request.indices]
+def _keys(streams: Sequence[Index]) -> list[tuple[int, ...]]:
+    return [index if isinstance(index, tuple) else (index,) for index in streams]
 
 
 def _restore(
@@ -134,16 +130,19 @@ def _restore(
 ) -> tuple[Tensor, Diagnostics]:
     """Restore all measurements, over and over: ``[len(streams), C, H, W]``, one with each stream.
 
-    Of several runs of each the one with the least residual is kept.
+    Of several runs of each the one with the least residual is kept. On a CPU, warns where that does not fit.
     """
-    runs = 1 + request.restarts
-    if runs == 1:
-        return _run(request, streams, seed, batch, progress)
-    keys = [stream if isinstance(stream, tuple) else (stream,) for stream in streams]
-    x, found = _run(request, [(*key, run) for run in range(runs) for key in keys], seed, batch, progress)
-    residual, best = found.residual.unflatten(0, (runs, -1)).min(0)
-    kept = best * len(keys) + torch.arange(len(keys), device=best.device)
-    return x[kept], Diagnostics(residual, None if found.acceptance is None else found.acceptance[kept])
+    if runs := request.restarts:
+        again = [(*key, run) for run in range(1 + runs) for key in _keys(streams)]
+        x, found = _run(request, again, seed, batch, progress)
+        residual, best = found.residual.unflatten(0, (1 + runs, -1)).min(0)
+        kept = best * len(streams) + torch.arange(len(streams), device=best.device)
+        x, found = x[kept], Diagnostics(residual, None if found.acceptance is None else found.acceptance[kept])
+    else:
+        x, found = _run(request, streams, seed, batch, progress)
+    if x.device.type == "cpu":  # another device would be waited for
+        warn_of_mismatch(found, request.noise, request.exact)
+    return x, found
 
 
 # Not inference_mode: its tensors would break operators and priors that differentiate, and the caller's own use.
@@ -178,8 +177,7 @@ def _run(
             for x in images:
                 restored[some] = x  # until the next, better one
                 bar.update(len(x) * each)
-            model = request.noise if part.model is None else part.model
-            residual[some] = residual_of(restored[some], part.y, part.operator, model)
+            residual[some] = residual_of(restored[some], part.y, part.operator, request.true_noise(part))
             if (found := acceptance_of(likelihood)) is not None:
                 acceptance[some] = found
 

@@ -8,7 +8,8 @@ from solver_cases import seeded
 
 from invsolve import PosteriorMean, Settings, solve
 from invsolve.priors.gaussian import GaussianPrior
-from invsolve.solver.noise_level import SMALLEST, estimate_sigma, finest_level
+from invsolve.solver.diagnostics import ROUNDING
+from invsolve.solver.noise_level import estimate_sigma, finest_level
 from operators import Identity, Mask, MaskedFourier
 
 SHAPE = (1, 24, 24)
@@ -49,7 +50,7 @@ def test_the_level_is_found_where_the_prior_is_true(sigma, start, prior):
 
 
 def test_pictures_without_noise_have_that_of_8_bits(prior):
-    assert estimate_sigma(torch.zeros(2, *SHAPE), Colour(prior)) == SMALLEST
+    assert estimate_sigma(torch.zeros(2, *SHAPE), Colour(prior)) == ROUNDING
 
 
 def test_auto_solves_with_the_estimate(prior):
