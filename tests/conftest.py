@@ -34,7 +34,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def seeded() -> None:
     """torch's own generator at the start of every test, so that none depends on those before it."""
     if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(0)
+        sys.modules["torch"].default_generator.manual_seed(0)  # torch.manual_seed takes 8 ms where CUDA is not in use
 
 
 @pytest.fixture(scope="session")

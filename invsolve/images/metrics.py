@@ -12,6 +12,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from ..runtime.optional import import_with_torchvision
 
@@ -103,7 +104,7 @@ def _lpips_network(trunk: str | Path | None, device: torch.device | str, spatial
     weights = None if trunk is None else _read_trunk(Path(trunk))
     try:
         package = import_with_torchvision("lpips")
-        with _quiet_download():
+        with _quiet_download(), _Uninitialised():
             network = package.LPIPS(net="alex", pnet_rand=weights is not None, verbose=False, spatial=spatial)
     except (ImportError, OSError, RuntimeError) as error:  # URLError and timeouts are OSErrors
         reason = " ".join(str(error).split()).strip("<>")
@@ -113,6 +114,14 @@ def _lpips_network(trunk: str | Path | None, device: torch.device | str, spatial
     if weights is not None:
         _load_trunk(network.net, weights, Path(trunk))
     return network.to(device).requires_grad_(False)
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Layers are made with arbitrary weights: to sample the 57 million of AlexNet takes longer than to load them."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        given = kwargs or {}
+        return given["tensor"] if function is torch.nn.init.kaiming_uniform_ else function(*args, **given)
 
 
 def _pixels(images: torch.Tensor) -> Iterator:

@@ -22,11 +22,15 @@ def seed_of(seed: int, index: tuple[int, ...]) -> int:
 
 
 def seed_dropout(seed: int, number: int) -> None:
-    """Seed torch's global generator, which dropout samples from, for step ``number`` and this process.
+    """Seed torch's global generators, which dropout samples from, for step ``number`` and this process.
 
     Each process has other masks for its share of the batch, which are no part of those that one alone would sample.
+    ``torch.manual_seed`` would remember every call, and where it came from, until CUDA is in use.
     """
-    torch.manual_seed(seed_of(seed, (number, 2) if processes.rank() == 0 else (number, 2, processes.rank())))
+    own = seed_of(seed, (number, 2) if processes.rank() == 0 else (number, 2, processes.rank()))
+    torch.default_generator.manual_seed(own)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(own)
 
 
 class SampleNoise:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from ...images.files import STD_WHITE, write_atomically
@@ -38,17 +39,24 @@ def write_report(directory: Path) -> Path:
     return path
 
 
+@functools.cache
+def template() -> Template:
+    """The page, compiled once."""
+    loader = PackageLoader(__package__, "")
+    page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page.globals |= {"breakable": breakable, "seconds": seconds, "megabytes": megabytes}
+    page.globals |= {"COLUMNS": COLUMNS, "SPREAD": SPREAD, "STD_WHITE": STD_WHITE, "FEW": FEW}
+    page.globals |= {"BIG": BIG, "QUALITY": QUALITY, "SHORT": SHORT}
+    return page.get_template("page.html")
+
+
 def render(benchmark: Benchmark) -> str:
     """The whole page."""
     looks = family_looks(benchmark)
-    loader = PackageLoader(__package__, "")
-    page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page.globals |= {"looks": looks, "breakable": breakable, "seconds": seconds, "megabytes": megabytes}
-    page.globals |= {"COLUMNS": COLUMNS, "SPREAD": SPREAD, "STD_WHITE": STD_WHITE, "FEW": FEW}
-    page.globals |= {"BIG": BIG, "QUALITY": QUALITY, "SHORT": SHORT}
     tasks = enumerate(benchmark.tasks.values())
-    return page.get_template("page.html").render(
+    return template().render(
         benchmark=benchmark,
+        looks=looks,
         sections=[section(benchmark.directory, f"task-{i}", entries, looks) for i, entries in tasks],
         progress=" ".join(filter(None, [progress(benchmark), treatment(benchmark.run)])),
         facts={name: brief(value) for name in SHOWN if (value := option(benchmark.run, name)) is not None},

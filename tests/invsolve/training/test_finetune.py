@@ -83,6 +83,7 @@ def test_samples_that_are_kept_alone_move_nothing(generator, teacher):
     assert all((value == before[name]).all() for name, value in step.trainee.network.state_dict().items())
 
 
+@pytest.mark.slow
 def test_estimates_improve_and_samples_stay(generator, teacher, pictures, tmp_path):
     """On held-out pictures the distance falls; samples with over-noising move less than where nothing keeps them."""
     priors, data = {}, [str(pictures)]

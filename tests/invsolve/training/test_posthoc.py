@@ -64,6 +64,7 @@ def distance(left: Path, right: Path) -> float:
     return max((states[0][name] - states[1][name]).abs().max().item() for name in states[0])
 
 
+@pytest.mark.slow
 def test_a_reconstructed_average_is_the_average(teacher, pictures, tmp_path, capsys):
     config = write(tmp_path / "t.yaml", TEACHER, images=8 * 96, ema=[0.08])
     direct = train(config, [str(pictures)], tmp_path / "direct", "cpu")
@@ -77,6 +78,7 @@ def test_a_reconstructed_average_is_the_average(teacher, pictures, tmp_path, cap
     assert torch.equal(load_denoiser(path)[2], load_denoiser(direct)[2])
 
 
+@pytest.mark.slow
 def test_the_averages_of_a_distillation_are_stored_from_the_generators_first_step(teacher, pictures, tmp_path):
     config = write(tmp_path / "d.yaml", STUDENT, checkpoint_every=2, snapshot_every=2, ema=[0.05, 0.1])
     path = distill(config, teacher, [str(pictures)], tmp_path / "out", "cpu")
@@ -132,9 +134,9 @@ def test_snapshots_that_do_not_say_what_they_are_of_are_read(begun, pictures, tm
     assert {path: path.read_bytes() for path in (out / "snapshots").iterdir()} == before
 
 
-def test_a_run_without_snapshots_and_an_impossible_width_are_refused(teacher, pictures, tmp_path):
+def test_a_run_without_snapshots_and_an_impossible_width_are_refused(begun, pictures, tmp_path):
     refused("no snapshots in", reconstruct, tmp_path, 0.08, tmp_path / "x.safetensors")
-    refused("relative width", reconstruct, teacher.parent, 0.4, tmp_path / "x.safetensors")
+    refused("relative width", reconstruct, begun, 0.4, tmp_path / "x.safetensors")
     config = write(tmp_path / "t.yaml", TEACHER, checkpoint_every=4, snapshot_every=6)
     refused("snapshot_every is 6 but must be a multiple of", train, config, [str(pictures)], tmp_path / "out", "cpu")
     assert list(tmp_path.iterdir()) == [config]
