@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .priors.gray import GrayPrior
     from .priors.registry import load_prior
     from .runtime.random_streams import NoiseStreams
-    from .solver.defaults import default_settings
+    from .solver.defaults import default_settings, posterior_settings
     from .solver.diagnostics import Diagnostics, MismatchWarning
     from .solver.noise_level import estimate_sigma
     from .solver.solve import Posterior, posterior, solve
@@ -54,6 +54,7 @@ __all__ = [
     "load_prior",
     "load_task",
     "posterior",
+    "posterior_settings",
     "solve",
 ]
 
@@ -77,6 +78,7 @@ _HOMES = {
     "load_prior": "priors.registry",
     "load_task": "specs.task",
     "posterior": "solver.solve",
+    "posterior_settings": "solver.defaults",
     "solve": "solver.solve",
 }
 

@@ -19,7 +19,7 @@ from ..priors.reflected import with_reflection
 from ..priors.registry import load_prior
 from ..priors.watched import Seen, Watched
 from ..runtime.random_streams import MEASUREMENT, NoiseStreams, stream_index
-from ..solver.defaults import default_settings, honoured
+from ..solver.defaults import default_settings, honoured, posterior_settings
 from ..solver.noise_level import estimate_sigma, finest_level
 from ..solver.solve import posterior, solve
 from ..solver.wiener import wiener_estimate
@@ -110,14 +110,18 @@ class Restorer:
         return self.gray_prior if operator.in_shape[0] == 1 else self.prior
 
     def settings_for(self, observed: Observation, operator: Operator) -> Settings:
-        """The task's settings for the picture's noise, as far as the prior honours them, or else the solver's own."""
+        """The task's settings for the picture's noise, as far as the prior honours them, or else the solver's own.
+
+        Samples of the posterior have the latter.
+        """
 
         def make() -> Settings:
             prior = self.prior_for(operator)
             tuned = self.task.settings(self.options.steps, observed.sigma_y)
-            if tuned is None or not self.task.degradation.resembles(observed.mask):
+            own = default_settings if self.options.samples is None else posterior_settings
+            if tuned is None or own is posterior_settings or not self.task.degradation.resembles(observed.mask):
                 model = self.task.noise(operator)
-                return default_settings(operator, observed.sigma_y if model is None else model, prior)
+                return own(operator, observed.sigma_y if model is None else model, prior)
             kept = honoured(tuned, prior)
             if kept != tuned:
                 lacking = "has no over-noising: the task's gamma and sigma_inflation are left out"

@@ -22,17 +22,18 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from operators import LinearOperator, Operator
+from operators import LinearOperator, NoiseModel, Operator
 from operators.spectral import spectral_filter
 
 from .. import peers
 from ..priors.denoiser import DiffusionSampler, PosteriorMean, Prior
 from ..runtime.random_streams import NoiseStreams
-from ..solver.defaults import default_settings, honoured
+from ..solver.defaults import default_settings, honoured, posterior_settings
 from ..solver.diagnostics import MismatchWarning
 from ..solver.request import Index, check_settings
 from ..solver.solve import solve
 from ..specs.fields import suggestion
+from ..specs.settings import POSTERIOR_STEPS, Settings
 from ..specs.task import Task
 from .baselines import baselines_of, make_baseline
 
@@ -42,6 +43,7 @@ NETWORKS = {
     "baseline": None,
     ALL_BASELINES: None,
     "ncvsd": "prior",
+    "posterior": "prior",
     "teacher": "denoiser",
     "teacher-diffusion": "denoiser",
 }
@@ -86,6 +88,10 @@ def make_method(name: str, task: Task, operator: Operator, tools: Tools) -> Meth
             return Method(name, 0, 0, lambda y, streams: restore(y), settings, random=False)
         if kind == "ncvsd":
             return _in_loop(name, tools.prior, number or tools.steps, task, operator, tools.seed)
+        if kind == "posterior":
+            return _in_loop(
+                name, tools.prior, number or POSTERIOR_STEPS, task, operator, tools.seed, posterior_settings
+            )
         if kind == "teacher":
             return _in_loop(name, tools.denoiser, number or tools.steps, task, operator, tools.seed)
         if kind == "teacher-diffusion":
@@ -135,10 +141,23 @@ def in_use(settings: object) -> dict[str, float | bool]:
     return found
 
 
-def _in_loop(name: str, prior: Prior, steps: int, task: Task, operator: Operator, seed: int) -> Method:
-    """``solve`` with the task's settings for ``steps`` evaluations, of which each is one sample of the prior here."""
+def _in_loop(
+    name: str,
+    prior: Prior,
+    steps: int,
+    task: Task,
+    operator: Operator,
+    seed: int,
+    choose: Callable[[Operator, float | NoiseModel, Prior], Settings] | None = None,
+) -> Method:
+    """``solve`` in ``steps`` evaluations, of which each is one sample of the prior here.
+
+    Its settings are those that ``choose`` gives, or the task's, or else the solver's own.
+    """
     model = task.noise(operator)
-    settings = task.settings(steps) or default_settings(operator, task.sigma_y if model is None else model, prior)
+    settings = None if choose else task.settings(steps)
+    if settings is None:
+        settings = (choose or default_settings)(operator, task.sigma_y if model is None else model, prior)
     settings, evaluations = honoured(settings, prior), steps * prior.evaluations
     check_settings(settings, prior, model is None and isinstance(operator, LinearOperator))
     sample = {"sample": prior.evaluations} if prior.evaluations > 1 else {}

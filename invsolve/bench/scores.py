@@ -28,7 +28,7 @@ def score_samples(samples: Tensor, truth: Tensor, metrics: Mapping[str, Metric])
     """Figures of each image from K samples ``[K, B, C, H, W]`` of it.
 
     ``psnr``, ``ssim`` and ``lpips`` are means over the samples, ``psnr_std`` and ``lpips_std`` their deviations,
-    ``psnr_mean`` is the PSNR of the samples' mean; ``spearman`` and ``calibration`` as in :func:`uncertainty`.
+    ``psnr_mean`` is the PSNR of the samples' mean; the others are those of :func:`uncertainty`.
     """
     scores = [score(x, truth, metrics) for x in samples]  # [K][B]
     rows = []
@@ -51,7 +51,8 @@ def uncertainty(samples: Tensor, truth: Tensor) -> dict:
     correlation over the pixels of the maps ``[H, W]`` of predicted deviation and of error, root mean squares over the
     channels, None where the samples do not differ. ``calibration`` is ``[predicted deviation, error]``, root mean
     squares over each of 20 bins of equally many values (pixel and channel), in the order of the predicted one. With
-    few samples the outer bins are partly sorted by chance.
+    few samples the outer bins are partly sorted by chance. ``within`` is the share of the values between the least and
+    the largest of the samples, ``(K - 1) / (K + 1)`` of honest ones.
     """
     std, mean = torch.std_mean(samples.double(), dim=0)
     predicted = (math.sqrt(1 + 1 / len(samples)) * std).cpu().numpy()
@@ -60,9 +61,11 @@ def uncertainty(samples: Tensor, truth: Tensor) -> dict:
     both = (predicted, error)
     bins = [[_rms(part) for part in np.array_split(values.ravel()[order], BINS)] for values in both]
     maps = [_rms(values, axis=0).ravel() for values in both]
+    within = (samples.amin(0) <= truth) & (truth <= samples.amax(0))
     correlation = spearmanr(*maps).statistic if all(np.ptp(values) > 0 for values in maps) else None
     return {
         "spearman": None if correlation is None else float(correlation),
+        "within": within.double().mean().item(),
         "calibration": [[float(p), float(e)] for p, e in zip(*bins, strict=True)],
     }
 

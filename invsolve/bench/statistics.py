@@ -25,6 +25,7 @@ SPREAD = (  # of several samples, see scores.py
     ("psnr_std", "Deviation of PSNR", 2),
     ("lpips_std", "Deviation of LPIPS", 3),
     ("spearman", "Spearman", 2),
+    ("within", "Truth within their range", 3),
 )
 SIZES_SHOWN = 6  # of pictures, in words
 FEW = 20  # evaluations: the budget within which a second "best" is marked

@@ -21,7 +21,7 @@ from ..images.files import write_atomically
 RESULTS = "results.jsonl"
 RANK = re.compile(r"results\.rank[0-9]+\.jsonl")
 NUMBERS = ("index", "steps", "evaluations", "samples", "seconds", "memory", "width", "height")
-FIGURES = (*NUMBERS, "psnr", "ssim", "lpips", "psnr_mean", "psnr_std", "lpips_std", "spearman")
+FIGURES = (*NUMBERS, "psnr", "ssim", "lpips", "psnr_mean", "psnr_std", "lpips_std", "spearman", "within")
 TRUTH, MEASUREMENT = "truth", "measurement"  # files of a picture's folder beside those of the methods, without .png
 STD = "_std"  # what follows a method's name in that of its standard deviation's file
 

@@ -29,7 +29,7 @@ def write_summary(folder: Path, fids: Fids = NO_FIDS) -> Path:
     """Write ``summary.json``: for each task and method the means over its images, with their intervals.
 
     Per restored picture: ``evaluations``, ``seconds``, ``psnr``, ``ssim``, ``lpips``, and of several samples
-    ``psnr_mean``, ``psnr_std``, ``lpips_std``, ``spearman`` (see ``scores.py``) and the pooled ``calibration``;
+    ``psnr_mean``, ``psnr_std``, ``lpips_std``, ``spearman``, ``within`` (see ``scores.py``), ``calibration`` of all;
     ``memory``, the most bytes in use at a time, where it is known; further measures that were asked for, and ``fids``.
     ``lpips_behind`` is the difference from the lowest LPIPS of the task on the same pictures (see ``behind``).
     """

@@ -21,9 +21,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     add("--out", "DIR", "for the results and the report")
     add("--tasks", "A,B,...", "of invsolve info (default all)")
     methods = (
-        "ncvsd, teacher, teacher-diffusion or a peer such as dps, each with its own number of steps where one follows, "
-        "as ncvsd:16; baseline (the simplest), one by its name such as baseline:tv, or baselines, all that a task has "
-        "(default baseline,ncvsd,teacher)"
+        "ncvsd, posterior, teacher, teacher-diffusion or a peer such as dps, each with its own number of steps where "
+        "one follows, as ncvsd:16; baseline (the simplest), one by its name such as baseline:tv, or baselines, all "
+        "that a task has (default baseline,ncvsd,teacher)"
     )
     add("--methods", "A,B,...", methods)
     redo = (

@@ -25,7 +25,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add("--input", "FILE|DIR", inputs, nargs="+", action="extend", dest="inputs")
     add("--output", "DIR|FILE", "for the results (default: here), or of one picture the restored file")
     add("--simulate", None, "degrade the input first; print PSNR, SSIM and LPIPS")
-    add("--steps", "N", "network evaluations")
+    add("--steps", "N", "network evaluations (default 4; of a sample of --samples 8)")
     add("--samples", "K", "write K posterior samples, their mean and their deviation")
     add("--prior", "NAME|PATH", "a name of invsolve info, or a file")
     add_degradation(argument_adder(parser.add_argument_group("the degradation"), RunOptions))

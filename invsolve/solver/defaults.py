@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Hashable
 from dataclasses import fields
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,6 +30,8 @@ LIKELIHOOD = 0.5  # noise that likelihood samples assume, in units of sigma_y
 SIGMA_INFLATION = 0.1
 # The same for other noise and operators that are not linear, from JPEGs.
 OTHER_FIRST, OTHER_LAST, EXPONENT, OUTPUT_EMA = 3.0, 0.75, 2.5, 0.4
+# Those of posterior_settings, by the coverage of samples.
+POSTERIOR_FIRST, POSTERIOR_LAST, POSTERIOR_EXPONENT = 6.0, 0.5, 2.0
 
 
 @torch.no_grad()
@@ -50,51 +53,89 @@ def default_settings(operator: Operator, sigma_y: float | NoiseModel, prior: Pri
     Raises:
         ValueError: the operator does not act on images ``(C, H, W)``.
     """
-    check_acts_on_images(operator)
-    model = sigma_y if isinstance(sigma_y, NoiseModel) else Gaussian(sigma_y)
-    spectrum = getattr(prior, "spectrum", None)
-    if spectrum is None:
+    errors = first_errors(operator, sigma_y, prior)
+    if errors is None:
         return Settings()
-    if is_linear_and_white(operator, model) and isinstance(model.sigma, Tensor):
-        operator, model = whitened(operator, model.sigma), Gaussian(1.0)
-    like = next((buffer for buffer in operator.buffers() if buffer.is_floating_point()), spectrum)
-    operator, like = to_float32(operator, like)
-    key = (key_of(model), spectrum.data_ptr(), spectrum._version, like.dtype, like.device)
-    settings = once_per_operator(operator, "settings", key, lambda: measured_settings(operator, model, prior, like))
-    return honoured(settings, prior)
-
-
-def measured_settings(operator: Operator, model: NoiseModel, prior: Prior, like: Tensor) -> Settings:
-    """The settings that the error of a first estimate asks for, on the device and in the type of ``like``."""
-    noise = NoiseStreams(0, [0] * (operator.batch_size or 1), like.device, like.dtype)
-    power = power_on_grid(prior.spectrum.to(like), *operator.in_shape[-2:])
-    with full_precision(like.device):
-        x = cosine_filter(power.sqrt())(noise(operator.in_shape))
-        if not is_linear_and_white(operator, model):
-            x = x[:, :1].expand_as(x).contiguous()  # colours are much alike, which matters where they are averaged
-        estimate = first_estimate(operator.measure(x, model, noise), operator, model, prior, noise)
-    if estimate is None:
-        return Settings()
-    square = (estimate - x).square().mean(dim=1)  # over the channels: [B, H, W]
-    largest = cosine_filter(averaging(NEIGHBOURHOOD, square))(square).max()
-    overall, largest = torch.stack([square.mean(dim=(-2, -1)).max(), largest]).sqrt().tolist()
-    if not is_linear_and_white(operator, model):
-        return Settings(
-            sigma_max=OTHER_FIRST * largest,
-            sigma_min=OTHER_LAST * overall,
+    if not errors.linear_and_white:
+        settings = Settings(
+            sigma_max=OTHER_FIRST * errors.largest,
+            sigma_min=OTHER_LAST * errors.overall,
             exponent=EXPONENT,
             warm_start=True,
             gamma=0.0,
             few_step=FewStep(output_ema=OUTPUT_EMA),
         )
+    else:
+        settings = Settings(
+            sigma_max=max(FIRST * errors.largest, errors.overall),
+            sigma_min=min(errors.overall, LARGEST_LAST),
+            sigma_likelihood=LIKELIHOOD * errors.sigma_y,
+            warm_start=True,
+            gamma=0.0,
+            few_step=FewStep(renoise=1.0, sigma_inflation=SIGMA_INFLATION),
+        )
+    return honoured(settings, prior)
+
+
+@torch.no_grad()
+def posterior_settings(operator: Operator, sigma_y: float | NoiseModel, prior: Prior) -> Settings:
+    """Settings for samples of the posterior: the sampler of the paper, with levels from the same errors.
+
+    The prior samples with the over-noising it was trained with, likelihood samples assume the true noise, and nothing
+    of ``FewStep`` is in use, so that the samples scatter as the posterior does; one of them looks noisier or less
+    likely than what ``default_settings`` restores. Arguments and errors are those of :func:`default_settings`.
+    """
+    errors = first_errors(operator, sigma_y, prior)
+    if errors is None:
+        return Settings()
     return Settings(
-        sigma_max=max(FIRST * largest, overall),
-        sigma_min=min(overall, LARGEST_LAST),
-        sigma_likelihood=LIKELIHOOD * model.sigma,
+        sigma_max=max(POSTERIOR_FIRST * errors.largest, errors.overall),
+        sigma_min=min(POSTERIOR_LAST * errors.overall, LARGEST_LAST),
+        exponent=POSTERIOR_EXPONENT,
         warm_start=True,
-        gamma=0.0,
-        few_step=FewStep(renoise=1.0, sigma_inflation=SIGMA_INFLATION),
     )
+
+
+class Errors(NamedTuple):
+    """Of a first estimate at an operator and noise: root mean squares, and how the noise is."""
+
+    overall: float
+    largest: float  # over a neighbourhood
+    linear_and_white: bool
+    sigma_y: float  # of white noise
+
+
+def first_errors(operator: Operator, sigma_y: float | NoiseModel, prior: Prior) -> Errors | None:
+    """Those of a picture of the prior's spectrum; None where it has none, or the operator no first estimate."""
+    check_acts_on_images(operator)
+    model = sigma_y if isinstance(sigma_y, NoiseModel) else Gaussian(sigma_y)
+    spectrum = getattr(prior, "spectrum", None)
+    if spectrum is None:
+        return None
+    if is_linear_and_white(operator, model) and isinstance(model.sigma, Tensor):
+        operator, model = whitened(operator, model.sigma), Gaussian(1.0)
+    like = next((buffer for buffer in operator.buffers() if buffer.is_floating_point()), spectrum)
+    operator, like = to_float32(operator, like)
+    key = (key_of(model), spectrum.data_ptr(), spectrum._version, like.dtype, like.device)
+    return once_per_operator(operator, "errors", key, lambda: measured_errors(operator, model, prior, like))
+
+
+def measured_errors(operator: Operator, model: NoiseModel, prior: Prior, like: Tensor) -> Errors | None:
+    """The errors of a first estimate, on the device and in the type of ``like``."""
+    noise = NoiseStreams(0, [0] * (operator.batch_size or 1), like.device, like.dtype)
+    power = power_on_grid(prior.spectrum.to(like), *operator.in_shape[-2:])
+    linear_and_white = is_linear_and_white(operator, model)
+    with full_precision(like.device):
+        x = cosine_filter(power.sqrt())(noise(operator.in_shape))
+        if not linear_and_white:
+            x = x[:, :1].expand_as(x).contiguous()  # colours are much alike, which matters where they are averaged
+        estimate = first_estimate(operator.measure(x, model, noise), operator, model, prior, noise)
+    if estimate is None:
+        return None
+    square = (estimate - x).square().mean(dim=1)  # over the channels: [B, H, W]
+    largest = cosine_filter(averaging(NEIGHBOURHOOD, square))(square).max()
+    overall, largest = torch.stack([square.mean(dim=(-2, -1)).max(), largest]).sqrt().tolist()
+    return Errors(overall, largest, linear_and_white, model.sigma if linear_and_white else 0.0)
 
 
 def first_estimate(y: Tensor, operator: Operator, model: NoiseModel, prior: Prior, noise: Noise) -> Tensor | None:

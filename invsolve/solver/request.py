@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -101,8 +101,9 @@ def checked(
     prior: str | Path | Prior,
     settings: Settings | None,
     indices: Sequence[Index] | None,
+    choose: Callable[[Operator, NoiseModel, Prior], Settings] = default_settings,
 ) -> Request:
-    """The request of a call of `solve`; raises what that says."""
+    """The request of a call of `solve`; raises what that says. Without settings these are what ``choose`` gives."""
     check_measurement(y, operator)
     operator, y = to_float32(operator, operator.observed(y))
     if isinstance(operator, LinearOperator):
@@ -134,7 +135,7 @@ def checked(
     if is_linear_and_white(operator, noise) and isinstance(noise.sigma, Tensor):
         operator, y, noise, unit = white(operator, y, noise)
     linear_and_white = is_linear_and_white(operator, noise)
-    settings = default_settings(operator, noise, prior) if settings is None else settings
+    settings = choose(operator, noise, prior) if settings is None else settings
     check_settings(settings, prior, linear_and_white)
     sigmas = karras(steps // prior.evaluations, settings.sigma_max, settings.sigma_min, settings.exponent)
     model, assumed = (None, noise.sigma) if linear_and_white else (noise, 0.0)

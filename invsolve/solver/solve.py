@@ -18,7 +18,8 @@ from ..priors.denoiser import Prior
 from ..runtime.memory import in_micro_batches, limit_of
 from ..runtime.random_streams import NoiseStreams
 from ..specs.fields import check_integer
-from ..specs.settings import Settings
+from ..specs.settings import POSTERIOR_STEPS, STEPS, Settings
+from .defaults import posterior_settings
 from .diagnostics import Diagnostics, acceptance_of, residual_of, warn_of_mismatch
 from .recorded import recordings_for, replayed
 from .request import Index, Request, checked, chosen
@@ -37,7 +38,7 @@ class Posterior:
 def solve(
     y: Tensor,
     operator: Operator,
-    steps: int = 4,
+    steps: int = STEPS,
     sigma_y: float | Tensor | Literal["auto"] = 0.05,
     prior: str | Path | Prior = "default",
     seed: int = 0,
@@ -94,7 +95,7 @@ def posterior(
     y: Tensor,
     operator: Operator,
     samples: int = 8,
-    steps: int = 4,
+    steps: int = POSTERIOR_STEPS,
     sigma_y: float | Tensor | Literal["auto"] = 0.05,
     prior: str | Path | Prior = "default",
     seed: int = 0,
@@ -106,12 +107,15 @@ def posterior(
 ) -> Posterior:
     """Independent samples of ``p(x | y)`` with their mean and standard deviation.
 
+    They are to scatter as the posterior does: ``settings`` are by default those of :func:`posterior_settings`. What
+    :func:`solve` takes, and the shipped tasks are tuned for, makes one picture look best and its samples much alike.
+
     ``samples`` is their number K, at least 2; sample k of image b has the stream ``(seed, indices[b], k)``.
     ``batch`` counts samples processed at a time, of one image or several; one sample of every image by default. The
     other arguments and the errors raised are those of :func:`solve`; ``steps`` is per sample.
     """
     check_integer("samples", samples, 2)
-    request = checked(y, operator, steps, sigma_y, noise, prior, settings, indices)
+    request = checked(y, operator, steps, sigma_y, noise, prior, settings, indices, posterior_settings)
     streams = [(*key, k) for k in range(samples) for key in _keys(request.indices)]
     x, found = _restore(request, streams, seed, batch, progress)
     x = x.to(real_type(y.dtype)).unflatten(0, (samples, len(y)))

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from .degradations import Boundary
 from .fields import Bounds, Checked, Count, Index, NoiseLevel, Positive, check
+from .settings import POSTERIOR_STEPS, STEPS
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -41,7 +42,7 @@ class RunOptions(Checked):
     inputs: tuple[str, ...]
     output: Path = Path()
     simulate: bool = False
-    steps: Count = 4
+    steps: Count | None = None  # None: those of solve, or of posterior where there are samples
     samples: Samples | None = None
     prior: str = "default"
     mask: Path | None = None
@@ -74,6 +75,8 @@ class RunOptions(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.steps is None:
+            object.__setattr__(self, "steps", STEPS if self.samples is None else POSTERIOR_STEPS)
         if self.sigma not in (None, AUTO):
             noise_level(self.sigma)
 

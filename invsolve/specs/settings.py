@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 
 from .fields import BelowOne, Checked, Index, NotNegative, Positive, Share, check_sigmas
 
+STEPS = 4  # network evaluations of a restored picture, unless told otherwise
+POSTERIOR_STEPS = 8  # of a sample of the posterior
+
 
 @dataclass(frozen=True)
 class FewStep(Checked):

@@ -52,6 +52,15 @@ def test_the_rank_correlation_is_that_of_ranks():
     assert uncertainty(truth.expand(4, *SHAPE), truth + 1)["spearman"] is None
 
 
+def test_honest_samples_hold_the_truth_as_often_as_one_more_of_them():
+    """Of K + 1 samples of one law one is neither the least nor the largest with probability (K - 1) / (K + 1)."""
+    torch.manual_seed(4)
+    x = torch.randn(20, *SHAPE)
+    values = math.prod(SHAPE)
+    assert uncertainty(x[1:], x[0])["within"] == pytest.approx(0.9, abs=4 * (0.9 * 0.1 / values) ** 0.5)
+    assert uncertainty(x[1:] / 4, x[0])["within"] < 0.5
+
+
 def test_several_samples_score_by_their_means_and_deviations():
     torch.manual_seed(3)
     truth = torch.rand(2, *SHAPE) - 0.5
@@ -76,7 +85,7 @@ def test_the_samples_of_a_benchmark_are_those_of_the_posterior(tiny_prior, tmp_p
     from invsolve.runtime.random_streams import MEASUREMENT, NoiseStreams, stream_index
 
     bench = make_bench(tmp_path, tiny_prior, 1)
-    rows = figures(bench("samples", "--samples", 3, "--tasks", "sr4x", "--methods", "baseline,ncvsd"))
+    rows = figures(bench("samples", "--samples", 3, "--tasks", "sr4x", "--methods", "baseline,ncvsd,posterior:2"))
     assert "samples" not in rows["sr4x", "baseline", "00000"]
     row = rows["sr4x", "ncvsd", "00000"]
 
@@ -93,6 +102,8 @@ def test_the_samples_of_a_benchmark_are_those_of_the_posterior(tiny_prior, tmp_p
         pytest.approx(pair, abs=1e-4) for pair in uncertainty(found.samples[:, 0], truth[0])["calibration"]
     ]
     assert (tmp_path / "samples" / "pictures" / "sr4x" / "00000" / "ncvsd_std.png").is_file()
+    found = posterior(y, operator, 3, 2, task.sigma_y, tiny_prior, indices=[key])  # by its own settings
+    assert rows["sr4x", "posterior:2", "00000"]["psnr_mean"] == pytest.approx(psnr(found.mean, truth)[0], abs=1e-4)
 
 
 def test_a_method_that_diverges_counts_as_gray(tiny_prior, tmp_path, monkeypatch):

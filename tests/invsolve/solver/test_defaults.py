@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from invsolve import GaussianPrior, Settings, default_settings, load_prior, solve
+from invsolve import (
+    FewStep,
+    GaussianPrior,
+    Settings,
+    default_settings,
+    load_prior,
+    posterior,
+    posterior_settings,
+    solve,
+)
 from invsolve.runtime.random_streams import NoiseStreams
 from operators import FunctionOperator, Identity, Mask, Resize, box_mask, random_mask
 
@@ -61,6 +70,20 @@ def test_half_types(dtype):
 def test_a_prior_without_a_spectrum_gets_the_neutral_settings():
     prior = GaussianPrior(torch.zeros(1, 2, 2), torch.eye(4))
     assert default_settings(Identity((1, 2, 2)), 0.05, prior) == Settings()
+
+
+def test_posterior_takes_settings_that_keep_the_samples_law():
+    """Of its own, in its own number of evaluations: no noise level but the true one, nothing that narrows samples."""
+    prior = load_prior("default")
+    operator = Resize(SHAPE, 2)
+    y = operator.measure(torch.zeros(1, *SHAPE), 0.05, NoiseStreams(0, [(0, 1)]))
+    settings = posterior_settings(operator, 0.05, prior)
+    assert (settings.gamma, settings.sigma_likelihood, settings.few_step) == (None, None, FewStep())
+    assert settings.sigma_max > settings.sigma_min
+    own = posterior(y, operator, 2, prior=prior)
+    assert torch.equal(own.samples, posterior(y, operator, 2, 8, prior=prior, settings=settings).samples)
+    narrow = posterior(y, operator, 2, 8, prior=prior, settings=default_settings(operator, 0.05, prior))
+    assert own.std.mean() > 1.2 * narrow.std.mean()
 
 
 def test_an_operator_on_anything_but_images_is_refused():

@@ -45,7 +45,7 @@ def restored(case: str) -> torch.Tensor:
     operator = task.make_operator(shape)
     y, model = task.measure(operator, truth, noise), task.noise(operator)
     if task_name == "posterior":
-        return getattr(posterior(y, operator, 3, prior=prior, settings=task.settings(4)), rest)
+        return getattr(posterior(y, operator, 3, 4, prior=prior, settings=task.settings(4)), rest)
     steps = int(rest)
     return solve(y, operator, steps, task.sigma_y, prior, settings=task.settings(steps), noise=model)
 

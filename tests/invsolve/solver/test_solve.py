@@ -171,14 +171,15 @@ def test_missing_pixels_may_hold_anything(network_prior, junk):
 def test_posterior_samples_come_from_streams_of_image_and_sample(network_prior):
     operator = OPERATORS["a mask per image"]()
     y = measurements(operator)
-    result = posterior(y, operator, samples=3, prior=network_prior)
+    how = {"steps": 3, "settings": Settings(sigma_max=1.0), "prior": network_prior}
+    result = posterior(y, operator, samples=3, **how)
     assert isinstance(result, Posterior)
     assert result.samples.shape == (3, 8, *SHAPE)
     for k in range(3):
-        expected = solve(y, operator, prior=network_prior, indices=[(b, k) for b in range(8)])
+        expected = solve(y, operator, indices=[(b, k) for b in range(8)], **how)
         assert (result.samples[k] - expected).abs().max() < 1e-5
     for batch in (1, 5, 24):  # within one sample, across samples, all at once
-        split = posterior(y, operator, samples=3, prior=network_prior, batch=batch)
+        split = posterior(y, operator, samples=3, batch=batch, **how)
         assert (split.samples - result.samples).abs().max() < 1e-5
     assert (result.mean - result.samples.mean(dim=0)).abs().max() < 1e-6
     assert (result.std - result.samples.std(dim=0)).abs().max() < 1e-6
