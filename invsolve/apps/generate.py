@@ -6,12 +6,18 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import interpolate, pad
 
+from ..data.sources import Source
+from ..data.training_set import center_crops
 from ..images.files import grid, write_image
+from ..images.frechet import SMALLEST, frechet_distance, load_features
+from ..images.metrics import LpipsUnavailableError
 from ..priors.denoiser import Denoiser, DiffusionSampler, GenerativeDenoiser, Noise, classes
 from ..priors.file import GENERATIVE, load_denoiser
 from ..priors.registry import resolve
@@ -31,8 +37,8 @@ def generate(options: GenerateOptions, say: Callable[[str], None] = say) -> None
     """Write ``options.count`` pictures and a grid of them; picture i depends on the stream ``(seed, i)`` and no other.
 
     Raises:
-        ValueError: there is no such prior, it has no such class or knows another size only, it is of latents, or the
-            noise levels do not fall or are not for it.
+        ValueError: there is no such prior, it has no such class or knows another size only, it is of latents, the noise
+            levels do not fall or are not for it, or there are no pictures or no weights to compare with.
     """
     device = choose_device(options.device)
     denoiser, header, _ = load_denoiser(resolve(options.prior))
@@ -54,6 +60,8 @@ def generate(options: GenerateOptions, say: Callable[[str], None] = say) -> None
     side = options.size or known or SIZE
     sample = partial(ancestral, denoiser, header["gamma"]) if generative else partial(reverse_diffusion, denoiser)
 
+    distance = None if options.compare is None else comparison(options.compare, side, options.lpips_trunk, device)
+
     options.out.mkdir(parents=True, exist_ok=True)
     pictures, width = [], len(str(options.count - 1))
     for first in range(0, options.count, options.batch):
@@ -68,6 +76,41 @@ def generate(options: GenerateOptions, say: Callable[[str], None] = say) -> None
     write_image(tile(pictures), options.out / "grid.png")
     evaluations = counted(len(levels), "network evaluation")
     say(f"wrote {counted(options.count, 'picture')} and grid.png into {options.out}: {evaluations} each")
+    if distance is not None:
+        say(distance(pictures))
+
+
+def comparison(path: Path, side: int, trunk: Path | None, device: torch.device) -> Callable[[list[Tensor]], str]:
+    """Says how far pictures ``[C, side, side]`` are from those of a folder or a zip file; reads these at once.
+
+    Raises:
+        ValueError: there are fewer than two, or AlexNet's weights are not to be had.
+    """
+    try:
+        features = load_features(trunk, device)
+    except LpipsUnavailableError as error:
+        raise ValueError(f"--compare: {error}") from None
+    if side < SMALLEST:
+        raise ValueError(f"--compare: needs pictures of {SMALLEST} or more pixels a side, and these have {side}")
+    source = Source(path)
+    if len(source.names) < 2:
+        raise ValueError(f"--compare {path}: needs 2 or more pictures, and it has {len(source.names)}")
+    true = np.concatenate([features(square(picture, side)) for picture in source.decoded()])
+
+    def distance(pictures: list[Tensor]) -> str:
+        own = np.concatenate([features(picture[None]) for picture in pictures])
+        found = frechet_distance(own, true)
+        return f"Frechet distance of AlexNet's features from the {len(true)} pictures of {path}: {found:.3g}"
+
+    return distance
+
+
+def square(picture: np.ndarray, side: int) -> Tensor:
+    """The central square of a picture ``[3, H, W]``, resized to ``[1, 3, side, side]`` in [-1, 1]."""
+    central = center_crops([picture], min(picture.shape[1:]), torch.device("cpu"))
+    if central.shape[-1] == side:
+        return central
+    return interpolate(central, (side, side), mode="bicubic", antialias=True, align_corners=False)
 
 
 def noise_levels(steps: int, sigma_max: float) -> list[float]:

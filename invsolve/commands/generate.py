@@ -26,6 +26,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     add("--label", "L", "class, a number or a name (default: none)")
     add("--seed", "S", "of all randomness")
     add("--out", "DIR", "for the pictures (default: here)")
+    compare = "print the Frechet distance from these pictures' central squares, by AlexNet's features; of many pictures"
+    add("--compare", "DIR|ZIP", compare)
+    add("--lpips-trunk", "FILE", "AlexNet's weights for --compare (else $INVSOLVE_LPIPS_TRUNK, else downloaded once)")
     add("--device", None, DEVICE)
     add("--batch", "N", "pictures at a time")
 

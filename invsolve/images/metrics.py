@@ -76,7 +76,7 @@ def load_lpips(trunk: str | Path | None = None, device: torch.device | str = "cp
         LpipsUnavailableError: there is no trunk file and no download, or torchvision does not work.
         ValueError: the trunk file is missing, or is not AlexNet's.
     """
-    network = _lpips_network(trunk, device)
+    network = alexnet_for_lpips(trunk, device)
 
     def lpips(x: torch.Tensor, truth: torch.Tensor) -> list[float | None]:
         if min(x.shape[-2:]) < SMALLEST_LPIPS:
@@ -90,7 +90,7 @@ def load_lpips_map(
     trunk: str | Path | None = None, device: torch.device | str = "cpu"
 ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """:func:`load_lpips` before its mean over the pixels: maps ``[B, 1, H, W]`` for images with sides of 32 or more."""
-    network = _lpips_network(trunk, device, spatial=True)
+    network = alexnet_for_lpips(trunk, device, spatial=True)
     return lambda x, truth: _compared(network, x, truth, device)
 
 
@@ -99,7 +99,8 @@ def _compared(network: torch.nn.Module, x: torch.Tensor, truth: torch.Tensor, de
         return network(*(image.to(device, torch.float32).clamp(-1, 1) for image in (x, truth)))
 
 
-def _lpips_network(trunk: str | Path | None, device: torch.device | str, spatial: bool = False) -> torch.nn.Module:
+def alexnet_for_lpips(trunk: str | Path | None, device: torch.device | str, spatial: bool = False) -> torch.nn.Module:
+    """The network of lpips, with AlexNet as its ``net``; ``trunk`` and errors are those of :func:`load_lpips`."""
     trunk = trunk or os.environ.get(TRUNK_VARIABLE) or None  # a variable that is empty counts as one that is not set
     weights = None if trunk is None else _read_trunk(Path(trunk))
     try:

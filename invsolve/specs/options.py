@@ -111,8 +111,15 @@ class GenerateOptions(Checked):
     label: str | None = None
     seed: Index = 0
     out: Path = Path()
+    compare: Path | None = None
+    lpips_trunk: Path | None = None
     device: Device = "auto"
     batch: Count = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.compare is not None and self.count < 2:
+            raise ValueError(f"--compare: needs 2 or more pictures, and --count is {self.count}")
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from bench_cases import write_pictures, write_trunk
 
 from invsolve.apps.generate import ancestral, class_number, generate, noise_levels, reverse_diffusion, tile
 from invsolve.cli import main
-from invsolve.images.files import read_image
+from invsolve.images.files import read_image, write_image
 from invsolve.networks.unet import UNet, UNetConfig
 from invsolve.priors.denoiser import Denoiser
 from invsolve.priors.file import load_denoiser, save_denoiser, write_prior
@@ -198,6 +199,47 @@ def test_gray_pictures_are_sampled_and_latents_and_other_sizes_refused(tmp_path,
     gray = prior_file(tmp_path / "1.safetensors", 1, 16)
     generate(GenerateOptions(str(gray), 1, steps=1, out=tmp_path / "out", device="cpu"), lambda _: None)
     assert read_image(tmp_path / "out" / "0.png", 1).shape == (1, 16, 16)
+
+
+def test_it_says_how_far_the_pictures_are_from_others(tiny_prior, tmp_path, capsys):
+    """From themselves not at all: as 8-bit files they are a little off. Of other sizes the central squares count."""
+    trunk = write_trunk(tmp_path / "trunk.safetensors")
+    command = ["generate", "--prior", tiny_prior, "--count", 4, "--size", 32, "--steps", 1, "--lpips-trunk", trunk]
+
+    def distance(*more: object) -> float:
+        assert main([str(word) for word in [*command, "--out", tmp_path / "out", *more]]) == 0
+        last = capsys.readouterr().out.splitlines()[-1]
+        assert last.startswith(f"Frechet distance of AlexNet's features from the 4 pictures of {more[1]}: ")
+        return float(last.rpartition(" ")[2])
+
+    itself, wide = tmp_path / "itself", write_pictures(tmp_path / "wide", 4)
+    assert main([str(word) for word in [*command, "--out", itself]]) == 0
+    (itself / "grid.png").unlink()
+    capsys.readouterr()
+    near = distance("--compare", itself)
+    far = distance("--compare", wide)
+    assert near < 0.05 * far
+    for path in wide.iterdir():  # bands at the sides, which the central square leaves out
+        write_image(torch.nn.functional.pad(read_image(path), (8, 8), value=1.0), path)
+    assert distance("--compare", wide) == far
+
+
+def test_what_cannot_be_compared_with_is_refused(tiny_prior, tmp_path, capsys):
+    trunk = write_trunk(tmp_path / "trunk.safetensors")
+    one = write_pictures(tmp_path / "one", 1)
+    for more, message in [
+        (["--compare", tmp_path / "none"], f"no folder or zip file {tmp_path / 'none'}"),
+        (["--compare", one], f"--compare {one}: needs 2 or more pictures, and it has 1"),
+        (["--compare", one, "--size", 16], "needs pictures of 32 or more pixels a side, and these have 16"),
+        (["--compare", one, "--count", 1], "--compare: needs 2 or more pictures, and --count is 1"),
+        (["--compare", one, "--lpips-trunk", tmp_path / "no"], "no such file"),
+    ]:
+        command = ["generate", "--prior", tiny_prior, "--out", tmp_path / "out", "--lpips-trunk", trunk, *more]
+        assert main([str(word) for word in command]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_grid_is_nearly_square():
