@@ -57,6 +57,7 @@ def test_calibration_needs_both(script, tmp_path, spearman, mean, holds):
     assert f"error {spearman:.2f}, PSNR of the mean {mean:.2f}, of one sample 26.00" in line
 
 
+@pytest.mark.slow
 def test_it_measures_and_resumes(script, tiny_prior, tmp_path, monkeypatch, capsys):
     cases = make_bench(tmp_path, tiny_prior, 2)
     arguments = ["evaluations.py", "--data", cases.pictures, "--out", tmp_path / "out", "--tasks", "denoise", "sr4x"]

@@ -53,6 +53,7 @@ def test_two_processes_train_distil_and_fine_tune_as_one(pictures, tmp_path):
     assert_same_run(tmp_path / "f1", tmp_path / "f2", 12, ("distance", "error", "kept"))
 
 
+@pytest.mark.slow
 def test_a_batch_that_two_processes_cannot_share_is_refused(pictures, tmp_path):
     config, out = write(tmp_path / "t.yaml", TEACHER, batch=9), tmp_path / "out"
     ended = torchrun("-m", "invsolve", "train", config, "--data", pictures, "--out", out, "--device", "cpu")

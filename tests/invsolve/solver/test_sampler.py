@@ -214,6 +214,7 @@ def test_few_steps_follow_their_exact_law(name, levels, renoise, overrelaxation)
     assert_samples_follow(sample(gaussian, operator, y, levels, sigma_y, **how), law)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", operators())
 def test_annealing_leads_to_the_true_posterior(name):
     gaussian, operator, sigma_y = prior(), operators()[name], 0.3
