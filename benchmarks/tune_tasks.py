@@ -25,7 +25,7 @@ from invsolve.images.metrics import Metric, load_lpips, psnr
 from invsolve.networks.inference import Inference
 from invsolve.priors.denoiser import Prior
 from invsolve.priors.registry import load_prior
-from invsolve.specs.task import Task, load_task
+from invsolve.specs.task import Task, list_linear_tasks, load_task
 
 Loss = Callable[[Settings], float]
 
@@ -40,6 +40,7 @@ SUMMANDS = {
 }
 FLAGS = ("warm_start",)
 TRIED = (*FACTORS, *SUMMANDS, *FLAGS)
+FOR_WHITE_NOISE = ("sigma_likelihood", "overrelaxation", "renoise")  # of linear operators alone
 LARGEST = {
     "overrelaxation": 0.95,
     "renoise": 1.0,
@@ -67,7 +68,10 @@ def main() -> None:
     for name in options.tasks:
         task = load_task(name)
         loss = objective(task, truth, prior, lpips, options.steps)
-        best = search(loss, task.settings(options.steps), TRIED, moves, options.minutes, LEAST_GAIN)
+        if (start := task.settings(options.steps)) is None:
+            parser.error(f"the task {name} has no settings to start from: the solver chooses them for the operator")
+        names = [each for each in TRIED if name in list_linear_tasks() or each not in FOR_WHITE_NOISE]
+        best = search(loss, start, names, moves, options.minutes, LEAST_GAIN)
         print(f"{name}:\n{as_yaml(best)}", flush=True)
 
 

@@ -67,8 +67,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def read_pictures(options: argparse.Namespace) -> Tensor:
     """The last ones of ``--data``, ``[B, 3, H, W]``. Raises ValueError where the crop does not fit."""
-    truth = torch.stack([read_image(file, 3) for file in list_pictures([options.data])[-options.images :]])
-    return (truth if options.crop is None else central_crop(truth, options.crop)).to(options.device)
+    files = list_pictures([options.data])[-options.images :]
+    images = [read_image(file, 3) for file in files]  # of any sizes, where they are cropped
+    images = images if options.crop is None else [central_crop(image, options.crop) for image in images]
+    return torch.stack(images).to(options.device)
 
 
 def measure(task: Task, truth: Tensor) -> tuple[LinearOperator, Tensor]:

@@ -2,8 +2,8 @@
 Magnetic resonance imaging
 ==========================
 
-A scanner measures Fourier coefficients of a slice, line by line, and fewer lines take less time. Complex measurements of
-one coil and of four are operators here; the prior of photographs, in gray, fills in what the lines left out.
+A scanner measures Fourier coefficients of a slice, line by line, and fewer lines take less time. Complex measurements
+of one coil and of four are operators here; the prior of photographs, in gray, fills in what the lines left out.
 """
 
 import matplotlib.pyplot as plt

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from bench_cases import photograph, write_pictures
 from benchmark_scripts import load_script
 
 from invsolve import Settings
+from invsolve.images.files import write_image
 from invsolve.peers import PEERS, TUNED, settings_for, tuned_settings
 from invsolve.priors.registry import load_prior
 from invsolve.specs.settings import FewStep
@@ -132,6 +134,22 @@ def test_tasks_are_tuned_in_float32_unless_asked_otherwise(tiny_prior, pictures,
     losses = [float(line.split()[0]) for line in capsys.readouterr().out.splitlines() if " dB" in line]
     assert torch.tensor(losses).isfinite().all()
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+def test_tasks_that_are_not_linear_are_tuned_on_pictures_of_any_sizes(tiny_prior, tmp_path, monkeypatch, capsys):
+    """Cropped to one; settings for white noise alone are left as they are."""
+    script, folder = load_script("tune_tasks"), write_pictures(tmp_path / "pictures", 1)
+    write_image(photograph(3, 48), folder / "larger.png")
+    options = ("--data", folder, "--prior", tiny_prior, "--images", 2, "--crop", 32, "--minutes", 0.05)
+    tried = []
+    monkeypatch.setattr(script, "search", lambda loss, start, names, *_: tried.append(names) or start)
+    run(script, monkeypatch, *options, "--tasks", "declip", "sr4x")
+    assert "output_ema" in tried[0]
+    assert not {"renoise", "overrelaxation", "sigma_likelihood"} & {*tried[0]}
+    assert {"renoise", "overrelaxation", "sigma_likelihood"} <= {*tried[1]}
+    with pytest.raises(SystemExit):
+        run(script, monkeypatch, *options, "--tasks", "jpeg")
+    assert "the task jpeg has no settings to start from" in capsys.readouterr().err
 
 
 def test_a_search_over_a_tasks_settings_goes_downhill_only_by_more_than_chance():
