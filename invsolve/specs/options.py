@@ -76,9 +76,13 @@ class RunOptions(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.steps is None:
-            object.__setattr__(self, "steps", STEPS if self.samples is None else POSTERIOR_STEPS)
+            object.__setattr__(self, "steps", self.default_steps)
         if self.sigma not in (None, AUTO):
             noise_level(self.sigma)
+
+    @property
+    def default_steps(self) -> int:
+        return STEPS if self.samples is None else POSTERIOR_STEPS
 
 
 @dataclass(frozen=True)

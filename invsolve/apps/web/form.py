@@ -109,7 +109,8 @@ def command(options: RunOptions) -> str:
     words = ["invsolve", "run", options.task]
     for field in fields(RunOptions):
         value = getattr(options, field.name)
-        if field.name in ("task", "output") or (field.default is not MISSING and value == field.default):
+        default = options.default_steps if field.name == "steps" else field.default
+        if field.name in ("task", "output") or (default is not MISSING and value == default):
             continue
         words.append(FLAGS.get(field.name, f"--{field.name.replace('_', '-')}"))
         if value is not True:

@@ -61,7 +61,8 @@ def test_what_is_as_by_default_is_left_out(form):
     assert command(form.options(APP, Path())) == "invsolve run sr4x --input 'torn photo.png'"
     blurred = replace(form, wrong="Out of focus", estimate=False, gray_levels=2.5, std=1.5, samples=4)
     expected = (
-        "invsolve run deblur_gaussian --input 'torn photo.png' --samples 4 --sigma 2.5/255 --set operator.std=1.5"
+        "invsolve run deblur_gaussian --input 'torn photo.png' --steps 4 --samples 4 --sigma 2.5/255 "
+        "--set operator.std=1.5"
     )
     assert command(blurred.options(APP, Path())) == expected
 
