@@ -65,12 +65,13 @@ def main() -> None:
         parser.error(str(error))
     lpips = load_lpips(options.lpips_trunk, options.device)
     prior = load_prior(options.prior, options.device, Inference(options.precision))
+    linear = list_linear_tasks()
     for name in options.tasks:
         task = load_task(name)
         loss = objective(task, truth, prior, lpips, options.steps)
         if (start := task.settings(options.steps)) is None:
             parser.error(f"the task {name} has no settings to start from: the solver chooses them for the operator")
-        names = [each for each in TRIED if name in list_linear_tasks() or each not in FOR_WHITE_NOISE]
+        names = [each for each in TRIED if name in linear or each not in FOR_WHITE_NOISE]
         best = search(loss, start, names, moves, options.minutes, LEAST_GAIN)
         print(f"{name}:\n{as_yaml(best)}", flush=True)
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import pad
 
 from ..data.sources import Source
 from ..data.training_set import center_crops
-from ..images.files import grid, write_image
-from ..images.frechet import SMALLEST, frechet_distance, load_features
-from ..images.metrics import LpipsUnavailableError
+from ..images.files import grid, resized, write_image
+from ..images.frechet import frechet_distance, load_features
+from ..images.metrics import SMALLEST_LPIPS, LpipsUnavailableError
 from ..priors.denoiser import Denoiser, DiffusionSampler, GenerativeDenoiser, Noise, classes
 from ..priors.file import GENERATIVE, load_denoiser
 from ..priors.registry import resolve
@@ -90,8 +90,8 @@ def comparison(path: Path, side: int, trunk: Path | None, device: torch.device) 
         features = load_features(trunk, device)
     except LpipsUnavailableError as error:
         raise ValueError(f"--compare: {error}") from None
-    if side < SMALLEST:
-        raise ValueError(f"--compare: needs pictures of {SMALLEST} or more pixels a side, and these have {side}")
+    if side < SMALLEST_LPIPS:
+        raise ValueError(f"--compare: needs pictures of {SMALLEST_LPIPS} or more pixels a side, and these have {side}")
     source = Source(path)
     if len(source.names) < 2:
         raise ValueError(f"--compare {path}: needs 2 or more pictures, and it has {len(source.names)}")
@@ -107,10 +107,7 @@ def comparison(path: Path, side: int, trunk: Path | None, device: torch.device) 
 
 def square(picture: np.ndarray, side: int) -> Tensor:
     """The central square of a picture ``[3, H, W]``, resized to ``[1, 3, side, side]`` in [-1, 1]."""
-    central = center_crops([picture], min(picture.shape[1:]), torch.device("cpu"))
-    if central.shape[-1] == side:
-        return central
-    return interpolate(central, (side, side), mode="bicubic", antialias=True, align_corners=False)
+    return resized(center_crops([picture], min(picture.shape[1:]), torch.device("cpu")), (side, side))
 
 
 def noise_levels(steps: int, sigma_max: float) -> list[float]:

@@ -117,11 +117,11 @@ class Restorer:
 
         def make() -> Settings:
             prior = self.prior_for(operator)
-            tuned = self.task.settings(self.options.steps, observed.sigma_y)
-            own = default_settings if self.options.samples is None else posterior_settings
-            if tuned is None or own is posterior_settings or not self.task.degradation.resembles(observed.mask):
-                model = self.task.noise(operator)
-                return own(operator, observed.sigma_y if model is None else model, prior)
+            sampled = self.options.samples is not None
+            tuned = None if sampled else self.task.settings(self.options.steps, observed.sigma_y)
+            if tuned is None or not self.task.degradation.resembles(observed.mask):
+                choose = posterior_settings if sampled else default_settings
+                return choose(operator, self.task.noise_or_level(operator, observed.sigma_y), prior)
             kept = honoured(tuned, prior)
             if kept != tuned:
                 lacking = "has no over-noising: the task's gamma and sigma_inflation are left out"
@@ -147,7 +147,7 @@ class Restorer:
         y, truth = images, [None] * len(images)
         if options.simulate:
             noise = NoiseStreams(options.seed, [(key, MEASUREMENT) for key in keys], self.device)
-            y, truth = operator.measure(images, first.sigma_y if model is None else model, noise), images
+            y, truth = operator.measure(images, self.task.noise_or_level(operator, first.sigma_y), noise), images
         elif first.jpeg is not None:
             y = torch.stack([observed.jpeg.measurement(operator) for observed in batch])
         how = {"steps": options.steps, "sigma_y": first.sigma_y, "prior": self.prior_for(operator), "noise": model}

@@ -157,7 +157,7 @@ def _in_loop(
     model = task.noise(operator)
     settings = None if choose else task.settings(steps)
     if settings is None:
-        settings = (choose or default_settings)(operator, task.sigma_y if model is None else model, prior)
+        settings = (choose or default_settings)(operator, task.noise_or_level(operator), prior)
     settings, evaluations = honoured(settings, prior), steps * prior.evaluations
     check_settings(settings, prior, model is None and isinstance(operator, LinearOperator))
     sample = {"sample": prior.evaluations} if prior.evaluations > 1 else {}
@@ -174,7 +174,7 @@ def _in_loop(
 def _peer(name: str, kind: str, number: int | None, task: Task, operator: Operator, tools: Tools) -> Method:
     peer = peers.PEERS[kind]
     settings = peers.settings_for(kind, task.name, number, task.kind, tools.largest_sigma)
-    sigma_y = task.sigma_y if (model := task.noise(operator)) is None else model
+    sigma_y = task.noise_or_level(operator)
     peer.check(operator, sigma_y)
     if peer.spectral:  # refused here where the spectrum is not known
         spectral_filter(operator, torch.zeros(1, *operator.in_shape), lambda power: power)

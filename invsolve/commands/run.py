@@ -6,6 +6,7 @@ import argparse
 import warnings
 
 from ..specs.options import RunOptions
+from ..specs.settings import POSTERIOR_STEPS, STEPS
 from .arguments import DEVICE, argument_adder, options_from
 
 EXIT = "Exit code: 0; 1 where some of several pictures could not be restored (each is named), 2 after bad input."
@@ -25,7 +26,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add("--input", "FILE|DIR", inputs, nargs="+", action="extend", dest="inputs")
     add("--output", "DIR|FILE", "for the results (default: here), or of one picture the restored file")
     add("--simulate", None, "degrade the input first; print PSNR, SSIM and LPIPS")
-    add("--steps", "N", "network evaluations (default 4; of a sample of --samples 8)")
+    add("--steps", "N", f"network evaluations (default {STEPS}; of a sample of --samples {POSTERIOR_STEPS})")
     add("--samples", "K", "write K posterior samples, their mean and their deviation")
     add("--prior", "NAME|PATH", "a name of invsolve info, or a file")
     add_degradation(argument_adder(parser.add_argument_group("the degradation"), RunOptions))

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from .metrics import alexnet_for_lpips
 
-SMALLEST = 32  # pixels a side, below which nothing is left after AlexNet's poolings
 Features = Callable[[Tensor], np.ndarray]
 
 

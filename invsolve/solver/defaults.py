@@ -30,7 +30,7 @@ LIKELIHOOD = 0.5  # noise that likelihood samples assume, in units of sigma_y
 SIGMA_INFLATION = 0.1
 # The same for other noise and operators that are not linear, from JPEGs.
 OTHER_FIRST, OTHER_LAST, EXPONENT, OUTPUT_EMA = 3.0, 0.75, 2.5, 0.4
-# Those of posterior_settings, by the coverage of samples.
+# Those of posterior_settings, which no search has found yet.
 POSTERIOR_FIRST, POSTERIOR_LAST, POSTERIOR_EXPONENT = 6.0, 0.5, 2.0
 
 

@@ -73,10 +73,16 @@ class Task:
         """How measurements scatter about those of the task's operator; None: white noise of level ``sigma_y``."""
         return self.degradation.noise(operator) if self.noise_kind is None else self.noise_kind.model()
 
+    def noise_or_level(self, operator: Operator, sigma_y: float | None = None) -> NoiseModel | float:
+        """``noise``, or where it is white its level: ``sigma_y``, by default the task's."""
+        model = self.noise(operator)
+        if model is not None:
+            return model
+        return self.sigma_y if sigma_y is None else sigma_y
+
     def measure(self, operator: Operator, x: Tensor, noise: Callable[[tuple[int, ...]], Tensor]) -> Tensor:
         """A measurement of images by the task's operator, with its noise, of normals ``noise(shape)``."""
-        model = self.noise(operator)
-        return operator.measure(x, self.sigma_y if model is None else model, noise)
+        return operator.measure(x, self.noise_or_level(operator), noise)
 
     def settings(self, steps: int, sigma_y: float | None = None) -> Settings | None:
         """The solver's tuned settings for ``steps`` network evaluations: of the last stage that ``steps`` reaches.

@@ -79,13 +79,13 @@ class CalibrateStep:
             pair = [half[~kept] for half in output.chunk(2)]
             losses["score"] = score_loss(x[~kept], *pair, s[~kept], self.original.sigma_data, c, number).sum()
         if kept.any():
-            chosen = (output[twice_kept], inputs[twice_kept], twice_x[twice_kept])
+            given, found = inputs[twice_kept], output[twice_kept]
             with autocast(c, x):
                 if self.teacher is None:
-                    losses["kept"] = held_loss(self.original, *chosen[1::-1]).sum() / 2
+                    losses["kept"] = held_loss(self.original, given, found).sum() / 2
                 else:
-                    looks = torch.cat([first_z, first_z])[twice_kept]
-                    losses["perceptual"] = self.perceptual_losses(*chosen, looks).sum() / 2
+                    truth, looks = twice_x[twice_kept], torch.cat([first_z, first_z])[twice_kept]
+                    losses["perceptual"] = self.perceptual_losses(found, given, truth, looks).sum() / 2
         means = {name: loss / len(x) for name, loss in losses.items()}
         backward(sum(weight * means[name] for name, weight in self.weights.items()), c)
         return {name: value.detach() / c.accumulate for name, value in means.items()}
