@@ -27,10 +27,6 @@ def add(commands: argparse._SubParsersAction) -> None:
     calibration = "train a generative denoiser's samples to spread as they should; resumes likewise"
     parser = _add_training(commands, _calibrate, calibration)
     parser.add_argument("--generator", required=True, help="the prior to calibrate", **weights)
-    features = (
-        "fine-tune it by this denoiser's features as well, as finetune does, instead of holding what that changes"
-    )
-    parser.add_argument("--teacher", help=features, **weights)
 
     parser = commands.add_parser("ema", help="another width of a training's average, from its stored snapshots")
     parser.set_defaults(command=_ema)
@@ -86,7 +82,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     from ..training.calibrate import calibrate
 
     config = find_recipe(arguments.config, "calibrate")
-    _report(calibrate(config, arguments.generator, teacher=arguments.teacher, **_common(arguments)))
+    _report(calibrate(config, arguments.generator, **_common(arguments)))
 
 
 def _common(arguments: argparse.Namespace) -> dict[str, object]:

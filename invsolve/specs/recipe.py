@@ -162,17 +162,14 @@ class FinetuneConfig(RunConfig):
 
 @dataclass(frozen=True)
 class CalibrateConfig(ScoreConfig):
-    """Training of a generative denoiser by the energy score (see ``calibrate.py``)."""
+    """Training of a generative denoiser by the energy score alone (see ``calibrate.py``)."""
 
     learning_rate: Positive = 3e-4
     betas: tuple[Beta, Beta] = (0.9, 0.99)
     sigma_min: Positive = 0.02  # s is log-uniform between these
     sigma_max: Positive = 20.0
-    keep: Share = 0.2  # share of the samples without over-noising: held to what they were, or by a teacher's features
-    keep_weight: NotNegative = 16.0  # of their squared difference, where they are held
-    perceptual_weight: NotNegative = 1.0  # of their loss by a teacher's features, which is that of finetune
-    feature_level: Positive = 0.02  # as in finetune
-    error_weight: NotNegative = 0.1  # as in finetune
+    keep: Share = 0.2  # share of the samples that are held, without over-noising, to what they were
+    keep_weight: NotNegative = 16.0  # of their squared difference
 
     def __post_init__(self) -> None:
         super().__post_init__()

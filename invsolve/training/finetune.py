@@ -23,15 +23,17 @@ from torch import Tensor
 
 from ..data.training_set import HeldOut, TrainingSet
 from ..priors.denoiser import Denoiser
+from ..priors.file import load_denoiser
+from ..priors.registry import resolve
 from ..runtime.random_streams import NoiseStreams
 from ..specs.recipe import FinetuneConfig, load_config
 from .compute import autocast, backward, compiled, place
 from .exports import Exports
-from .held import GeneratorInputs, held_loss, levels_and_held, load_generator, load_judge
+from .held import GeneratorInputs, held_loss, levels_and_held, load_generator
 from .identity import of_weights
 from .loop import train_loop
-from .perceptual import log_losses, perceptual_distance
-from .run import Run, common_classes, joined_and_seeded
+from .perceptual import perceptual_distance
+from .run import Run, check_crop, common_classes, joined_and_seeded
 from .samples import Samples
 from .trainee import Trainee
 from .validation import denoised, estimate, of_each_source, validate, write_grid
@@ -69,14 +71,18 @@ class FinetuneStep:
         with autocast(c, x):
             output = inputs(self.denoiser)
             if not kept.all():
-                labels = None if part.labels is None else part.labels[~kept]
-                found = log_losses(self.teacher, output[~kept], x[~kept], c.feature_level, z[~kept], labels)
-                losses["distance"], losses["error"] = (loss.sum() for loss in found)
+                learned = [None if each is None else each[~kept] for each in (output, x, z, part.labels)]
+                losses["distance"], losses["error"] = (loss.sum() for loss in self.image_losses(*learned))
             if kept.any():
                 losses["kept"] = held_loss(self.original, inputs[kept], output[kept]).sum()
         means = {name: loss / len(x) for name, loss in losses.items()}
         backward(means["distance"] + c.error_weight * means["error"] + c.keep_weight * means["kept"], c)
         return {name: value.detach() / c.accumulate for name, value in means.items()}
+
+    def image_losses(self, output: Tensor, x: Tensor, noise: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """``ln d`` and ``ln |error|²`` a sample."""
+        distance = perceptual_distance(self.teacher, output, x, self.config.feature_level, noise, labels)
+        return distance.log(), (output - x).square().flatten(1).mean(1).log()
 
 
 def validate_estimates(generator: Denoiser, teacher: Denoiser, held_out: HeldOut, sigma: float) -> dict[str, float]:
@@ -111,14 +117,21 @@ def finetune(
     settings = load_config(config, FinetuneConfig)
     with joined_and_seeded(config, settings, device) as own:
         student, original, header, spectrum = load_generator(generator, config, settings, own)
-        source, its_record = load_judge(teacher, generator, student, config, settings, own)
+        source, teacher_header, _ = load_denoiser(resolve(teacher))
+        labels = student.network.config.labels
+        if source.network.config.conditional:
+            raise ValueError(f"{teacher} is no plain denoiser, whose features compare pictures")
+        if source.network.config.labels != labels:
+            raise ValueError(f"{teacher} knows {source.network.config.labels} classes but {generator} {labels}")
+        check_crop(config, settings, source.network, teacher_header.get("image_size"))
         start = {"generator": of_weights(student.network), "teacher": of_weights(source.network)}
-        pictures = TrainingSet(data, student.network.config.labels, student.network.config.image_channels)
-        records = {"the generator's": header["record"], "the teacher's": its_record}
+        pictures = TrainingSet(data, labels, student.network.config.image_channels)
+        records = {"the generator's": header["record"], "the teacher's": teacher_header["record"]}
         record = {"continues": header["record"], **common_classes(pictures, records)}
         run = Run("finetune", settings, pictures, out, cache, own, **start)
 
-        student, gamma = place(student, settings, own), header["gamma"]
+        student, source = place(student, settings, own), place(source, settings, own)
+        gamma = header["gamma"]
         trainee = Trainee(student.network, settings.learning_rate, settings.betas, settings.ema)
         exports = Exports(
             run, "generator", trainee, record, spectrum, student.sigma_data, gamma, header.get("image_size")

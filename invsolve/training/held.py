@@ -37,29 +37,6 @@ def load_generator(
     return denoiser, place(load_denoiser(file)[0], settings, device), header, spectrum
 
 
-def load_judge(
-    path: str | Path,
-    generator: str | Path,
-    student: Denoiser,
-    config: str | Path,
-    settings: RunConfig,
-    device: torch.device,
-) -> tuple[Denoiser, dict]:
-    """The plain denoiser on ``device`` by whose features the generator's pictures are compared, and its record.
-
-    Raises:
-        ValueError: it is none, or does not take the generator's classes or the configuration's crops.
-    """
-    denoiser, header, _ = load_denoiser(resolve(path))
-    own, expected = denoiser.network.config, student.network.config
-    if own.conditional:
-        raise ValueError(f"{path} is no plain denoiser, whose features compare pictures")
-    if own.labels != expected.labels:
-        raise ValueError(f"{path} knows {own.labels} classes but {generator} {expected.labels}")
-    check_crop(config, settings, denoiser.network, header.get("image_size"))
-    return place(denoiser, settings, device), header["record"]
-
-
 def levels_and_held(normals: Tensor, c: FinetuneConfig | CalibrateConfig) -> tuple[Tensor, Tensor]:
     """Log-uniform noise levels, and which samples are held, ``[B]``, from standard normals ``[B, 4]``."""
     uniform = torch.special.ndtr(normals[:, :2])

@@ -37,11 +37,3 @@ def perceptual_distance(
     found = features(denoiser, x + sigma * noise, sigma, labels)
     each = [(a - b).square().flatten(1).mean(1) for a, b in zip(found, expected, strict=True)]
     return torch.stack(each).mean(0)
-
-
-def log_losses(
-    teacher: Denoiser, output: Tensor, x: Tensor, level: float, noise: Tensor, labels: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """``ln d`` and ``ln |error|²`` a sample, of the output for ``x``; the logarithms weigh all noise levels alike."""
-    distance = perceptual_distance(teacher, output, x, level, noise, labels)
-    return distance.log(), (output - x).square().flatten(1).mean(1).log()

@@ -28,7 +28,6 @@ from invsolve.specs.recipe import CalibrateConfig
 from invsolve.training.calibrate import CalibrateStep, calibrate
 from invsolve.training.distill import distill
 from invsolve.training.energy import energy_score, log_spread
-from invsolve.training.perceptual import perceptual_distance
 from invsolve.training.samples import SampleNoise, Samples
 from invsolve.training.trainee import Trainee
 from invsolve.training.validation import spread_and_error
@@ -49,12 +48,11 @@ def samples(count: int = 6) -> Samples:
     return Samples(x, normals(count, 4, seed=7), SampleNoise(0, range(count), torch.device("cpu")))
 
 
-def make_step(generator: Path, teacher: Path | None = None, **changes: object) -> CalibrateStep:
+def make_step(generator: Path, **changes: object) -> CalibrateStep:
     config = CalibrateConfig(precision="fp32", warmup=0, crop=16, patches=(1, 4), scales=SCALES, **changes)
     student, original = load_denoiser(generator, train=True)[0], load_denoiser(generator)[0]
     trainee = Trainee(student.network, config.learning_rate, config.betas, (0.1,))
-    judge = None if teacher is None else load_denoiser(teacher)[0]
-    return CalibrateStep(student, original, 0.414, trainee, config, judge)
+    return CalibrateStep(student, original, 0.414, trainee, config)
 
 
 def test_the_loss_of_a_step_is_the_written_out_one(generator):
@@ -74,38 +72,6 @@ def test_the_loss_of_a_step_is_the_written_out_one(generator):
     assert 0 < (scores != 0).sum() < 6
     assert found["score"] == pytest.approx(scores.mean().item(), rel=1e-3)
     assert found["kept"] == pytest.approx(0, abs=1e-6)
-
-
-def test_with_a_teacher_the_output_without_over_noising_is_compared_by_its_features(generator, teacher):
-    """On two noisy images of each crop; the scores of the others are what they are without one."""
-    how, given = {"keep": 0.5, "sigma_min": 0.1, "sigma_max": 3.0}, samples()
-    found = make_step(generator, teacher, error_weight=0.3, **how).learn(given, 1)
-    noise, prior, source = (
-        SampleNoise(0, range(6), torch.device("cpu")),
-        load_prior(generator),
-        load_denoiser(teacher)[0],
-    )
-    n, first_z, second_z = (noise((3, 16, 16)) for _ in range(3))
-    losses = torch.zeros(6)
-    for i in range(6):
-        uniform = [0.5 * (1 + torch.erf(v / 2**0.5)).item() for v in given.normals[i, :2]]
-        s, x, look = 0.1 * 30 ** uniform[0], given.x[i : i + 1], first_z[i : i + 1]
-        if uniform[1] < 0.5:
-            for own in (n, second_z):
-                output = prior(x + s * own[i : i + 1], s, look, gamma=0.0)
-                distance = perceptual_distance(source, output, x, 0.02, look)
-                losses[i] += (distance.log() + 0.3 * (output - x).square().mean().log()).item() / 2
-    assert 0 < (losses != 0).sum() < 6
-    assert found["perceptual"] == pytest.approx(losses.mean().item(), rel=1e-3)
-    assert found["score"] == pytest.approx(make_step(generator, **how).learn(samples(), 1)["score"].item(), rel=1e-4)
-
-
-def test_only_the_perceptual_loss_moves_what_it_is_alone_in(generator, teacher):
-    for weight, least, most in ((0.0, 0, 1e-7), (1.0, 1e-2, torch.inf)):
-        step = make_step(generator, teacher, keep=1.0, perceptual_weight=weight)
-        step.learn(samples(), 1)
-        largest = max(p.grad.abs().max() for p in step.trainee.network.parameters() if p.grad is not None)
-        assert least <= largest <= most
 
 
 def test_samples_that_are_held_alone_move_nothing(generator):
@@ -181,18 +147,6 @@ def test_it_resumes_to_the_same_weights(generator, pictures, tmp_path):
         return calibrate(config, generator, [str(pictures)], out, "cpu")
 
     assert_resumes(run, tmp_path, CALIBRATION, 2, images=32, exchange_steps=4)
-
-
-def test_with_a_teacher_too_and_not_with_another_one(generator, teacher, pictures, tmp_path):
-    def run(config, out, teacher=teacher):
-        return calibrate(config, generator, [str(pictures)], out, "cpu", teacher=teacher)
-
-    config = write(tmp_path / "c.yaml", CALIBRATION, images=16)
-    run(config, tmp_path / "out")
-    assert figures(tmp_path / "out", "perceptual")
-    more = write(tmp_path / "m.yaml", CALIBRATION, images=32)
-    refused("(teacher is none but was ", run, more, tmp_path / "out", None)
-    refused("is no plain denoiser", run, config, tmp_path / "new", generator)
 
 
 def test_micro_batches_calibrate_the_same_prior(generator, pictures, tmp_path):
