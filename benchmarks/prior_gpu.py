@@ -10,17 +10,18 @@ the last pictures by name of each folder left out, as many as it says:
 ``rehearse`` does all of this on a CPU within two minutes, at a tiny size. Then on the machine, at the repository's top:
 
     export PYTHONPATH=.
-    python3 benchmarks/prior_gpu.py train teacher --parts parts --work runs/gpu --out OUT --minutes 3.5
-    python3 benchmarks/prior_gpu.py train generator --parts parts --work runs/gpu --out OUT --minutes 6
+    python3 benchmarks/prior_gpu.py train default --parts parts --work runs/gpu --out OUT --minutes 5
+    python3 benchmarks/prior_gpu.py train sampler --parts parts --work runs/gpu --out OUT --minutes 4
+    python3 benchmarks/prior_gpu.py train teacher --parts parts --work runs/gpu --out OUT --minutes 3
 
 Each goes on from the weights in ``parts``, or from others by ``--weights``, and from its own state in ``--work`` where
 that is still there. ``--minutes`` is the training's time, of which ``torch.compile`` takes one; reading the pictures
 and writing the weights takes half a minute more. Every minute or so it validates, on faces and photographs. ``OUT``
 gets the figures, ``teacher.json``, and the weights in half precision, ``teacher.safetensors.0``, ``.1``; so for the
-generator. At home again:
+others. At home again:
 
-    cat OUT/generator.safetensors.? > generator.safetensors
-    invsolve run sr4x --input small.png --prior generator.safetensors
+    cat OUT/default.safetensors.? > default.safetensors
+    invsolve run sr4x --input small.png --prior default.safetensors
 """
 
 from __future__ import annotations
@@ -45,8 +46,11 @@ PART = 60_000_000  # bytes of a zip file of pictures
 PIECE = 15 * 2**20  # bytes of a piece of weights
 JPEG = (".jpg", ".jpeg", ".webp")  # what is packed as it is; the rest becomes JPEG of quality 92
 DOMAINS = ("faces", "photos")
-WEIGHTS = {"teacher": "teacher", "generator": "default"}
-RECIPES = {"teacher": "default-photos-teacher", "generator": "default-calibrate"}
+RECIPES = {  # by the shipped prior that goes on
+    "default": "default-photos-finetune",
+    "sampler": "default-calibrate",
+    "teacher": "default-photos-teacher",
+}
 TINY = {  # what a rehearsal changes in a recipe
     **{"images": 12, "batch": 2, "crop": 64, "holdout": 2, "warmup": 2},
     **{"precision": "fp32", "compile": False, "workers": 0, "checkpoint_every": 3},
@@ -80,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def pack(options: argparse.Namespace) -> None:
-    """Zip files of the pictures, each a random mixture of its domain's, and both weights."""
+    """Zip files of the pictures, each a random mixture of its domain's, and all weights."""
     options.out.mkdir(parents=True, exist_ok=True)
     pictures = {domain: list(read(getattr(options, domain))) for domain in DOMAINS}
     size = sum(len(content) for every in pictures.values() for _, content in every)
@@ -93,7 +97,7 @@ def pack(options: argparse.Namespace) -> None:
                 for name, content in part:
                     archive.writestr(zipfile.ZipInfo(name), content)
             print(f"{domain}-{number}.zip: {len(part)} of {len(every)} pictures")
-    for name in WEIGHTS.values():
+    for name in RECIPES:
         shutil.copy(shipped("checkpoints") / f"{name}.safetensors", options.out)
 
 
@@ -134,18 +138,23 @@ def weighted(parts: Path) -> list[str]:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Go on with the teacher or the generator until the clock stops it, and write what is brought back."""
+    """Go on with a prior until the clock stops it, and write what is brought back."""
     from invsolve.training.calibrate import calibrate
+    from invsolve.training.finetune import finetune
     from invsolve.training.teacher import train as train_teacher
 
     stage, work, started = options.stage, options.work / options.stage, time.monotonic()
     recipe = yaml.safe_load((shipped("checkpoints") / f"{RECIPES[stage]}.yaml").read_text())
     work.mkdir(parents=True, exist_ok=True)
     (config := work / "recipe.yaml").write_text(yaml.safe_dump({**recipe, **(TINY if options.tiny else {})}))
-    weights = options.weights or options.parts / f"{WEIGHTS[stage]}.safetensors"
+    weights = options.weights or options.parts / f"{stage}.safetensors"
     how = {"data": weighted(options.parts), "out": work, "device": options.device, "max_minutes": options.minutes}
-    teaches = stage == "teacher"
-    result = train_teacher(config, denoiser=weights, **how) if teaches else calibrate(config, weights, **how)
+    if stage == "teacher":
+        result = train_teacher(config, denoiser=weights, **how)
+    elif stage == "sampler":
+        result = calibrate(config, weights, **how)
+    else:
+        result = finetune(config, weights, options.parts / "teacher.safetensors", **how)
     options.out.mkdir(parents=True, exist_ok=True)
     content = result.read_bytes()
     for number, start in enumerate(range(0, len(content), PIECE)):
@@ -156,7 +165,7 @@ def train(options: argparse.Namespace) -> None:
 
 
 def rehearse(options: argparse.Namespace) -> None:
-    """All of it on a CPU: pack, train both, the generator twice, join the pieces, restore a picture."""
+    """All of it on a CPU: pack, train all, one of them twice, join the pieces, restore a picture."""
     import torch
 
     from invsolve import NoiseStreams, load_prior, load_task, solve
@@ -166,10 +175,10 @@ def rehearse(options: argparse.Namespace) -> None:
     given = [word for domain in DOMAINS for word in (f"--{domain}", *getattr(options, domain))]
     main(["pack", *given, "--out", str(parts), "--megabytes", "2"])
     where = ["--parts", str(parts), "--work", str(work), "--out", str(out), "--device", "cpu", "--tiny"]
-    for stage, minutes in (("teacher", "2"), ("generator", "0.01"), ("generator", "2")):  # stopped, and on again
+    for stage, minutes in (("teacher", "2"), ("sampler", "2"), ("default", "0.01"), ("default", "2")):  # on again
         main(["train", stage, *where, "--minutes", minutes])
-    pieces = sorted(out.glob("generator.safetensors.*"))
-    (joined := options.out / "generator.safetensors").write_bytes(b"".join(piece.read_bytes() for piece in pieces))
+    pieces = sorted(out.glob("default.safetensors.*"))
+    (joined := options.out / "default.safetensors").write_bytes(b"".join(piece.read_bytes() for piece in pieces))
     x = center_crops([next(Source(parts / "faces-0.zip").decoded())], 128, torch.device("cpu"))
     task = load_task("sr4x")
     operator = task.make_operator(tuple(x.shape[1:]))

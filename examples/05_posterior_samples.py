@@ -17,7 +17,7 @@ truth = read_image("skimage:astronaut")[None, :, 10:202, 128:320]
 operator = Resize((3, 192, 192), factor=4, filter="cubic")
 y = operator.measure(truth, sigma_y=0.05)  # 48 x 48 pixels
 
-found = posterior(y, operator, samples=8, steps=4, sigma_y=0.05)  # .samples [8, 1, 3, 192, 192], .mean, .std
+found = posterior(y, operator, samples=8, sigma_y=0.05)  # .samples [8, 1, 3, 192, 192], .mean, .std
 
 # %%
 # The samples differ where the measurement says little, and agree where it says much. Their mean is nearer to the truth
@@ -31,9 +31,8 @@ for axis, (title, image) in zip(axes, images.items(), strict=True):
     axis.axis("off")
 
 # %%
-# Where the deviation is large, expect errors. It ranks pixels better than it measures them: the samples of the shipped
-# prior are too much alike, so that the errors are larger than the deviation says. The points are means over groups of
-# pixels of like deviation; were the samples exact they would lie on the line.
+# Where the deviation is large, expect errors. The points are means over groups of pixels of like deviation; were the
+# samples exact they would lie on the line.
 
 std = found.std[0].square().mean(0).sqrt()
 error = (found.mean - truth)[0].square().mean(0).sqrt()

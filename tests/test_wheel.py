@@ -55,7 +55,7 @@ def test_what_is_in_them(distributions):
                 name = file.relative_to(ROOT / top).as_posix()
                 assert f"{at}/{name}" in installed
                 assert f"{top}/{name}" in packed
-    assert {"invsolve/checkpoints/default.safetensors", "invsolve/checkpoints/teacher.safetensors"} < installed
+    assert {f"invsolve/checkpoints/{name}.safetensors" for name in ("default", "sampler", "teacher")} < installed
 
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])

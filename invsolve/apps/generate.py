@@ -20,7 +20,7 @@ from ..images.frechet import frechet_distance, load_features
 from ..images.metrics import SMALLEST_LPIPS, LpipsUnavailableError
 from ..priors.denoiser import Denoiser, DiffusionSampler, GenerativeDenoiser, Noise, classes
 from ..priors.file import GENERATIVE, load_denoiser
-from ..priors.registry import resolve
+from ..priors.registry import SAMPLERS, resolve
 from ..priors.schedule import karras
 from ..priors.training_record import largest_sigma
 from ..runtime.device import choose_device
@@ -41,7 +41,7 @@ def generate(options: GenerateOptions, say: Callable[[str], None] = say) -> None
             levels do not fall or are not for it, or there are no pictures or no weights to compare with.
     """
     device = choose_device(options.device)
-    denoiser, header, _ = load_denoiser(resolve(options.prior))
+    denoiser, header, _ = load_denoiser(resolve(SAMPLERS.get(options.prior, options.prior)))
     denoiser = denoiser.to(device)
     network, record = denoiser.network.config, header["record"]
     generative = header["kind"] == GENERATIVE

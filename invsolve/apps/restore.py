@@ -19,7 +19,7 @@ from ..priors.reflected import with_reflection
 from ..priors.registry import load_prior
 from ..priors.watched import Seen, Watched
 from ..runtime.random_streams import MEASUREMENT, NoiseStreams, stream_index
-from ..solver.defaults import default_settings, honoured, posterior_settings
+from ..solver.defaults import default_settings, posterior_settings, task_settings
 from ..solver.noise_level import estimate_sigma, finest_level
 from ..solver.solve import posterior, solve
 from ..solver.wiener import wiener_estimate
@@ -118,15 +118,14 @@ class Restorer:
         def make() -> Settings:
             prior = self.prior_for(operator)
             sampled = self.options.samples is not None
-            tuned = None if sampled else self.task.settings(self.options.steps, observed.sigma_y)
+            tuned = None if sampled else task_settings(self.task, self.options.steps, prior, observed.sigma_y)
             if tuned is None or not self.task.degradation.resembles(observed.mask):
                 choose = posterior_settings if sampled else default_settings
                 return choose(operator, self.task.noise_or_level(operator, observed.sigma_y), prior)
-            kept = honoured(tuned, prior)
-            if kept != tuned:
+            if not getattr(prior, "over_noised", False):
                 lacking = "has no over-noising: the task's gamma and sigma_inflation are left out"
                 self.note(f"the prior {self.options.prior} {lacking}")
-            return kept
+            return tuned
 
         return self._settings.get((observed.key, observed.sigma_y), make)
 

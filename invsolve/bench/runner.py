@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import platform
@@ -19,9 +18,8 @@ from tqdm import tqdm
 from ..images.metrics import TRUNK_VARIABLE, load_metrics
 from ..networks.inference import Inference
 from ..priors.denoiser import PosteriorMean
-from ..priors.file import read_checkpoint
-from ..priors.registry import load_prior, resolve
-from ..priors.training_record import largest_sigma
+from ..priors.file import read_checkpoint, sha256
+from ..priors.registry import SAMPLERS, load_prior, resolve
 from ..runtime import random_streams
 from ..runtime.processes import alone, count, joined, own_device, rank
 from ..specs.options import BenchOptions
@@ -138,7 +136,7 @@ def prepare(options: BenchOptions, device: torch.device) -> tuple[Jobs, dict[str
             f"--denoiser {options.denoiser}: is a generative denoiser but must be a plain one, as teacher is"
         )
     networks = {network: _provenance(name) for network, name in names.items()}
-    largest = largest_sigma(networks["denoiser"]["record"]) if "denoiser" in networks else math.inf
+    largest = loaded["denoiser"].largest_sigma if "denoiser" in loaded else math.inf
     tools = Tools(options.steps, options.seed, **loaded, largest_sigma=largest)
     tasks: dict[str, Task] = {}
     for name in dict.fromkeys(name for word in options.tasks for name in (list_tasks() if word == "all" else [word])):
@@ -162,6 +160,8 @@ def definitions(
             for method in job.methods:
                 network = network_of(method.name)
                 weights = {network: networks[network]["sha256"][:12], "precision": precision} if network else {}
+                if method.over_noised and "sampler" in networks.get(network, {}):
+                    weights["sampler"] = networks[network]["sampler"]["sha256"][:12]
                 by_size = found.setdefault(method.name, {}).setdefault(job.task.name, {})
                 by_size[written(size)] = {**weights, **method.settings}
     return {
@@ -221,8 +221,8 @@ def _finish(folder: Path, fid: Fid | None, say: Callable[[str], None]) -> None:
 def _provenance(name: str) -> Record:
     path = resolve(name)
     header, _ = read_checkpoint(path)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    return {"name": name, "sha256": sha256, "kind": header["kind"], "record": header["record"]}
+    found = {"name": name, "sha256": sha256(path), "kind": header["kind"], "record": header["record"]}
+    return found | ({"sampler": _provenance(SAMPLERS[name])} if name in SAMPLERS else {})
 
 
 def _record(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..priors.denoiser import GAMMA
-from ..priors.file import write_prior
+from ..priors.file import sha256, write_prior
 from ..priors.spectrum import TOP_FREQUENCY, power_on_grid
 from .published import Published, published_network
 from .torch_file import read_foreign
@@ -79,12 +78,3 @@ def summary(found: Published) -> str:
         f"{found.kind}: {kind}, {found.resolution}x{found.resolution} pixels of {config.image_channels} channels, "
         f"{labels}, sigma_data {found.sigma_data:g}, {count / 1e6:.1f} M parameters ({precision}){note}"
     )
-
-
-def sha256(path: Path) -> str:
-    """Of a file's content, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

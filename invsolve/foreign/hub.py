@@ -8,7 +8,8 @@ import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
-from .convert import UNKNOWN_DATA, convert, sha256
+from ..priors.file import sha256
+from .convert import UNKNOWN_DATA, convert
 from .unpickler import ForeignFileError
 
 HUB = "hf://"

@@ -120,6 +120,9 @@ class GenerativeDenoiser(nn.Module):
     level of u': it trusts the detail less and samples smoother. Neither is a sampler of ``p(x | u)`` any more, but in
     the solver's loop, whose likelihood samples bring noise of their own, few evaluations restore better so.
 
+    ``estimator`` is a denoiser of its own for ``gamma`` 0, called like the other: then one network samples and another
+    one makes the good picture, each trained for that alone.
+
     Raises:
         ValueError: ``gamma`` is negative, or a level of ``refine`` is not positive.
     """
@@ -132,6 +135,7 @@ class GenerativeDenoiser(nn.Module):
         gamma: float = GAMMA,
         refine: Sequence[float] = (),
         spectrum: Tensor | None = None,
+        estimator: Denoiser | None = None,
     ):
         super().__init__()
         self.register_buffer("spectrum", spectrum, persistent=False)
@@ -139,7 +143,7 @@ class GenerativeDenoiser(nn.Module):
             raise ValueError(
                 f"gamma must be at least 0, the levels of refine above 0, found {gamma} and {tuple(refine)}"
             )
-        self.denoiser = denoiser
+        self.denoiser, self.estimator = denoiser, estimator
         self.gamma = gamma
         self.refine = tuple(refine)
 
@@ -162,9 +166,10 @@ class GenerativeDenoiser(nn.Module):
         """
         gamma = self.gamma if gamma is None else gamma
         sigma, u_over = as_levels(sigma, u), u
+        denoiser = self.denoiser if gamma or self.estimator is None else self.estimator
         if gamma:
             u_over = u + (math.sqrt((1 + gamma) ** 2 - 1) * sigma)[:, None, None, None] * z
-        return self.denoiser(u_over, (1 + gamma) * (1 + sigma_inflation) * sigma, u, sigma, **classes(labels))
+        return denoiser(u_over, (1 + gamma) * (1 + sigma_inflation) * sigma, u, sigma, **classes(labels))
 
     def sample(
         self,

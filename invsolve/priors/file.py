@@ -6,6 +6,7 @@ resolves a shipped or published name, a path, or a file of the Hugging Face hub.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,7 @@ from ..images.files import write_atomically
 from ..networks.layers import fold, normalize_weights
 from ..networks.unet import UNet, UNetConfig
 from .denoiser import GAMMA, Denoiser
+from .difference import difference, restored
 
 FORMAT = "invsolve-prior-1"
 DENOISER, GENERATIVE = "denoiser", "generative denoiser"
@@ -77,14 +79,62 @@ def write_prior(
         "record": record,
         "image_size": image_size,
     }
-    path = Path(path)
+    _write(Path(path), header, tensors)
+
+
+def _write(path: Path, header: dict, tensors: dict[str, Tensor]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: file.write(save(tensors, metadata={"invsolve": json.dumps(header)})))
 
 
+def write_difference(path: str | Path, source: str | Path, base: str | Path) -> None:
+    """Write the prior of ``source`` as its difference from that of ``base`` (see ``difference.py``).
+
+    A file ``base`` with the same name has to lie beside what is written.
+
+    Raises:
+        CheckpointError: one of them cannot be used, or they are not of the same network.
+    """
+    (header, tensors), (_, its_tensors) = read_checkpoint(source), read_checkpoint(base)
+    try:
+        tensors = difference(tensors, its_tensors)
+    except ValueError as error:
+        raise CheckpointError(f"{source} and {base}: {error}") from None
+    base = Path(base)
+    _write(Path(path), {**header, "base": {"file": base.name, "sha256": sha256(base)}}, tensors)
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def read_checkpoint(path: str | Path) -> tuple[dict, dict[str, Tensor]]:
-    """Header and tensors of a prior's file, checked. Raises :class:`CheckpointError`."""
+    """Header and tensors of a prior's file, checked, of a difference with those of its base added.
+
+    Raises :class:`CheckpointError`.
+    """
     path = Path(path)
+    header, tensors = _read(path)
+    if "base" not in header:
+        return header, tensors
+    try:
+        its = header.pop("base")
+        base, expected = path.resolve().with_name(its["file"]), its["sha256"]
+        if not base.is_file() or sha256(base) != expected:
+            raise CheckpointError(f"{path} is a difference from {base.name}, which does not lie beside it")
+        return header, restored(tensors, read_checkpoint(base)[1])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path}: it is no difference from its base: {error}") from None
+
+
+def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
     if not path.is_file():
         raise CheckpointError(f"no checkpoint file {path}")
     try:

@@ -41,11 +41,12 @@ class Reflected(nn.Module):
 
 
 def with_reflection(prior: nn.Module) -> nn.Module:
-    """A prior of :func:`load_prior`, its denoiser changed in place to see beyond the edges.
+    """A prior of :func:`load_prior`, its denoisers changed in place to see beyond the edges.
 
     One that knows images of one size only is left as it is: it would have to see every image in four tiles.
     """
-    denoiser = prior.denoiser
-    if not (isinstance(denoiser, Tiled) and denoiser.fixed):
-        prior.denoiser = Reflected(denoiser)
+    for name in ("denoiser", "estimator"):
+        denoiser = getattr(prior, name, None)
+        if denoiser is not None and not (isinstance(denoiser, Tiled) and denoiser.fixed):
+            setattr(prior, name, Reflected(denoiser))
     return prior

@@ -15,12 +15,15 @@ from ..runtime.shipped import shipped
 from .denoiser import GenerativeDenoiser, PosteriorMean
 from .file import GENERATIVE, CheckpointError, load_denoiser
 from .tiled import OVERLAP, TILE, Tiled
+from .training_record import largest_sigma
 
 # name: (file in checkpoints/, what it is)
 PRIORS = {
     "default": ("default.safetensors", "NCVSD generative denoiser, faces and natural photographs, any size"),
+    "sampler": ("sampler.safetensors", "its samples of true spread alone: what default samples with, over-noised"),
     "teacher": ("teacher.safetensors", "its teacher: the plain EDM denoiser (posterior mean), for comparison"),
 }
+SAMPLERS = {"default": "sampler"}  # whose network another one's samples are made by, its own being for gamma 0
 
 
 def list_priors() -> list[tuple[str, str]]:
@@ -83,24 +86,38 @@ def load_prior(
 ) -> GenerativeDenoiser | PosteriorMean:
     """The prior of a name or a file (see :func:`resolve`), ready to ``sample`` on ``device``.
 
-    A plain denoiser's file gives a :class:`PosteriorMean`. ``inference`` says how the network is evaluated. Images of
-    any size are taken: in tiles where the network needs it, or in tiles of ``tile`` pixels a side; see :class:`Tiled`.
-    A network that knows one size only has it in its file's header, as ``image_size``.
+    A plain denoiser's file gives a :class:`PosteriorMean`. ``default`` has two networks: its samples are made by that
+    of ``sampler`` (see :class:`GenerativeDenoiser`). ``inference`` says how networks are evaluated. Images of any size
+    are taken: in tiles where a network needs it, or in tiles of ``tile`` pixels a side; see :class:`Tiled`. A network
+    that knows one size only has it in its file's header, as ``image_size``. The prior has the largest noise level that
+    it was trained for as ``largest_sigma``.
 
     Raises :class:`CheckpointError`, and ``ValueError`` where the device or the network refuses an option.
     """
-    denoiser, header, spectrum = load_denoiser(resolve(name))
-    denoiser.network = accelerate(denoiser.network, torch.device(device), inference or Inference())
+    how = torch.device(device), inference or Inference(), tile
+    denoiser, header, spectrum = _tiled(resolve(name), *how)
+    sampler = _tiled(resolve(SAMPLERS[str(name)]), *how)[0] if str(name) in SAMPLERS else None
+    if header["kind"] != GENERATIVE:
+        prior = PosteriorMean(denoiser, spectrum)
+    elif sampler is None:
+        prior = GenerativeDenoiser(denoiser, header["gamma"], spectrum=spectrum)
+    else:
+        prior = GenerativeDenoiser(sampler, header["gamma"], spectrum=spectrum, estimator=denoiser)
+    prior.largest_sigma = largest_sigma(header["record"])
+    return prior.to(device).eval()
+
+
+def _tiled(
+    path: Path, device: torch.device, inference: Inference, tile: int | None
+) -> tuple[Tiled, dict, torch.Tensor | None]:
+    """The denoiser of a file, its header and its spectrum."""
+    denoiser, header, spectrum = load_denoiser(path)
+    denoiser.network = accelerate(denoiser.network, device, inference)
     size = header.get("image_size")
     if size is not None and tile not in (None, size):
         raise ValueError(f"tile is {tile} but this prior knows images of {size}x{size} pixels only")
     side = size or tile or TILE
-    denoiser = Tiled(denoiser, side, min(OVERLAP, side // 4), fixed=size is not None, always=tile is not None)
-    if header["kind"] == GENERATIVE:
-        prior = GenerativeDenoiser(denoiser, header["gamma"], spectrum=spectrum)
-    else:
-        prior = PosteriorMean(denoiser, spectrum)
-    return prior.to(device).eval()
+    return Tiled(denoiser, side, min(OVERLAP, side // 4), size is not None, tile is not None), header, spectrum
 
 
 def cached_prior(
@@ -115,10 +132,10 @@ def cached_prior(
         version = file_version(path)
     except OSError:
         raise CheckpointError(f"no checkpoint file {path}") from None
-    return _loaded(path, version, torch.device(device))
+    return _loaded(name if str(name) in SAMPLERS else path, version, torch.device(device))
 
 
 @lru_cache(maxsize=2)
-def _loaded(path: Path, version: tuple[int, ...], device: torch.device) -> GenerativeDenoiser | PosteriorMean:
-    """The prior of a file as it was at ``version``."""
-    return load_prior(path, device)
+def _loaded(name: str | Path, version: tuple[int, ...], device: torch.device) -> GenerativeDenoiser | PosteriorMean:
+    """The prior of a name or a file as that was at ``version``."""
+    return load_prior(name, device)

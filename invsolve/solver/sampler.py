@@ -52,7 +52,8 @@ def split_gibbs(
     - over-relaxation a: ``u = m(x) - a (u_last - m(x)) + sqrt(1 - a²) N(0, H)``: successive samples lie on opposite
       sides of their means, and what the prior makes of their noise cancels in part (Adler 1981). At one level it leaves
       p(u | x, y), and so the law of the chain, as it is; between levels the deviation is kept in units of the noise.
-    - momentum m: the next u is made near ``x + m (x - x_last)``.
+    - momentum m: the next u is made near ``x + m (x - x_last)``; below 0 that is between the last two samples, which
+      damps what an estimate (``gamma`` 0) adds to one of its own.
     - output EMA c: what is yielded is ``x_out <- c x_out + (1 - c) x``; the chain goes on with x.
     - sigma inflation: the prior is given a higher noise level, see :class:`GenerativeDenoiser`.
     """

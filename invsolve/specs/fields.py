@@ -51,6 +51,7 @@ NotNegative = Annotated[float, Bounds(at_least=0)]
 Share = Annotated[float, Bounds(at_least=0, at_most=1)]
 NoiseLevel = Annotated[float, Bounds(at_least=0, at_most=2)]  # for images on [-1, 1]
 BelowOne = Annotated[float, Bounds(at_least=0, below=1)]
+WithinOne = Annotated[float, Bounds(above=-1, below=1)]
 
 
 class Checked:

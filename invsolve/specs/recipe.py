@@ -23,7 +23,8 @@ RECIPES = {
     "default-distill": ("distill", "how it became a generative denoiser"),
     "default-finetune": ("finetune", "how that became the prior default"),
     "default-photos-teacher": ("train", "how the teacher goes on, with more photographs"),
-    "default-calibrate": ("calibrate", "how its samples get their true spread"),
+    "default-photos-finetune": ("finetune", "how default goes on, with more photographs"),
+    "default-calibrate": ("calibrate", "how the prior sampler goes on, which has its samples"),
     "published-ffhq256-teacher": ("train", "a teacher of the published size, for FFHQ at 256 pixels"),
     "published-ffhq256-distill": ("distill", "the published distillation of such a teacher"),
 }

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .fields import BelowOne, Checked, Index, NotNegative, Positive, Share, check_sigmas
+from .fields import BelowOne, Checked, Index, NotNegative, Positive, Share, WithinOne, check_sigmas
 
 STEPS = 4  # network evaluations of a restored picture, unless told otherwise
-POSTERIOR_STEPS = 8  # of a sample of the posterior
+POSTERIOR_STEPS = 4  # of a sample of the posterior
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class FewStep(Checked):
     """
 
     renoise: Share = 0.0  # re-noising of measured components at the first level; at 1 u has white noise of level sigma
-    momentum: BelowOne = 0.0  # a: likelihood samples are made near x_i + a (x_i - x_{i-1}), 0 <= a < 1
+    momentum: WithinOne = 0.0  # a: likelihood samples are made near x_i + a (x_i - x_{i-1}), -1 < a < 1
     overrelaxation: BelowOne = 0.0  # Adler's over-relaxation of the likelihood samples, 0 to below 1
     output_ema: BelowOne = 0.0  # c: the result is the average x_out <- c x_out + (1 - c) x_i, 0 <= c < 1
     sigma_inflation: NotNegative = 0.0  # the network is given (1 + this) sigma at first, falling to sigma at last

@@ -93,16 +93,16 @@ def test_too_many_pictures_are_thinned_evenly(job, tmp_path):
 def test_it_trains_without_the_packages_that_may_be_missing(job, generator, pictures, tmp_path):
     """And without an installed invsolve; the pieces that it leaves make a prior's file."""
     job.main(["pack", "--faces", str(pictures), "--photos", str(pictures), "--out", str(tmp_path / "parts")])
-    words = ["train", "generator", "--parts", "parts", "--weights", generator, "--work", "work", "--out", "out"]
+    words = ["train", "sampler", "--parts", "parts", "--weights", generator, "--work", "work", "--out", "out"]
     words += ["--minutes", "1", "--device", "cpu", "--tiny"]
     how = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(FOLDER.parent), "OMP_NUM_THREADS": "1"}}
     command = [sys.executable, "-c", BLOCKED, FOLDER / "prior_gpu.py", *words]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120, check=False, **how)
     assert done.returncode == 0, done.stderr
-    pieces = sorted((tmp_path / "out").glob("generator.safetensors.*"))
+    pieces = sorted((tmp_path / "out").glob("sampler.safetensors.*"))
     (joined := tmp_path / "joined.safetensors").write_bytes(b"".join(piece.read_bytes() for piece in pieces))
     assert load_denoiser(joined)[1]["record"]["continues"] == load_denoiser(generator)[1]["record"]
-    lines = json.loads((tmp_path / "out" / "generator.json").read_text())
+    lines = json.loads((tmp_path / "out" / "sampler.json").read_text())
     assert [line["step"] for line in lines if "score" in line] == [3, 6]
 
 
@@ -115,5 +115,6 @@ def test_the_rehearsal(job, shared, tmp_path, capsys):
     *_, last = capsys.readouterr().out.strip().splitlines()
     assert float(last.split()[-2]) > 24
     assert all(piece.stat().st_size <= 16 * 2**20 for piece in (tmp_path / "out").iterdir())
-    figures = json.loads((tmp_path / "out" / "generator.json").read_text())[-1]["validation"]
-    assert {"spread_0.3", "photos-0/spread_0.3"} <= figures.keys()
+    for stage, figure in (("sampler", "spread_0.3"), ("default", "distance_0.5")):
+        figures = json.loads((tmp_path / "out" / f"{stage}.json").read_text())[-1]["validation"]
+        assert {figure, f"photos-0/{figure}"} <= figures.keys()

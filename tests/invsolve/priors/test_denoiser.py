@@ -248,3 +248,13 @@ def test_values_out_of_range_are_refused(gaussian):
         GenerativeDenoiser(denoiser, gamma=-0.1)
     with pytest.raises(ValueError, match=r"the levels of refine above 0, found 0.414 and \(0.5, -1\)"):
         GenerativeDenoiser(denoiser, refine=(0.5, -1))
+
+
+def test_an_estimator_has_what_is_not_over_noised_and_nothing_else():
+    """In a call and in samples, refined ones too."""
+    sampler, estimator = (lambda u, *_, value=value: torch.full_like(u, value) for value in (1.0, 2.0))
+    prior, u = GenerativeDenoiser(sampler, refine=[0.5], estimator=estimator), normals(2, *SHAPE)
+    for gamma, value in ((None, 1.0), (0.2, 1.0), (0.0, 2.0)):
+        assert (prior(u, 0.5, u, gamma=gamma) == value).all()
+        assert (prior.sample(u, 0.5, batch_noise(2, 0), gamma=gamma) == value).all()
+    assert (GenerativeDenoiser(sampler)(u, 0.5, u, gamma=0.0) == 1.0).all()

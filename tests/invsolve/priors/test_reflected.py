@@ -43,6 +43,12 @@ def test_a_prior_sees_beyond_the_edges(tiny_prior):
     assert difference[40:56, 40:56].max() < 1e-4
 
 
+def test_both_networks_of_a_prior_see_it(tiny_prior):
+    prior = load_prior(tiny_prior)
+    prior.estimator = load_prior(tiny_prior).denoiser
+    assert all(isinstance(with_reflection(prior).get_submodule(name), Reflected) for name in ("denoiser", "estimator"))
+
+
 def test_a_prior_of_one_size_is_left_as_it_is(tiny_prior):
     prior = load_prior(tiny_prior)
     prior.denoiser.fixed, before = True, prior.denoiser

@@ -63,6 +63,20 @@ def test_a_shipped_file_that_is_absent_is_named(tmp_path, monkeypatch):
             load("default")
 
 
+def test_default_samples_by_the_network_of_sampler_and_estimates_by_its_own():
+    """Loaded anew or kept; by its file alone it has one network."""
+    u = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    alone = {name: load_prior(checkpoint.resolve(name)) for name in ("default", "sampler")}
+    for prior in (load_prior("default"), cached_prior("default")):
+        for gamma, name in ((None, "sampler"), (0.0, "default")):
+            found, other = (p.sample(u, 0.5, NoiseStreams(0, [0]), gamma=gamma) for p in (prior, alone[name]))
+            assert torch.equal(found, other)
+        assert torch.equal(prior.spectrum, alone["default"].spectrum)
+    assert alone["default"].estimator is None
+    first, second = (p.sample(u, 0.5, NoiseStreams(0, [0])) for p in alone.values())
+    assert (first - second).abs().max() > 0.01
+
+
 def test_the_hub_is_asked_once_a_process(saved, monkeypatch):
     asked = []
     monkeypatch.setattr("invsolve.foreign.hub.prior_from_hub", lambda name: asked.append(name) or saved)

@@ -12,11 +12,13 @@ from invsolve import (
     Settings,
     default_settings,
     load_prior,
+    load_task,
     posterior,
     posterior_settings,
     solve,
 )
 from invsolve.runtime.random_streams import NoiseStreams
+from invsolve.solver.defaults import task_settings
 from operators import FunctionOperator, Identity, Mask, Resize, box_mask, random_mask
 
 SHAPE = (3, 64, 64)
@@ -84,6 +86,20 @@ def test_posterior_takes_settings_that_keep_the_samples_law():
     assert torch.equal(own.samples, posterior(y, operator, 2, 8, prior=prior, settings=settings).samples)
     narrow = posterior(y, operator, 2, 8, prior=prior, settings=default_settings(operator, 0.05, prior))
     assert own.std.mean() > 1.2 * narrow.std.mean()
+
+
+def test_the_published_settings_are_for_a_prior_that_knows_their_noise_levels():
+    """From 50 evaluations on, where a task has settings for the noise at all."""
+    task = load_task("sr4x")
+    own, published = load_prior("default"), load_prior("default")
+    published.largest_sigma = 80.0
+    assert task_settings(task, 50, own) == task.settings(50)
+    assert task_settings(task, 16, published) == task.settings(16)
+    found = task_settings(task, 50, published)
+    assert (found.sigma_max, found.sigma_min, found.exponent, found.gamma) == (80.0, 0.002, 2.0, None)
+    assert task_settings(task, 50, published, 0.3) is None
+    teacher = load_prior("teacher")
+    assert task_settings(task, 4, teacher) == task.settings(4).without_over_noising()
 
 
 def test_an_operator_on_anything_but_images_is_refused():

@@ -347,7 +347,7 @@ def test_a_posterior_needs_two_samples(samples, error):
         ({"exponent": "3"}, TypeError, "exponent is '3'"),
         ({"output_ema": 1.0}, ValueError, "output_ema is 1.0 but must be finite and at least 0 and below 1"),
         ({"output_ema": math.nan}, ValueError, "output_ema is nan"),
-        ({"momentum": 1.0}, ValueError, "momentum is 1.0 but must be finite and at least 0 and below 1"),
+        ({"momentum": 1.0}, ValueError, "momentum is 1.0 but must be finite and above -1 and below 1"),
         ({"sigma_likelihood": -0.1}, ValueError, "sigma_likelihood is -0.1"),
         ({"warm_start": "yes"}, TypeError, "warm_start is 'yes'"),
         ({"overrelaxation": 1}, ValueError, "overrelaxation is 1 but must be finite and at least 0 and below 1"),
