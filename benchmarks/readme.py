@@ -25,6 +25,7 @@ WITHOUT = {  # the task's baseline in words
     "colorize": "the measurement",
 }
 SIMPLE = ("bicubic", "nearest", "gray", "measurement")  # baselines that are no method, the first that a task has
+DOMAINS = {"faces": "faces", "photographs": "kodak"}  # in words: in folders' names
 Means = dict[tuple[str, str], tuple[float, float]]  # (task, method) -> PSNR, LPIPS
 
 
@@ -52,12 +53,17 @@ def tables() -> dict[str, str]:
         "budgets": first_table(RESULTS / "budgets-4" / "summary.md"),
         "thousand": first_table(RESULTS / "thousand-3" / "summary.md"),
         "ablation": ablation(first_table(RESULTS / "ablation" / "summary.md")),
+        "coverage": coverage({words: RESULTS / f"calibration-{name}-3" for words, name in DOMAINS.items()}),
+        "evaluations": evaluations(means(RESULTS / "evaluations-faces-3")),
     }
 
 
 def means(folder: Path) -> Means:
-    entries = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["entries"]
-    return {(e["task"], e["method"]): (e["psnr"]["mean"], e["lpips"]["mean"]) for e in entries}
+    return {(e["task"], e["method"]): (e["psnr"]["mean"], e["lpips"]["mean"]) for e in entries(folder)}
+
+
+def entries(folder: Path) -> list[dict]:
+    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))["entries"]
 
 
 def quality(found: Means) -> str:
@@ -92,6 +98,25 @@ def kodak(found: Means) -> str:
 def card(found: Means) -> str:
     rows = [f"| {task} | {found[task, 'ncvsd'][0]:.2f} / {found[task, 'ncvsd'][1]:.3f} |" for task in WITHOUT]
     return "\n".join(["| task | `default` |", "|---|---|", *rows])
+
+
+def coverage(folders: dict[str, Path]) -> str:
+    """How often the truth lies within the samples' range, a row a folder."""
+    lines = [f"| | {' | '.join(WITHOUT)} |", "|---" * (1 + len(WITHOUT)) + "|"]
+    for words, folder in folders.items():
+        found = {entry["task"]: entry["within"]["mean"] for entry in entries(folder)}
+        lines.append(f"| {words} | {' | '.join(f'{100 * found[task]:.0f} %' for task in WITHOUT)} |")
+    return "\n".join(lines)
+
+
+def evaluations(found: Means) -> str:
+    """LPIPS by network evaluations, and its mean over the tasks."""
+    lines = [f"| evaluations | {' | '.join(WITHOUT)} | mean |", "|---" * (2 + len(WITHOUT)) + "|"]
+    for method in dict.fromkeys(method for _, method in found):
+        lpips = [found[task, method][1] for task in WITHOUT]
+        cells = [f"{value:.4f}" for value in (*lpips, sum(lpips) / len(lpips))]
+        lines.append(f"| {method.partition(':')[2]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def ablation(table: str, evaluations: int = 4) -> str:

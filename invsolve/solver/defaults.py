@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Hashable
 from dataclasses import fields
 from typing import NamedTuple
@@ -106,8 +107,9 @@ def posterior_settings(operator: Operator, sigma_y: float | NoiseModel, prior: P
     errors = first_errors(operator, sigma_y, prior)
     if errors is None:
         return Settings()
+    first = min(POSTERIOR_FIRST * errors.largest**2, getattr(prior, "largest_sigma", math.inf))
     return Settings(
-        sigma_max=max(POSTERIOR_FIRST * errors.largest**2, errors.overall),
+        sigma_max=max(first, errors.overall),
         sigma_min=min(errors.overall, LARGEST_LAST),
         exponent=POSTERIOR_EXPONENT,
         warm_start=True,

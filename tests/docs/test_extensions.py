@@ -64,7 +64,7 @@ def test_links_to_files_of_the_repository_lead_to_their_pages():
 
 def test_a_page_made_of_a_file_has_a_heading_and_links_from_where_it_lies():
     assert page_text("checkpoints/README.md", "model-card").startswith("# Model card")
-    assert "](../../benchmarks/results/evaluations-4/summary.md)" in page_text("checkpoints/README.md", "model-card")
+    assert "](../../benchmarks/results/faces-100/summary.md)" in page_text("checkpoints/README.md", "model-card")
     assert page_text("benchmarks/results/faces-100/summary.md", "faces-100").startswith(
         "---\norphan: true\n---\n\n# faces 100\n\n"
     )

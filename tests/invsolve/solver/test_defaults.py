@@ -82,9 +82,12 @@ def test_posterior_takes_settings_that_keep_the_samples_law():
     settings = posterior_settings(operator, 0.05, prior)
     assert (settings.gamma, settings.sigma_likelihood, settings.few_step) == (None, None, FewStep())
     assert settings.sigma_max > settings.sigma_min
+    prior.largest_sigma, known = 0.2, prior.largest_sigma
+    assert posterior_settings(operator, 0.05, prior).sigma_max == 0.2 < settings.sigma_max <= known
+    prior.largest_sigma = known
     own = posterior(y, operator, 2, prior=prior)
-    assert torch.equal(own.samples, posterior(y, operator, 2, 8, prior=prior, settings=settings).samples)
-    narrow = posterior(y, operator, 2, 8, prior=prior, settings=default_settings(operator, 0.05, prior))
+    assert torch.equal(own.samples, posterior(y, operator, 2, 4, prior=prior, settings=settings).samples)
+    narrow = posterior(y, operator, 2, 4, prior=prior, settings=default_settings(operator, 0.05, prior))
     assert own.std.mean() > 1.2 * narrow.std.mean()
 
 
