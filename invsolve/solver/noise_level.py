@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 
 from operators import Operator
 
-from ..priors.denoiser import PosteriorMean, Prior
+from ..priors.denoiser import GenerativeDenoiser, PosteriorMean, Prior
 from ..priors.gray import GrayPrior
 from ..runtime.random_streams import NoiseStreams
 from .diagnostics import ROUNDING, MismatchWarning
@@ -51,6 +51,8 @@ def estimate_sigma(y: Tensor, prior: Prior, seed: int = 0) -> float:
     lowest, highest = max(LOWEST * start, without_detail, ROUNDING), max(HIGHEST * start, ROUNDING)
     top, left = (max(0, side - SIDE) // 2 for side in y.shape[-2:])
     y = y[..., top : top + SIDE, left : left + SIDE]
+    if getattr(prior, "estimator", None) is not None:  # over-noised, this network is nearer the truth at low noise
+        prior = GenerativeDenoiser(prior.estimator, prior.gamma)
     prior = GrayPrior(prior) if y.shape[1] == 1 else prior
     noise = NoiseStreams(seed, range(len(y)), y.device, y.dtype)
 
