@@ -60,11 +60,10 @@ def test_the_command_says_the_same_options(form, case):
 def test_what_is_as_by_default_is_left_out(form):
     assert command(form.options(APP, Path())) == "invsolve run sr4x --input 'torn photo.png'"
     blurred = replace(form, wrong="Out of focus", estimate=False, gray_levels=2.5, std=1.5, samples=4)
-    expected = (
-        "invsolve run deblur_gaussian --input 'torn photo.png' --steps 4 --samples 4 --sigma 2.5/255 "
-        "--set operator.std=1.5"
-    )
-    assert command(blurred.options(APP, Path())) == expected
+    rest = "--samples 4 --sigma 2.5/255 --set operator.std=1.5"
+    assert command(blurred.options(APP, Path())) == f"invsolve run deblur_gaussian --input 'torn photo.png' {rest}"
+    more = replace(blurred, steps=8).options(APP, Path())
+    assert command(more) == f"invsolve run deblur_gaussian --input 'torn photo.png' --steps 8 {rest}"
 
 
 def test_what_is_painted_is_missing(form):
