@@ -25,10 +25,7 @@ from invsolve.networks.inference import Inference
 from invsolve.priors.denoiser import Denoiser
 from invsolve.priors.file import load_denoiser
 from invsolve.priors.registry import resolve
-from invsolve.runtime.random_streams import NoiseStreams
-from invsolve.training.validation import spread_and_error
-
-LEVELS = (0.1, 0.3, 1.0, 3.0)
+from invsolve.training.validation import SPREAD_SIGMAS, normals, spread_and_error
 
 
 def main() -> None:
@@ -41,14 +38,18 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=12)
     options = parser.parse_args()
     teacher = load_denoiser(resolve(options.teacher))[0]
-    print(f"At sigma {' '.join(f'{s:g}' for s in LEVELS)} each, {options.samples} samples:\n")
+    print(f"At sigma {' '.join(f'{s:g}' for s in SPREAD_SIGMAS)} each, {options.samples} samples:\n")
     print("| prior | pictures | spread over error | error over the teacher's | outside |\n|---|---|---|---|---|")
     for folder in options.data:
         held = held_out(list_pictures([folder]), options)
         errors = teachers_errors(teacher, held)
         for name in options.priors:
-            found = spread_and_error(load_prior(name, inference=Inference("fp32")), held, LEVELS, options.samples)
-            spread, error, outside = ([found[f"{key}_{s:g}"] for s in LEVELS] for key in ("spread", "error", "outside"))
+            found = spread_and_error(
+                load_prior(name, inference=Inference("fp32")), held, SPREAD_SIGMAS, options.samples
+            )
+            spread, error, outside = (
+                [found[f"{key}_{s:g}"] for s in SPREAD_SIGMAS] for key in ("spread", "error", "outside")
+            )
             few = math.sqrt(1 + 1 / options.samples)
             relative = [own / few / its for own, its in zip(error, errors, strict=True)]
             cells = (" ".join(f"{value:.2f}" for value in values) for values in (spread, relative, outside))
@@ -65,9 +66,8 @@ def held_out(files: Sequence[Path], options: argparse.Namespace) -> HeldOut:
 @torch.no_grad()
 def teachers_errors(teacher: Denoiser, held: HeldOut) -> list[float]:
     """Root mean squares over the pictures, one a noise level."""
-    x = held.images
-    n = NoiseStreams(0, range(len(x)))(x.shape[1:])
-    return [(teacher(x + s * n, s) - x).square().mean().sqrt().item() for s in LEVELS]
+    x, n = held.images, normals(held.images)
+    return [(teacher(x + s * n, s) - x).square().mean().sqrt().item() for s in SPREAD_SIGMAS]
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from ..priors.reflected import with_reflection
 from ..priors.registry import load_prior
 from ..priors.watched import Seen, Watched
 from ..runtime.random_streams import MEASUREMENT, NoiseStreams, stream_index
-from ..solver.defaults import default_settings, posterior_settings, task_settings
+from ..solver.defaults import default_settings, honoured, posterior_settings, task_settings
 from ..solver.noise_level import estimate_sigma, finest_level
 from ..solver.solve import posterior, solve
 from ..solver.wiener import wiener_estimate
@@ -122,10 +122,11 @@ class Restorer:
             if tuned is None or not self.task.degradation.resembles(observed.mask):
                 choose = posterior_settings if sampled else default_settings
                 return choose(operator, self.task.noise_or_level(operator, observed.sigma_y), prior)
-            if not getattr(prior, "over_noised", False):
+            kept = honoured(tuned, prior)
+            if kept != tuned:
                 lacking = "has no over-noising: the task's gamma and sigma_inflation are left out"
                 self.note(f"the prior {self.options.prior} {lacking}")
-            return tuned
+            return kept
 
         return self._settings.get((observed.key, observed.sigma_y), make)
 

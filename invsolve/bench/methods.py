@@ -28,7 +28,7 @@ from operators.spectral import spectral_filter
 from .. import peers
 from ..priors.denoiser import DiffusionSampler, PosteriorMean, Prior
 from ..runtime.random_streams import NoiseStreams
-from ..solver.defaults import default_settings, posterior_settings, task_settings
+from ..solver.defaults import default_settings, honoured, posterior_settings, task_settings
 from ..solver.diagnostics import MismatchWarning
 from ..solver.request import Index, check_settings
 from ..solver.solve import solve
@@ -76,7 +76,6 @@ class Method:
     restore: Callable[[Tensor, Sequence[Index]], Tensor]
     settings: Mapping[str, float | bool]  # with the network and the run's options all that its figures depend on
     random: bool = True
-    over_noised: bool = False  # whether a generative denoiser samples, and does not estimate
 
 
 def make_method(name: str, task: Task, operator: Operator, tools: Tools) -> Method:
@@ -159,7 +158,7 @@ def _in_loop(
     settings = None if choose else task_settings(task, steps, prior)
     if settings is None:
         settings = (choose or default_settings)(operator, task.noise_or_level(operator), prior)
-    evaluations = steps * prior.evaluations
+    settings, evaluations = honoured(settings, prior), steps * prior.evaluations
     check_settings(settings, prior, model is None and isinstance(operator, LinearOperator))
     sample = {"sample": prior.evaluations} if prior.evaluations > 1 else {}
 
@@ -169,9 +168,7 @@ def _in_loop(
             return solve(y, operator, evaluations, task.sigma_y, prior, seed, settings, streams, noise=model)
 
     definition = {**in_use(settings), **sample, "revision": REVISION}
-    return Method(
-        name, steps, evaluations * (1 + settings.restarts), restore, definition, over_noised=settings.gamma != 0
-    )
+    return Method(name, steps, evaluations * (1 + settings.restarts), restore, definition)
 
 
 def _peer(name: str, kind: str, number: int | None, task: Task, operator: Operator, tools: Tools) -> Method:

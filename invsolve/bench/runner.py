@@ -160,7 +160,7 @@ def definitions(
             for method in job.methods:
                 network = network_of(method.name)
                 weights = {network: networks[network]["sha256"][:12], "precision": precision} if network else {}
-                if method.over_noised and "sampler" in networks.get(network, {}):
+                if method.settings.get("gamma") != 0 and "sampler" in networks.get(network, {}):
                     weights["sampler"] = networks[network]["sampler"]["sha256"][:12]
                 by_size = found.setdefault(method.name, {}).setdefault(job.task.name, {})
                 by_size[written(size)] = {**weights, **method.settings}

@@ -122,15 +122,18 @@ def read_checkpoint(path: str | Path) -> tuple[dict, dict[str, Tensor]]:
     header, tensors = _read(path)
     if "base" not in header:
         return header, tensors
+    its = header.pop("base")
     try:
-        its = header.pop("base")
-        base, expected = path.resolve().with_name(its["file"]), its["sha256"]
-        if not base.is_file() or sha256(base) != expected:
-            raise CheckpointError(f"{path} is a difference from {base.name}, which does not lie beside it")
-        return header, restored(tensors, read_checkpoint(base)[1])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        if isinstance(error, CheckpointError):
-            raise
+        base = path.resolve().with_name(its["file"])
+        there = base.is_file() and sha256(base) == its["sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its header does not name its base: {error}") from None
+    if not there:
+        raise CheckpointError(f"{path} is a difference from {base.name}, which does not lie beside it")
+    _, its_tensors = read_checkpoint(base)
+    try:
+        return header, restored(tensors, its_tensors)
+    except (KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path}: it is no difference from its base: {error}") from None
 
 

@@ -41,16 +41,14 @@ PUBLISHED, PUBLISHED_STEPS = Settings(sigma_max=80.0, sigma_min=0.002, exponent=
 
 
 def task_settings(task: Task, steps: int, prior: Prior, sigma_y: float | None = None) -> Settings | None:
-    """A task's settings (:meth:`Task.settings`), as far as the prior honours them, or the published ones.
+    """A task's settings (:meth:`Task.settings`), or the published ones.
 
     The latter are for a prior that knows noise levels up to 80, as the published one, at 50 evaluations and more. None
     where the task has no settings for this noise.
     """
     tuned = task.settings(steps, sigma_y)
-    if tuned is None:
-        return None
     many = steps >= PUBLISHED_STEPS and getattr(prior, "largest_sigma", 0.0) >= PUBLISHED.sigma_max
-    return honoured(PUBLISHED if many else tuned, prior)
+    return PUBLISHED if many and tuned is not None else tuned
 
 
 @torch.no_grad()

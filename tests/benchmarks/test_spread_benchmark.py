@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+import torch
 from benchmark_scripts import load_script
 from PIL import Image
 
+from invsolve.data.training_set import HeldOut
 from invsolve.priors.file import load_denoiser
 from invsolve.priors.registry import resolve
 
@@ -32,10 +34,6 @@ def test_its_table(tmp_path, monkeypatch, capsys):
 
 def test_the_teachers_error_is_that_of_its_posterior_mean():
     """Of flat pictures, which it knows best, far below the noise."""
-    import torch
-
-    from invsolve.data.training_set import HeldOut
-
     found = load_script("spread").teachers_errors(
         load_denoiser(resolve("teacher"))[0], HeldOut(torch.zeros(1, 3, 32, 32))
     )
